@@ -1,0 +1,91 @@
+"""The neighbour encoder: reads what was retrieved in the light of the chunk that retrieved it (RETRO section 2.4).
+
+Shape legend beside models.layers': U chunks, M = m tokens of a chunk, C = k neighbours, R = r tokens of a neighbour,
+E encoder width, G = B·U·C neighbours as one batch.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from models.decoder import (
+    Neighbours, Operator, Params, init_stack, layer, operator, rematerialised, scan_layers,
+)  # fmt: skip
+from models.layers.attention import RelativeCrossAttention
+from models.layers.embedding import Embedding
+from models.layers.feed_forward import FeedForward
+from models.layers.norms import RMSNorm
+from models.retro.config import RETROConfig
+
+
+def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
+    """Bidirectional pre-norm operators; `cross_attention` conditions on the retrieving chunk's activations H_u."""
+    width = config.encoder_d_model
+    residual_scale = (2 * config.encoder_layers) ** -0.5
+
+    def attend(*inputs):
+        heads = RelativeCrossAttention(config.encoder_num_heads, config.encoder_head_size, residual_scale)
+        return heads(*inputs, offset=0)
+
+    def embedding(tokens):
+        return Embedding(config.vocab_size, width, std=width**-0.5, input_scale=width**0.5).embed(tokens)
+
+    def attention(e_gre, mask_gr):
+        normed = RMSNorm(name="norm")(e_gre)
+        return e_gre + attend(normed, normed[:, None], mask_gr[:, None])
+
+    def cross_attention(e_gre, chunk_gmd):
+        keys = RMSNorm(name="chunk_norm")(chunk_gmd)[:, None]
+        everything = jnp.ones(keys.shape[:3], bool)
+        normed = RMSNorm(name="norm")(e_gre)
+        return e_gre + attend(normed, keys, everything)
+
+    def feed_forward(e_gre):
+        mlp = FeedForward(config.encoder_d_ff, config.decoder.activation, residual_scale)
+        return e_gre + mlp(RMSNorm(name="norm")(e_gre))
+
+    return {
+        "embedding": operator(embedding),
+        "attention": operator(attention),
+        "cross_attention": operator(cross_attention),
+        "feed_forward": operator(feed_forward),
+        "final_norm": operator(lambda e_gre: RMSNorm(name="norm")(e_gre)),
+    }
+
+
+def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) -> Params:
+    """Attention and feed-forward for every layer, cross-attention for the first alone: the published counts need just this."""
+    keys = jax.random.split(key, 5)
+    e_gre = jnp.zeros((1, 1, config.encoder_d_model))
+    chunk_gmd, mask_gr = jnp.zeros((1, 1, config.decoder.d_model)), jnp.ones((1, 1), bool)
+    return {
+        "embedding": ops["embedding"].init(keys[0], jnp.zeros((1, 1), jnp.int32)),
+        "attention": init_stack(ops["attention"], keys[1], config.encoder_layers, e_gre, mask_gr),
+        "cross_attention": init_stack(ops["cross_attention"], keys[2], 1, e_gre, chunk_gmd),
+        "feed_forward": init_stack(ops["feed_forward"], keys[3], config.encoder_layers, e_gre),
+        "final_norm": ops["final_norm"].init(keys[4], e_gre),
+    }
+
+
+def encode_neighbours(
+    ops: dict[str, Operator], config: RETROConfig, params: Params, neighbours: Neighbours, chunks_bumd: jax.Array
+) -> jax.Array:
+    """E_u = Encoder(Ret(C_u), H_u): [B, U, k, r] tokens and [B, U, m, D] activations -> [B, U, k, r, E]."""
+    remat = config.decoder.remat
+    batch, num_chunks, k, r = neighbours.tokens.shape
+    mask_gr = neighbours.mask.reshape(-1, r)
+    chunk_gmd = jnp.repeat(chunks_bumd.reshape(batch * num_chunks, *chunks_bumd.shape[2:]), k, axis=0)
+    e_gre = ops["embedding"].apply(params["embedding"], neighbours.tokens.reshape(-1, r)).astype(chunk_gmd.dtype)
+
+    def body(params, e_gre, condition=lambda e: e):
+        e_gre = condition(ops["attention"].apply(params["attention"], e_gre, mask_gr))
+        return ops["feed_forward"].apply(params["feed_forward"], e_gre)
+
+    def condition(e_gre):
+        return ops["cross_attention"].apply(layer(params["cross_attention"], 0), e_gre, chunk_gmd)
+
+    stack = {name: params[name] for name in ("attention", "feed_forward")}
+    e_gre = rematerialised(partial(body, condition=condition), remat)(layer(stack, 0), e_gre)
+    e_gre = scan_layers(body, stack, e_gre, 1, config.encoder_layers, remat)
+    return ops["final_norm"].apply(params["final_norm"], e_gre).reshape(batch, num_chunks, k, r, -1)
