@@ -80,7 +80,7 @@ def artifact(root: Path, kind: str, inputs: Mapping, build: Callable[[Path], Non
             if final.exists() and damaged is None:
                 return final
             if damaged is not None:
-                print(f"{final / damaged} is damaged or missing: building {final.name} again", file=sys.stderr)
+                print(f"{final / damaged} is damaged or missing: building it again", file=sys.stderr)
             _build_and_rename(final, inputs, build)
     return final
 
@@ -98,7 +98,8 @@ def first_damaged_file(folder: Path) -> str | None:
 
 
 def _build_and_rename(final: Path, inputs: Mapping, build: Callable[[Path], None]) -> None:
-    building, replaced = final.with_name(f".{final.name}.building"), final.with_name(f".{final.name}.replaced")
+    building = final.with_name(f".{final.name}.building")
+    replaced = final.with_name(f".{final.name}.replaced")
     # Whoever holds the lock is the only builder alive, so what lies here was left by a build that was killed.
     for stale in (building, replaced):
         shutil.rmtree(stale, ignore_errors=True)
@@ -140,6 +141,7 @@ def _disk_full_explained(folder: Path, kind: str) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not re.search(NUMPY_DISK_FULL, str(error)):
             raise
         raise InputError(
-            f"The disk that holds {folder} is full: the {kind} could not be written ({error}). What was complete "
-            "before is untouched. Free some space, or give a folder on another disk, and run the command again."
+            f"The disk that holds {folder} is full: the {kind} could not be written ({error}). What was "
+            "complete before is untouched. Free some space, or give a folder on another disk, and run the "
+            "command again."
         ) from error

@@ -11,8 +11,8 @@ class Document:
         text: the text itself, encodable as UTF-8.
         source: what a reader would look up, e.g. `json.decoder`, `notes/a.txt` or `train.jsonl:17`.
         domain: `code` or `docs`; results are reported per domain.
-        group: documents of one group fall on the same side of the split: a module and its docstrings share one,
-            for all others it is the source.
+        group: documents of one group fall on the same side of the split. A module and its docstrings share
+            one; for all others it is the source.
     """
 
     text: str
