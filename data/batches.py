@@ -1,0 +1,166 @@
+"""Batches as a pure function of (seed, step), and the fixed order in which held-out documents are evaluated.
+
+Every model sees the same tokens at the same step, on any mesh and after any resume, because nothing is kept
+between calls. Sequences are made of whole chunks, so that neighbours can be looked up by the chunk's id.
+
+Shapes: B sequences, T tokens of a sequence, U = T/64 chunks of a sequence, S sequences of an epoch.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.token_store import CHUNK, TokenStore
+from errors import InputError
+
+PADDING_CHUNK = -1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sequences of T tokens.
+
+    Attributes:
+        tokens: int32 [B, T].
+        targets: int32 [B, T], the next token of the same document.
+        weights: float32 [B, T], 0 where there is no target: on padding and on a document's last token.
+        chunks: int64 [B, T//64], global chunk ids, -1 for a chunk of padding.
+    """
+
+    tokens: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    chunks: np.ndarray
+
+
+class TrainBatches:
+    """`TrainBatches(...)(step)` is the batch of that step, whatever was asked for before.
+
+    In each epoch the training documents are permuted and their chunks laid end to end, every document from
+    the start of a chunk on, so that its last chunk is padded. The row is cut into sequences, and these are
+    permuted. Steps run on through the epochs: a batch may hold the last sequences of one and the first of the
+    next.
+
+    Raises:
+        InputError: the length is no multiple of 64, or the training documents do not fill one sequence.
+    """
+
+    def __init__(self, store: TokenStore, batch_size: int, length: int, seed: int):
+        training = ~store.is_validation
+        num_chunks = int(store.num_chunks[training].sum())
+        chunks_per_sequence = _chunks_per_sequence(length)
+        if num_chunks < chunks_per_sequence:
+            raise InputError(
+                f"The {training.sum()} training documents hold {num_chunks} chunks of {CHUNK} tokens, less than "
+                f"one sequence of {length} tokens ({chunks_per_sequence} chunks). Give a larger corpus or a "
+                "shorter length."
+            )
+        self.sequences_per_epoch = -(-num_chunks // chunks_per_sequence)
+        self._store = store
+        self._batch_size = batch_size
+        self._epoch = functools.lru_cache(maxsize=2)(
+            functools.partial(epoch_sequences, store, chunks_per_sequence, seed)
+        )
+
+    def __call__(self, step: int) -> Batch:
+        sequences = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        epochs, rows = np.divmod(sequences, self.sequences_per_epoch)
+        chunks = np.stack([self._epoch(int(epoch))[row] for epoch, row in zip(epochs, rows)])
+        return batch_of_chunks(self._store, chunks)
+
+
+def epoch_sequences(store: TokenStore, chunks_per_sequence: int, seed: int, epoch: int) -> np.ndarray:
+    """int64 [S, U]: the global chunk ids of all sequences of an epoch; the row's end is padded with -1."""
+    random = np.random.default_rng([seed, epoch])
+    documents = random.permutation(np.flatnonzero(~store.is_validation))
+    chunks = _ranges(store.chunk_offsets[documents], store.num_chunks[documents])
+    padding = np.full(-len(chunks) % chunks_per_sequence, PADDING_CHUNK)
+    return random.permutation(np.concatenate([chunks, padding]).reshape(-1, chunks_per_sequence))
+
+
+def batch_of_chunks(store: TokenStore, chunks: np.ndarray) -> Batch:
+    """The batch of sequences made of the given chunks [B, U]."""
+    window, inside = store.window(chunks, CHUNK + 1)
+    flat = lambda array: array.reshape(len(chunks), -1)
+    return Batch(
+        tokens=flat(window[..., :-1]),
+        targets=flat(window[..., 1:]),
+        weights=flat(inside[..., 1:]).astype(np.float32),
+        chunks=chunks,
+    )
+
+
+def evaluation_batches(
+    store: TokenStore, batch_size: int, length: int, max_tokens: int | None = None
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Whole validation documents in a fixed order, each cut into windows of `length` from its start.
+
+    Every token after bos is predicted exactly once, given the tokens before it in its window. With
+    `max_tokens`, documents are taken in that order as long as their predicted tokens fit; one that does not
+    fit is passed over.
+
+    Returns:
+        An iterator of (batch, documents int64 [B, T]): the document of every token, -1 on padding. The last
+        batch is filled up with padding.
+
+    Raises:
+        InputError: the length is no multiple of 64, or the documents predict fewer tokens than `length`.
+    """
+    chunks_per_sequence = _chunks_per_sequence(length)
+    documents = np.random.default_rng(0).permutation(np.flatnonzero(store.is_validation))
+    predicted = np.diff(store.offsets)[documents] - 1
+    if predicted.sum() < length:
+        raise InputError(
+            f"The {len(documents)} validation documents hold {predicted.sum()} tokens to predict, less than "
+            f"one sequence of {length}. Give a larger corpus, a larger validation fraction or a shorter length."
+        )
+    if max_tokens is not None:
+        documents = documents[_fitting(predicted, max_tokens)]
+    if not len(documents):
+        raise InputError(
+            f"No validation document fits into max_tokens = {max_tokens}: the shortest holds "
+            f"{predicted.min()} tokens to predict. Allow at least that many."
+        )
+    windows = np.concatenate([_windows(store, d, chunks_per_sequence) for d in documents])
+    padding = np.full((-len(windows) % batch_size, chunks_per_sequence), PADDING_CHUNK)
+    batches = np.concatenate([windows, padding]).reshape(-1, batch_size, chunks_per_sequence)
+    return ((batch_of_chunks(store, chunks), _document_of_tokens(store, chunks)) for chunks in batches)
+
+
+def _windows(store: TokenStore, document: int, chunks_per_sequence: int) -> np.ndarray:
+    """int64 [windows, U]: the document's chunks that hold something to predict from."""
+    predicted = store.offsets[document + 1] - store.offsets[document] - 1
+    chunks = store.chunk_offsets[document] + np.arange(-(-predicted // CHUNK))
+    padding = np.full(-len(chunks) % chunks_per_sequence, PADDING_CHUNK)
+    return np.concatenate([chunks, padding]).reshape(-1, chunks_per_sequence)
+
+
+def _document_of_tokens(store: TokenStore, chunks: np.ndarray) -> np.ndarray:
+    """int64 [B, T]."""
+    inside = store.window(chunks, CHUNK)[1]
+    documents = np.where(inside, store.chunk_documents(chunks)[..., None], -1)
+    return documents.reshape(len(chunks), -1)
+
+
+def _fitting(sizes: np.ndarray, budget: int) -> np.ndarray:
+    """bool [D]: the sizes that fit into what the ones before them have left of the budget."""
+    fits = np.zeros(len(sizes), bool)
+    for i, size in enumerate(sizes):
+        if size <= budget:
+            fits[i] = True
+            budget -= size
+    return fits
+
+
+def _chunks_per_sequence(length: int) -> int:
+    if length <= 0 or length % CHUNK:
+        raise InputError(f"The sequence length {length} is not a multiple of the chunk of {CHUNK} tokens.")
+    return length // CHUNK
+
+
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Concatenates arange(start, start + count) of all pairs."""
+    first = np.repeat(starts - np.cumsum(counts) + counts, counts)
+    return first + np.arange(counts.sum())
