@@ -54,8 +54,8 @@ class TrainBatches:
         if num_chunks < chunks_per_sequence:
             raise InputError(
                 f"The {training.sum()} training documents hold {num_chunks} chunks of {CHUNK} tokens, less "
-                f"than one sequence of {length} tokens ({chunks_per_sequence} chunks). Give a larger corpus or a "
-                "shorter length."
+                f"than one sequence of {length} tokens ({chunks_per_sequence} chunks). Give a larger corpus or "
+                "a shorter length."
             )
         self.sequences_per_epoch = -(-num_chunks // chunks_per_sequence)
         self._store = store
@@ -113,8 +113,9 @@ def evaluation_batches(
     predicted = np.diff(store.offsets)[documents] - 1
     if predicted.sum() < length:
         raise InputError(
-            f"The {len(documents)} validation documents hold {predicted.sum()} tokens to predict, less than one "
-            f"sequence of {length}. Give a larger corpus, a larger validation fraction or a shorter length."
+            f"The {len(documents)} validation documents hold {predicted.sum()} tokens to predict, less than "
+            f"one sequence of {length}. Give a larger corpus, a larger validation fraction or a shorter "
+            "length."
         )
     if max_tokens is not None:
         documents = documents[_fitting(predicted, max_tokens)]
