@@ -54,8 +54,8 @@ class TrainBatches:
         if num_chunks < chunks_per_sequence:
             raise InputError(
                 f"The {training.sum()} training documents hold {num_chunks} chunks of {CHUNK} tokens, less "
-                f"than one sequence of {length} tokens ({chunks_per_sequence} chunks). Give a larger corpus or "
-                "a shorter length."
+                f"than one sequence of {length} tokens ({chunks_per_sequence} chunks). Give a larger corpus "
+                "or a shorter length."
             )
         self.sequences_per_epoch = -(-num_chunks // chunks_per_sequence)
         self._store = store

@@ -1,0 +1,152 @@
+"""SentencePiece in the two published manners.
+
+PaLM (Section 2): a "lossless" vocabulary. All whitespace is kept, unknown characters become UTF-8 bytes, every
+digit is a token of its own, nothing is normalised: decode(encode(text)) == text for every Unicode string.
+
+Gopher (Section 3.1): byte fallback, NFKC normalisation. Whitespace is kept here too, code being unreadable
+without it, but NFKC turns exotic spaces into plain ones: decode(encode(text)) is the text's NFKC form.
+
+Neither paper names SentencePiece's model type; it is SentencePiece's default, the unigram language model.
+"""
+
+import io
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import sentencepiece
+
+from data.artifacts import file_hash, write_atomic
+from errors import InputError
+
+PUBLISHED_VOCAB_SIZES = {"palm": 256_000, "gopher": 32_000, "retro": 128_000}
+
+STYLES = {
+    "palm": {"normalization_rule_name": "identity", "split_digits": True},
+    "gopher": {"normalization_rule_name": "nfkc", "split_digits": False},
+}
+
+# Inside SentencePiece this character stands for the space, so that a real one would come back as a space.
+SPACE_MARK = "\u2581"
+
+SAMPLE_CHARACTERS = 2000
+TRAINING_CHARACTERS_PER_PIECE = 512
+
+
+def train_tokenizer(
+    texts: Sequence[str], *, style: Literal["palm", "gopher"], vocab_size: int, path: Path
+) -> None:
+    """Trains a tokenizer on an even sample of `texts` and writes its model file to `path`.
+
+    The sample grows with the vocabulary (512 characters per entry); the same texts give the same file.
+
+    Raises:
+        InputError: the texts are empty, or do not allow a vocabulary of that size.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_sample(texts, vocab_size),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocab_size,
+            byte_fallback=True,
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            max_sentence_length=4 * SAMPLE_CHARACTERS,
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            num_threads=4,  # a constant: the sums of floats, and so the pieces, depend on it
+            minloglevel=2,
+            **STYLES[style],
+        )
+    except RuntimeError as error:
+        raise _explained(error, vocab_size) from error
+    write_atomic(path, model.getvalue())
+
+
+class Tokenizer:
+    """A trained tokenizer.
+
+    Attributes:
+        vocab_size: number of ids; pad_id (0), unk_id, bos_id and eos_id are among them.
+        hash: 16 hex digits of the SHA-256 of the model file.
+
+    Raises:
+        InputError: the model file is missing or damaged.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{path} is not a readable SentencePiece model ({error}). Remove it and run the command "
+                "again."
+            ) from error
+        self.hash = file_hash(path)[:16]
+        self.vocab_size = self._pieces.vocab_size()
+        self.pad_id = self._pieces.pad_id()
+        self.unk_id = self._pieces.unk_id()
+        self.bos_id = self._pieces.bos_id()
+        self.eos_id = self._pieces.eos_id()
+        self._special = {self.pad_id, self.unk_id, self.bos_id, self.eos_id}
+        self._space_mark_ids = [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode()]
+
+    def encode(self, text: str) -> np.ndarray:
+        """int32 [tokens], without bos and eos.
+
+        Raises:
+            InputError: the text holds a lone surrogate, which is no character and has no UTF-8 form.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"Character {error.start} of the text is the lone surrogate {ascii(text[error.start])}, "
+                "which has no UTF-8 form. Remove it, or decode the text again from its bytes."
+            ) from error
+        first, *others = text.split(SPACE_MARK)
+        ids = self._pieces.encode(first)
+        for part in others:
+            ids += self._space_mark_ids + self._pieces.encode(part)
+        return np.array(ids, np.int32)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of `ids` [tokens]; special ids are skipped, bytes that are not UTF-8 become U+FFFD."""
+        return self._pieces.decode([int(i) for i in ids if int(i) not in self._special])
+
+
+def _sample(texts: Sequence[str], vocab_size: int) -> Iterator[str]:
+    """Every n-th stretch of the texts, with n such that there is enough for a vocabulary of that size."""
+    stretches = (
+        text[start : start + SAMPLE_CHARACTERS]
+        for text in texts
+        for start in range(0, len(text), SAMPLE_CHARACTERS)
+    )
+    needed = vocab_size * TRAINING_CHARACTERS_PER_PIECE
+    stride = max(1, sum(map(len, texts)) // needed)
+    return itertools.islice(stretches, 0, None, stride)
+
+
+def _explained(error: RuntimeError, vocab_size: int) -> Exception:
+    """The InputError that SentencePiece's message means; the error itself where it is not the user's."""
+    if largest := re.search(r"size too high .*<= (\d+)", str(error)):
+        return InputError(
+            f"A vocabulary of {vocab_size:,} is larger than the text allows: at most {int(largest[1]):,} "
+            "pieces can be learnt from it. Give a smaller vocabulary size or more text."
+        )
+    if smallest := re.search(r"smaller than required_chars. \d+ vs (\d+)", str(error)):
+        return InputError(
+            f"A vocabulary of {vocab_size:,} has no room for the 256 bytes and the characters of the text. "
+            f"Give at least {int(smallest[1]):,}."
+        )
+    if "sentences_.empty()" in str(error):
+        return InputError("The tokenizer was given no text to learn from. Give a corpus that holds some.")
+    return error

@@ -1,0 +1,128 @@
+"""PaLM's tokenizer loses nothing; Gopher's gives the NFKC form; both say what a text does not allow."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from data.tokenizers import STYLES, Tokenizer, train_tokenizer
+from errors import InputError
+
+TEXTS = [
+    "def f(x):\n    if x > 10:\n        return x + 1\n    return [y for y in range(x)]\n" * 3,
+    "The quick brown fox jumps over the lazy dog, 1234 times.\n\n\tA tab\r\nand Größe, naïve, 数学。\n" * 3,
+    " ".join(f"word{i} {chr(97 + i % 26) * (i % 5 + 1)}" for i in range(400)),
+]
+VOCAB_SIZE = 420
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizers")
+    for style in STYLES:
+        train_tokenizer(TEXTS, style=style, vocab_size=VOCAB_SIZE, path=folder / style)
+    return {style: Tokenizer(folder / style) for style in STYLES}
+
+
+unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
+awkward = st.sampled_from(
+    ["\u2581", "\0", "\r\n", "\n", "\t", "    ", "<s>", "</s>", "<unk>", "<pad>", "<0x0A>", "<0xE2>", "12.50",
+     "\u0301", "e\u0301", "\ufeff", "\ufffd", "\u3000", "\U0001f600", "\x7f", "\x85", "\u2047", "def f(x):"]
+)  # fmt: skip
+without_marks = st.characters(categories=["L", "N", "P", "S", "Zs"])
+any_text = st.lists(unicode_text | awkward, max_size=8).map("".join)
+
+
+@settings(max_examples=400)
+@given(any_text)
+@example("\u2581")
+@example(" \u2581\u2581 a")
+def test_palm_is_lossless(tokenizers, text):
+    ids = tokenizers["palm"].encode(text)
+    assert tokenizers["palm"].decode(ids) == text
+    assert tokenizers["palm"].decode(list(ids)) == text
+
+
+def test_palm_keeps_every_character_of_unicode(tokenizers):
+    characters = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    for start in range(0, len(characters), 4096):
+        text = "a".join(characters[start : start + 4096])
+        assert tokenizers["palm"].decode(tokenizers["palm"].encode(text)) == text
+
+
+def test_palm_gives_every_digit_its_own_token(tokenizers):
+    palm = tokenizers["palm"]
+    ids = palm.encode("x = 123.50 1234")
+    digits = [token for token in (palm.decode([i]) for i in ids) if any(c.isdigit() for c in token)]
+    assert digits == list("123501234")
+
+
+def test_newlines_and_indentation_are_learnt(tokenizers):
+    palm = tokenizers["palm"]
+    assert len(palm.encode("\n        ")) <= 9 / 2
+    assert len(palm.encode(TEXTS[0])) < len(TEXTS[0]) / 2
+
+
+@settings(max_examples=300)
+@given(st.text(without_marks | st.sampled_from("\n\t\r ﬁ①Ａ\u00a0\u2581")))
+def test_gopher_gives_the_nfkc_form(tokenizers, text):
+    gopher = tokenizers["gopher"]
+    assert gopher.decode(gopher.encode(text)) == unicodedata.normalize("NFKC", text)
+
+
+@settings(max_examples=200)
+@given(any_text)
+def test_gopher_is_lossless_on_what_it_has_normalised(tokenizers, text):
+    gopher = tokenizers["gopher"]
+    once = gopher.decode(gopher.encode(text))
+    assert gopher.decode(gopher.encode(once)) == once
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_special_ids(tokenizers, style):
+    tokenizer = tokenizers[style]
+    specials = [tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id]
+    assert tokenizer.pad_id == 0 and len(set(specials)) == 4
+    assert tokenizer.vocab_size == VOCAB_SIZE
+    ids = tokenizer.encode("<s> <unk> <pad> </s> text")
+    assert ids.dtype == np.int32 and not set(specials) & set(ids.tolist()) and ids.max() < VOCAB_SIZE
+    surrounded = [tokenizer.bos_id, *ids[:5], tokenizer.unk_id, *ids[5:], tokenizer.eos_id, tokenizer.pad_id]
+    assert tokenizer.decode(surrounded) == "<s> <unk> <pad> </s> text"
+    assert tokenizer.encode("").shape == (0,) and tokenizer.decode([]) == ""
+
+
+@given(st.lists(st.integers(0, VOCAB_SIZE - 1)))
+def test_any_ids_decode_to_unicode_text(tokenizers, ids):
+    tokenizers["palm"].decode(ids).encode()
+
+
+def test_training_is_deterministic(tokenizers, tmp_path):
+    train_tokenizer(TEXTS, style="palm", vocab_size=VOCAB_SIZE, path=tmp_path / "again")
+    assert Tokenizer(tmp_path / "again").hash == tokenizers["palm"].hash != tokenizers["gopher"].hash
+
+
+def test_the_largest_vocabulary_is_named_and_works(tmp_path):
+    texts = ["a few words are not enough, and these few words are few"]
+    with pytest.raises(InputError, match=r"5,000 is larger than the text allows: at most (\d+)") as caught:
+        train_tokenizer(texts, style="palm", vocab_size=5000, path=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    largest = int(str(caught.value).split("at most ")[1].split()[0])
+    train_tokenizer(texts, style="palm", vocab_size=largest, path=tmp_path / "model")
+    assert Tokenizer(tmp_path / "model").vocab_size == largest
+
+
+def test_other_bad_input(tokenizers, tmp_path):
+    with pytest.raises(InputError, match=r"vocabulary of 100 .*at least \d{3}"):
+        train_tokenizer(TEXTS, style="palm", vocab_size=100, path=tmp_path / "model")
+    for texts in ([], [""]):
+        with pytest.raises(InputError, match="no text"):
+            train_tokenizer(texts, style="palm", vocab_size=300, path=tmp_path / "model")
+    with pytest.raises(InputError, match=r"Character 1 .*\\ud800"):
+        tokenizers["palm"].encode("a\ud800b")
+    with pytest.raises(InputError, match="absent"):
+        Tokenizer(tmp_path / "absent")
+    (tmp_path / "damaged").write_bytes(b"no model")
+    with pytest.raises(InputError, match="damaged"):
+        Tokenizer(tmp_path / "damaged")
