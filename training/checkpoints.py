@@ -1,0 +1,145 @@
+"""Checkpoints of a training state: orbax writes and reads them, this file says when one may be trusted.
+
+Orbax gives sharded, atomic folders (written under a temporary name, then renamed), but hands back flipped
+bits as if they were parameters, so beside the state lies a manifest with every leaf's shape, type and
+checksum. The checksum is the sum of the leaf's bits as unsigned integers modulo 2³²: any one changed element
+changes it, and it does not depend on how the leaf is sharded, so a state may come back onto another mesh than
+it was saved from.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from absl import logging
+
+from errors import InputError
+
+State = TypeVar("State")
+
+UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
+
+
+class Checkpoints:
+    """The newest `keep` states of one run, in a folder of their own.
+
+    A state is a pytree of arrays. What comes back is equal to it bit for bit.
+    """
+
+    def __init__(self, folder: str | Path, keep: int = 2):
+        logging.set_verbosity(logging.ERROR)
+        self.folder = Path(folder).absolute()
+        self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(
+            preservation_policy=ocp.checkpoint_managers.LatestN(keep), enable_async_checkpointing=False))
+
+    def latest(self) -> int | None:
+        """The newest step saved, None before the first. It may turn out damaged when it is restored."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any) -> None:
+        """Saves the state after `step` updates; returns when it is on disk under its final name.
+
+        Checkpoints of this step and later ones belong to a course the run has left (it went back past a
+        damaged checkpoint or a loss spike), so they are removed.
+
+        Raises:
+            InputError: the disk is full. Earlier checkpoints are untouched.
+        """
+        for left in self._manager.all_steps():
+            if left >= step:
+                self._manager.delete(left)
+        checksums = _checksums(state)
+        manifest = {name: leaf | {"checksum": checksums[name]} for name, leaf in _describe(state).items()}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), manifest=ocp.args.JsonSave(manifest))
+        try:
+            self._manager.save(step, args=items, force=True)
+        except (OSError, ValueError) as error:
+            if "No space left on device" not in str(error):
+                raise
+            raise InputError(
+                f"The disk is full: the checkpoint of step {step} does not fit into {self.folder}. "
+                "Earlier ones are unharmed; free some space and run the same command again to go on."
+            ) from error
+
+    def restore(self, like: State, step: int | None = None) -> tuple[int, State]:
+        """The newest whole checkpoint, or that of `step`, as (its step, its state).
+
+        Args:
+            like: the state's structure, shapes, types and shardings, as arrays or `jax.ShapeDtypeStruct`s.
+            The leaves
+                come back onto these shardings.
+            step: None passes over damaged checkpoints, naming each on stderr.
+
+        Raises:
+            InputError: nothing can be restored, or the checkpoint is of another configuration.
+        """
+        found = sorted(self._manager.all_steps(), reverse=True)
+        for candidate in found if step is None else [step]:
+            try:
+                return candidate, self._read(candidate, like)
+            except _DamagedError as damage:
+                print(f"The checkpoint {self.folder / str(candidate)} is damaged: {damage}.", file=sys.stderr)
+        raise InputError(
+            f"There is no whole checkpoint {'' if step is None else f'of step {step} '}in {self.folder} "
+            f"(steps found: {found}). Choose another step, or remove the folder and train from the start."
+        )
+
+    def _read(self, step, like):
+        manifest = self._item(step, manifest=ocp.args.JsonRestore()).manifest
+        targets = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+        _require_same_configuration(self.folder / str(step), manifest, _describe(targets))
+        state = self._item(step, state=ocp.args.StandardRestore(targets)).state
+        for name, checksum in _checksums(state).items():
+            if checksum != manifest[name]["checksum"]:
+                raise _DamagedError(f"{name} does not have the checksum it was saved with")
+        return state
+
+    def _item(self, step, **item):
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**item))
+        except Exception as error:  # What orbax raises for an unreadable file has no narrower common type.
+            raise _DamagedError(f"it cannot be read ({type(error).__name__})") from error
+
+
+class _DamagedError(Exception):
+    pass
+
+
+def _require_same_configuration(path, saved, wanted):
+    for name in sorted(saved.keys() | wanted.keys()):
+        there, here = (_words(leaves.get(name)) for leaves in (saved, wanted))
+        if there != here:
+            raise InputError(
+                f"The checkpoint {path} is of another configuration: {name} is {there} there and {here} "
+                "here. Use the configuration it was made with, or another folder for this run (--out)."
+            )
+
+
+def _words(leaf):
+    return "absent" if leaf is None else f"{leaf['dtype']}{leaf['shape']}"
+
+
+def _describe(state):
+    """Each leaf's type and shape by its path, as in the manifest."""
+    leaves = _named_leaves(state)
+    return {name: {"dtype": str(leaf.dtype), "shape": list(leaf.shape)} for name, leaf in leaves}
+
+
+def _checksums(state):
+    return {name: int(checksum) for name, checksum in _named_leaves(jax.device_get(_sums_of_bits(state)))}
+
+
+@jax.jit
+def _sums_of_bits(state):
+    def leaf(x):
+        bits = jax.lax.bitcast_convert_type(x, UNSIGNED[x.dtype.itemsize])
+        return jnp.sum(bits, dtype=jnp.uint32)
+
+    return jax.tree.map(leaf, state)
+
+
+def _named_leaves(tree):
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
