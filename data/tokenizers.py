@@ -1,7 +1,7 @@
 """SentencePiece in the two published manners.
 
 PaLM (Section 2): a "lossless" vocabulary. All whitespace is kept, unknown characters become UTF-8 bytes,
-every digit is a token of its own, nothing is normalised: decode(encode(text)) == text for every Unicode string.
+every digit is a token of its own, nothing is normalised: decode(encode(s)) == s for every Unicode string s.
 
 Gopher (Section 3.1): byte fallback, NFKC normalisation. Whitespace is kept here too, code being unreadable
 without it, but NFKC turns exotic spaces into plain ones: decode(encode(text)) is the text's NFKC form.
