@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from errors import InputError
-from training.recipes import RECIPES, learning_rate, recipe
+from models.families import configuration, parameter_shapes
+from training.recipes import RECIPES, STACKED, learning_rate, recipe
 
 LAYERS = 3
 
@@ -146,6 +147,14 @@ def test_only_retro_decays_its_weights_like_adamw():
     for family, shrunk in (("gopher", 0.0), ("retro", 0.1)):
         got, _ = _run(recipe(family, 1, peak=0.5), params, nothing)
         np.testing.assert_allclose(got["embedding"], 1 - 0.5 * shrunk)
+
+
+@pytest.mark.parametrize("name", ["palm/smoke", "gopher/smoke", "retro/smoke"])
+def test_the_stacked_operators_are_those_of_the_models(name):
+    """An operator missing from STACKED would share one RMS over all its layers, in silence."""
+    shapes = parameter_shapes(configuration(name))
+    operators = shapes | shapes.get("encoder", {})
+    assert operators.keys() - STACKED == {"embedding", "final_norm"} | shapes.keys() & {"encoder"}
 
 
 def test_bad_input():
