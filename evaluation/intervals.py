@@ -67,8 +67,7 @@ def bootstrap_ratio(nats: Sequence[float], num_bytes: Sequence[float]) -> Interv
 def paired_difference(
     nats_a: Sequence[float], nats_b: Sequence[float], num_bytes: Sequence[float]
 ) -> Interval | None:
-    """Interval over documents for a's bits per byte minus b's on the same documents [D]: both meet every
-    resample."""
+    """Interval over documents for a's bits per byte minus b's: every resample [D] is drawn for both."""
     return bootstrap_ratio(np.subtract(nats_a, nats_b), num_bytes)
 
 

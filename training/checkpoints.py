@@ -32,8 +32,10 @@ class Checkpoints:
     def __init__(self, folder: str | Path, keep: int = 2):
         logging.set_verbosity(logging.ERROR)
         self.folder = Path(folder).absolute()
-        self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(
-            preservation_policy=ocp.checkpoint_managers.LatestN(keep), enable_async_checkpointing=False))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=ocp.checkpoint_managers.LatestN(keep), enable_async_checkpointing=False
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def latest(self) -> int | None:
         """The newest step saved, None before the first. It may turn out damaged when it is restored."""
@@ -68,16 +70,15 @@ class Checkpoints:
         """The newest whole checkpoint, or that of `step`, as (its step, its state).
 
         Args:
-            like: the state's structure, shapes, types and shardings, as arrays or `jax.ShapeDtypeStruct`s.
-            The leaves
-                come back onto these shardings.
+            like: the state's structure, shapes, types and the shardings that its leaves come back onto, as
+                arrays or `jax.ShapeDtypeStruct`s.
             step: None passes over damaged checkpoints, naming each on stderr.
 
         Raises:
             InputError: nothing can be restored, or the checkpoint is of another configuration.
         """
         found = sorted(self._manager.all_steps(), reverse=True)
-        for candidate in found if step is None else [step]:
+        for candidate in (candidate for candidate in found if step in (None, candidate)):
             try:
                 return candidate, self._read(candidate, like)
             except _DamagedError as damage:

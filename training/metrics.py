@@ -30,15 +30,14 @@ class MetricsWriter:
             kept = [line for line in read_metrics(folder) if line["step"] <= resumed_step]
             write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._lines = open(path, "a", encoding="utf-8")
-        # TensorBoard hides what it was shown from the purge step on. Files are named by the second: the suffix
-        # keeps a quick resumption from overwriting its predecessor.
+        # TensorBoard hides what it was shown from the purge step on. Files are named by the second: the
+        # suffix keeps a quick resumption from overwriting its predecessor.
         self._events = SummaryWriter(
             str(folder), purge_step=resumed_step + 1, filename_suffix=f".from-{resumed_step}"
         )
 
     def write(self, step: int, **values: Any) -> None:
-        """Appends one line, which a kill of the process no longer loses; its numbers go to TensorBoard
-        too."""
+        """Appends a line, which killing the process no longer loses; numbers go to TensorBoard too."""
         self._lines.write(json.dumps({"step": step} | values) + "\n")
         self._lines.flush()
         for name, value in values.items():
@@ -81,8 +80,7 @@ def _parsed(path, number, line):
 
 
 class Progress:
-    """One line with percentage, loss, tokens/s, MFU and time to go: redrawn on a terminal, now and then in a
-    log."""
+    """One line with loss, tokens/s, MFU and time to go: redrawn on a terminal, added at times to a log."""
 
     def __init__(self, label: str, steps: int, resumed_step: int = 0, stream: TextIO = sys.stderr):
         on_terminal = stream.isatty()
@@ -97,8 +95,7 @@ class Progress:
         )
 
     def update(self, step: int, loss: float, tokens_per_second: float, mfu: float | None = None) -> None:
-        """Shows the state after `step` updates. mfu is a fraction, None where the machine's peak is not
-        known."""
+        """Shows the state after `step` updates; mfu is a fraction, None where the peak is not known."""
         text = f"loss {loss:.4f}, {tokens_per_second:,.0f} tokens/s"
         self._bar.set_postfix_str(text if mfu is None else f"{text}, MFU {mfu:.1%}", refresh=False)
         self._bar.update(step - self._bar.n)

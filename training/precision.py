@@ -7,7 +7,6 @@ gradient arrives in float32, because the cast is part of what is differentiated.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TypeVar
 
 import jmp
@@ -16,10 +15,10 @@ from errors import InputError
 
 Tree = TypeVar("Tree")
 
-POLICIES: Mapping[str, str] = MappingProxyType({
+POLICIES: Mapping[str, str] = {
     "float32": "params=float32,compute=float32,output=float32",
     "mixed": "params=float32,compute=bfloat16,output=float32",
-})
+}
 
 
 def cast_for_compute(params: Tree, policy: str) -> Tree:

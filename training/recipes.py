@@ -13,7 +13,6 @@ every other leaf is a scalar.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -50,17 +49,17 @@ class Adafactor:
         the published share of the run (4 %) and the rate ends at the published fifth of its peak. Left as
         printed, it would never decay in fewer than 10k steps.
         """
+        peak = self.peak if peak is None else peak
         speed = max(1.0, self.published_steps / steps)
 
         def learning_rate(count):
             k = 1 + count * speed
-            return (peak or self.peak) * jnp.sqrt(self.plateau / jnp.maximum(k, self.plateau))
+            return peak * jnp.sqrt(self.plateau / jnp.maximum(k, self.plateau))
 
         return learning_rate
 
     def optimiser(self, schedule: optax.Schedule) -> optax.GradientTransformation:
-        """T5X's order: clip, second moment, block clip, learning rate, parameter scale, momentum, decay of
-        lr²."""
+        """In T5X's order: momentum averages the finished, scaled updates, and is not debiased."""
         return optax.chain(
             optax.clip_by_global_norm(self.global_norm_clip),
             scale_by_second_moment(self.beta2_exponent, self.epsilon),
@@ -98,7 +97,7 @@ class Adam:
 
         The warm-up lasts the published number of steps, but at most a tenth of the run.
         """
-        peak = peak or self.peak
+        peak = self.peak if peak is None else peak
         return optax.warmup_cosine_decay_schedule(
             init_value=self.start,
             peak_value=peak,
@@ -114,14 +113,22 @@ class Adam:
         )
 
 
-RECIPES: Mapping[str, Adafactor | Adam] = MappingProxyType({
+RECIPES: Mapping[str, Adafactor | Adam] = {
     "palm": Adafactor(),
     # Gopher Table 1. Its 7.1B and 280B models clip at 0.25.
-    "gopher": Adam(warm_up=1500, weight_decay=0.0, published_peaks=MappingProxyType({
-        "44m": 6e-4, "117m": 6e-4, "417m": 2e-4, "1.4b": 2e-4, "7.1b": 1.2e-4, "280b": 4e-5})),
-    "retro": Adam(warm_up=750, weight_decay=0.1, published_peaks=MappingProxyType({
-        "172m": 2e-4, "425m": 2e-4, "1.5b": 2e-4, "7.5b": 1e-4})),
-})
+    "gopher": Adam(
+        warm_up=1500,
+        weight_decay=0.0,
+        published_peaks={
+            "44m": 6e-4, "117m": 6e-4, "417m": 2e-4, "1.4b": 2e-4, "7.1b": 1.2e-4, "280b": 4e-5,
+        },
+    ),
+    "retro": Adam(
+        warm_up=750,
+        weight_decay=0.1,
+        published_peaks={"172m": 2e-4, "425m": 2e-4, "1.5b": 2e-4, "7.5b": 1e-4},
+    ),
+}
 
 
 def recipe(family: str, steps: int, peak: float | None = None) -> optax.GradientTransformation:
@@ -136,8 +143,7 @@ def recipe(family: str, steps: int, peak: float | None = None) -> optax.Gradient
 
 
 def learning_rate(family: str, steps: int, peak: float | None = None) -> optax.Schedule:
-    """The schedule inside `recipe`: a function from the number of updates already made to the learning
-    rate."""
+    """The schedule inside `recipe`, from the number of updates already made to the learning rate."""
     return _lookup(family, steps).schedule(steps, peak)
 
 
@@ -176,8 +182,7 @@ def scale_by_second_moment(exponent: float, epsilon: float) -> optax.GradientTra
 
 
 def per_layer(stateless: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`stateless`, which treats every leaf by itself, applied to each layer of a depth-stacked leaf by
-    itself."""
+    """A stateless transformation that works leaf by leaf, made to work layer by layer on stacked leaves."""
 
     def update(updates, state, params=None):
         def leaf(path, u, p):

@@ -25,8 +25,7 @@ def _documents(rng, count, bits_per_byte=2.0, noise=0.3):
 
 
 def test_bootstrap_covers_the_truth_as_often_as_it_says():
-    """The true 2.0 lies inside about 95 % of the time; from 60 documents a percentile bootstrap may fall a
-    little short."""
+    """About 95 %; from 60 documents a percentile bootstrap may fall a little short."""
     rng = np.random.default_rng(0)
     covered = np.mean([2.0 in bootstrap_ratio(*_documents(rng, 60)) for _ in range(200)])
     assert 0.90 <= covered <= 0.98

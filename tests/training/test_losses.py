@@ -72,8 +72,7 @@ def test_gradient_is_that_of_the_definition(z_loss):
 
 
 def test_only_the_z_loss_sees_a_shift_of_all_logits():
-    """Cross entropy is invariant to logits + c; log²Z becomes (log Z + c)², which is why it pins the logits'
-    scale."""
+    """Cross entropy is invariant to logits + c; log²Z becomes (log Z + c)², and so pins the logits."""
     logits, targets, weights = _example(3)
     before, after = (next_token_loss(logits + c, targets, weights)[1] for c in (0.0, 2.5))
     np.testing.assert_allclose(after["nats"], before["nats"], rtol=1e-5)

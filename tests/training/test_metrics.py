@@ -20,8 +20,7 @@ def _train(folder, steps, resumed_step=0, tag="run"):
 
 
 def _events(folder):
-    """(step, name, value) of every scalar and (step, "purge", None) of every purge, in the order of the
-    files."""
+    """(step, name, value) of every scalar and (step, "purge", None) of every purge, in the files' order."""
     for path in sorted(folder.glob("events*")):
         content = path.read_bytes()
         while content:

@@ -88,8 +88,7 @@ def test_palm_equals_optax_adafactor_without_factoring():
 
 
 def test_palm_first_step_by_hand():
-    """β₂ is 0 at k = 1, so the first update is 0.1 · 1e-2 · RMS(w) · sign(g) (clips idle), plus lr² · w of
-    decay."""
+    """β₂ is 0 at k = 1, so the first update is 0.1 · 1e-2 · RMS(w) · sign(g), plus a decay of lr² · w."""
     w = jnp.asarray([[0.3, -0.4], [0.5, 0.0]])
     g = jnp.asarray([[1e-3, -2e-3], [3e-3, -4e-3]])
     params, _ = _run(recipe("palm", 100), {"embedding": w}, [{"embedding": g}])
@@ -100,8 +99,7 @@ def test_palm_first_step_by_hand():
 
 @pytest.mark.parametrize("family", RECIPES)
 def test_state_mirrors_the_parameters_and_is_otherwise_scalar(family):
-    """Sharding rules match the end of a path, so a moment's path must end in its parameter's and share its
-    shape."""
+    """Sharding rules match the end of a path: a moment's must end in its parameter's, of the same shape."""
     params, _ = _trees(np.random.default_rng(2), (1.0,) * LAYERS)
     def named(tree):
         leaves = jax.tree_util.tree_leaves_with_path(tree)
@@ -119,7 +117,7 @@ def test_state_mirrors_the_parameters_and_is_otherwise_scalar(family):
     ("gopher", 1e-7, 6e-4, 6e-5), ("retro", 1e-7, 2e-4, 2e-5), ("palm", 1e-2, 1e-2, 1e-2 / np.sqrt(25.5))])
 @pytest.mark.parametrize("steps", [10, 600, 20_000, 255_000])
 def test_every_run_goes_through_the_whole_schedule(family, start, peak, end, steps):
-    rates = np.asarray(jax.vmap(learning_rate(family, steps, peak))(jnp.arange(steps)))
+    rates = np.asarray(learning_rate(family, steps, peak)(jnp.arange(steps)))
     np.testing.assert_allclose(rates[0], start, rtol=1e-5)
     np.testing.assert_allclose(rates.max(), peak, rtol=1e-5)
     # The last update is made one step before the end of the cosine.
