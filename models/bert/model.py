@@ -1,7 +1,8 @@
-"""The BERT encoder (arXiv 1810.04805, Section 3) that turns a chunk into its retrieval key; RETRO keeps it frozen.
+"""The BERT encoder (arXiv 1810.04805, Section 3) that turns a chunk into its retrieval key; RETRO keeps it
+frozen.
 
-Post-LayerNorm blocks, learned absolute positions, one segment. The parameters of a block are stacked along a leading depth
-axis [L, ...] and the blocks run by one scan, so depth costs no compilation time.
+Post-LayerNorm blocks, learned absolute positions, one segment. The parameters of a block are stacked along
+a leading depth axis [L, ...] and the blocks run by one scan, so depth costs no compilation time.
 
 Shape suffixes: n rows, t wordpieces, d hidden_size, h heads, k head size, q/s query and key positions.
 """
@@ -40,9 +41,9 @@ class BertConfig:
 class Bert:
     """A loaded encoder.
 
-    apply(params, ids [n, t] int32, mask [n, t] bool) -> hidden [n, t, hidden_size] float32, a pure function to be jitted by
-    the caller. encode(texts, max_length) -> one list of wordpiece ids per text, [CLS] and [SEP] included. hash names the
-    weights, the configuration and the wordpieces together.
+    apply(params, ids [n, t] int32, mask [n, t] bool) -> hidden [n, t, hidden_size] float32, a pure function
+    to be jitted by the caller. encode(texts, max_length) -> one list of wordpiece ids per text, [CLS] and
+    [SEP] included. hash names the weights, the configuration and the wordpieces together.
     """
 
     config: BertConfig
@@ -57,13 +58,16 @@ def layer_norm(config: BertConfig, name: str) -> hk.LayerNorm:
 
 
 def embed(config: BertConfig, ids_nt: jax.Array) -> jax.Array:
-    """Word + position + segment embeddings, normalised: [n, t] -> [n, t, d]. Every wordpiece is of the first segment."""
+    """Word + position + segment embeddings, normalised: [n, t] -> [n, t, d]. Every wordpiece is of the
+    first segment."""
     d = config.hidden_size
     words_vd = hk.get_parameter("words", [config.vocab_size, d], init=hk.initializers.RandomNormal(0.02))
     positions_pd = hk.get_parameter(
         "positions", [config.max_position_embeddings, d], init=hk.initializers.RandomNormal(0.02)
     )
-    segments_sd = hk.get_parameter("segments", [config.type_vocab_size, d], init=hk.initializers.RandomNormal(0.02))
+    segments_sd = hk.get_parameter(
+        "segments", [config.type_vocab_size, d], init=hk.initializers.RandomNormal(0.02)
+    )
     x_ntd = words_vd[ids_nt] + (positions_pd[: ids_nt.shape[1]] + segments_sd[:1])[None]
     return layer_norm(config, "norm")(x_ntd)
 
@@ -86,7 +90,9 @@ def block(config: BertConfig, x_ntd: jax.Array, mask_nt: jax.Array) -> jax.Array
     x_ntd = layer_norm(config, "attention_norm")(x_ntd + attention(config, x_ntd, mask_nt))
     hidden_ntf = hk.Linear(config.intermediate_size, name="feed_forward_in")(x_ntd)
     hidden_ntf = ACTIVATIONS[config.hidden_act](hidden_ntf)
-    return layer_norm(config, "feed_forward_norm")(x_ntd + hk.Linear(config.hidden_size, name="feed_forward_out")(hidden_ntf))
+    return layer_norm(config, "feed_forward_norm")(
+        x_ntd + hk.Linear(config.hidden_size, name="feed_forward_out")(hidden_ntf)
+    )
 
 
 def encoder(config: BertConfig) -> tuple[Callable, Callable]:
@@ -111,7 +117,8 @@ def encoder(config: BertConfig) -> tuple[Callable, Callable]:
 
 
 def mean_over_time(hidden_ntd: jax.Array, mask_nt: jax.Array) -> jax.Array:
-    """The mean of the hidden states that are not padding ([CLS] and [SEP] count): [n, t, d], [n, t] -> [n, d].
+    """The mean of the hidden states that are not padding ([CLS] and [SEP] count): [n, t, d], [n, t] -> [n,
+    d].
 
     A row that is padding throughout gives zeros.
     """

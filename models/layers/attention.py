@@ -12,21 +12,25 @@ import jax.numpy as jnp
 
 from models.layers.axes import BATCH, HEADS, LENGTH, constrain
 from models.layers.linear import linear
-from models.layers.positions import rotary, shift, sinusoids
+from models.layers.positions import logits_by_distance, rotary, sinusoids
 
 MASKED = -1e30  # finite, so that a row without any key stays free of NaN
 QUERY_BLOCKS = 8
 
 
-def masked_softmax(logits: jax.Array, mask: jax.Array, axis: int | tuple[int, ...] = -1) -> jax.Array:
-    """Softmax in float32 over `axis` where `mask` (broadcastable) holds; a row without any key gives zeros."""
-    weights = jax.nn.softmax(jnp.where(mask, logits.astype(jnp.float32), MASKED), axis=axis)
+def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """Softmax in float32 over the last axis where `mask` (broadcastable) holds; a row without any key gives zeros."""
+    weights = jax.nn.softmax(jnp.where(mask, logits.astype(jnp.float32), MASKED), axis=-1)
     return jnp.where(mask, weights, 0.0).astype(logits.dtype)
 
 
 def causal_blocks(length: int, attend: Callable[[int, int], jax.Array]) -> jax.Array:
-    """Concatenates attend(start, stop) [B, stop − start, ...] over blocks of queries that see keys [0, stop)."""
+    """Concatenates attend(start, stop) [B, stop − start, ...] over blocks of queries that see keys [0, stop).
+
+    A block's weights are computed again in the backward pass: storing them costs more than the two products.
+    """
     block = max(64, -(-length // QUERY_BLOCKS))
+    attend = jax.checkpoint(attend, static_argnums=(0, 1), prevent_cse=False)
     blocks = [attend(start, min(start + block, length)) for start in range(0, length, block)]
     return jnp.concatenate(blocks, axis=1)
 
@@ -110,8 +114,8 @@ class CausalRelativeAttention(_RelativeAttention):
 
         def attend(start, stop):
             rows = slice(start, stop)
-            by_distance = jnp.einsum("bthk,nhk->bhtn", position[:, rows], relative_nhk[length - stop :])
-            logits = jnp.einsum("bthk,bshk->bhts", content[:, rows], k_bshk[:, :stop]) + shift(by_distance, stop)
+            logits = jnp.einsum("bthk,bshk->bhts", content[:, rows], k_bshk[:, :stop])
+            logits += logits_by_distance(position[:, rows], relative_nhk[length - stop :], stop)
             weights = masked_softmax(logits, _causal_mask(start, stop)[None, None])
             return jnp.einsum("bhts,bshk->bthk", weights, v_bshk[:, :stop])
 
@@ -120,7 +124,7 @@ class CausalRelativeAttention(_RelativeAttention):
 
 
 class RelativeCrossAttention(_RelativeAttention):
-    """Attention of T queries over C aligned runs of S keys in one softmax, distance d(i, j) = i − j + offset.
+    """Attention of T queries over C aligned runs of S keys (Z = C·S) in one softmax, distance d(i, j) = i − j + offset.
 
     Serves the neighbour encoder (keys = queries, or the retrieving chunk: C = 1, offset 0) and chunked cross-attention (C = k
     neighbours, offset m − 1). All runs share the same distances: "all neighbours share the same positional encodings" (RETRO 2.4).
@@ -129,11 +133,11 @@ class RelativeCrossAttention(_RelativeAttention):
     def __call__(self, x_btd: jax.Array, keys_bcse: jax.Array, mask_bcs: jax.Array, offset: int) -> jax.Array:
         """x [B, T, D] queries, keys [B, C, S, E], mask [B, C, S] bool -> [B, T, D]; zero where no key is left."""
         length, d_model = x_btd.shape[1:]
-        num_keys = keys_bcse.shape[2]
+        batch, runs, num_keys = mask_bcs.shape
         content, position = self.queries(x_btd)
-        k_bcshk, v_bcshk = self.heads(keys_bcse, "key"), self.heads(keys_bcse, "value")
+        k_bzhk, v_bzhk = (self.heads(keys_bcse.reshape(batch, runs * num_keys, -1), name) for name in ("key", "value"))
         relative_nhk = self.relative(jnp.arange(length - 1 + offset, offset - num_keys, -1), x_btd)
-        by_distance = jnp.einsum("bthk,nhk->bhtn", position, relative_nhk)
-        logits = jnp.einsum("bthk,bcshk->bhtcs", content, k_bcshk) + shift(by_distance, num_keys)[:, :, :, None]
-        weights = masked_softmax(logits, mask_bcs[:, None, None], axis=(-2, -1))
-        return self.output(jnp.einsum("bhtcs,bcshk->bthk", weights, v_bcshk), d_model)
+        logits = jnp.einsum("bthk,bzhk->bhtz", content, k_bzhk)
+        logits += jnp.tile(logits_by_distance(position, relative_nhk, num_keys), runs)
+        weights = masked_softmax(logits, mask_bcs.reshape(batch, 1, 1, runs * num_keys))
+        return self.output(jnp.einsum("bhtz,bzhk->bthk", weights, v_bzhk), d_model)
