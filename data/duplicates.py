@@ -1,8 +1,8 @@
 """Near duplicates, the split that they never straddle, and how much of a held-out text training text shares.
 
-MassiveText (Gopher, Appendix A) and RETRO (Section 2) compare documents by the Jaccard similarity of their sets
-of 13 successive words, with MinHash, and call them duplicates from 0.8 on. Candidates found by MinHash are
-verified here on the sets themselves, so that the threshold is exact.
+MassiveText (Gopher, Appendix A) and RETRO (Section 2) compare documents by the Jaccard similarity of their
+sets of 13 successive words, with MinHash, and call them duplicates from 0.8 on. Candidates found by MinHash
+are verified here on the sets themselves, so that the threshold is exact.
 
 Shapes: D documents. A shingle is 13 successive words (a shorter document is one shingle of all its words);
 words are runs of letters, digits and underscores in lower case.
