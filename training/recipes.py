@@ -26,13 +26,14 @@ STACKED = frozenset({"attention", "feed_forward", "parallel_block", "cca", "cros
 
 @dataclass(frozen=True)
 class Adafactor:
-    """PaLM's optimiser (2204.02311, section 5), published values.
+    """PaLM's optimiser (2204.02311, section 5).
 
-    `peak` is relative to each matrix's RMS, so one value serves every size. `block_rms_clip` is T5X's
-    default; the paper does not say whether PaLM kept it.
+    `peak` is ours, for models of a few million parameters over a few hundred steps; `published_peak` is the
+    paper's, for every size. `block_rms_clip` is T5X's default; the paper does not say whether PaLM kept it.
     """
 
-    peak: float = 1e-2
+    peak: float = 6e-2
+    published_peak: float = 1e-2
     plateau: int = 10_000
     published_steps: int = 255_000
     beta1: float = 0.9
@@ -76,15 +77,15 @@ class Adafactor:
 class Adam:
     """Gopher's Adam and, with a weight decay, RETRO's AdamW.
 
-    `peak` is ours, for models of a few million parameters; `published_peaks` holds the papers' by size. The
-    papers do not give betas, epsilon, or RETRO's clip: these are the values of the sister papers. Weight
-    decay acts on every parameter, as in optax, since RETRO names no exception.
+    `peak` is ours, for models of a few million parameters over a few hundred steps; `published_peaks` holds
+    the papers' by size. The papers do not give betas, epsilon, or RETRO's clip: these are the values of the
+    sister papers. Weight decay acts on every parameter, as in optax, since RETRO names no exception.
     """
 
     warm_up: int
     weight_decay: float
     published_peaks: Mapping[str, float] = field(hash=False)
-    peak: float = 2e-3
+    peak: float = 3e-3
     start: float = 1e-7
     final_fraction: float = 0.1
     beta1: float = 0.9
