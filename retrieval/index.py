@@ -11,6 +11,9 @@ import numpy as np
 
 from errors import InputError
 
+# Exact search goes through BLAS, whose threads fight OpenMP's for the cores of a wide machine.
+faiss.omp_set_num_threads(min(16, faiss.omp_get_max_threads()))
+
 
 def build_index(
     embeddings: np.ndarray, ids: np.ndarray, factory: str = "Flat", nprobe: int = 16

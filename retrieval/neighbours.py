@@ -23,7 +23,7 @@ from retrieval.index import build_index, every_list_searched, load_index, save_i
 
 # How many of the query's own group the first search allows for; where that is too few, it searches again.
 OWN_GROUP_ALLOWANCE = 40
-QUERY_ROWS, SEARCH_ENTRIES = 1024, 2**22
+QUERY_ROWS, SEARCH_ENTRIES = 4096, 2**22
 
 
 def build_neighbour_table(
@@ -112,6 +112,7 @@ class NeighbourTable:
     """What `build_neighbour_table` made, memory-mapped, beside the store it was made for.
 
     Attributes:
+        path: its folder, whose name is the hash of what made it.
         ids: int64 [total_chunks, k + spare], global ids of training chunks, nearest first, -1 = missing.
         distances: float32 [total_chunks, k + spare], squared L2, inf = missing.
 
@@ -120,7 +121,7 @@ class NeighbourTable:
     """
 
     def __init__(self, path: Path, store: TokenStore):
-        path = Path(path)
+        self.path = path = Path(path)
         try:
             made_for = json.loads((path / MANIFEST).read_bytes())["inputs"]["store"]
             self.ids = np.load(path / "ids.npy", mmap_mode="r", allow_pickle=False)

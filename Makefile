@@ -1,0 +1,24 @@
+# make compare   train and compare PaLM, Gopher and RETRO; options through ARGS="--seeds 3"
+# make test      the tests
+# make setup     only create .venv
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+READY := $(VENV)/.ready
+
+.PHONY: setup compare test
+
+setup: $(READY)
+
+compare: $(READY)
+	$(VENV)/bin/python -m experiments.compare $(ARGS)
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+$(READY): requirements.txt requirements-without-dependencies.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found. Install one, or name it: make PYTHON=/path/to/python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-without-dependencies.txt
+	@touch $(READY)

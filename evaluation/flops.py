@@ -1,0 +1,67 @@
+"""One FLOP accountant for every family, and the machine's own ceiling.
+
+Convention (PaLM appendix B): a training token costs 6 FLOPs per parameter it is multiplied with, plus 12 · L · H · K · T for the
+two products of self-attention over the full (not causal) square. A tied embedding counts once. What the position terms of
+relative attention add, and recomputation, do not count: MFU is model FLOPs.
+
+RETRO's additions are counted by the same convention, each parameter times the tokens that pass it: a decoder token brings
+k · r / m neighbour tokens through the encoder and through the keys and values of every CCA layer.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+
+from models.families import count, parameter_shapes
+from models.retro.config import RETROConfig
+
+
+def train_flops_per_token(config: object, length: int, retrieval: bool = True) -> float:
+    """Model FLOPs of forward and backward per decoder token, at sequences of `length` tokens.
+
+    Args:
+      retrieval: for RETRO, whether neighbours are read; without, it is its dense decoder.
+    """
+    if isinstance(config, RETROConfig):
+        dense = train_flops_per_token(config.decoder, length)
+        return dense + _retrieval_flops_per_token(config) if retrieval else dense
+    attention = 12 * config.num_layers * config.num_heads * config.head_size * length
+    return 6 * count(parameter_shapes(config)) + attention
+
+
+def _retrieval_flops_per_token(config: RETROConfig) -> float:
+    """What the encoder and chunked cross-attention add per decoder token."""
+    shapes = parameter_shapes(config)
+    neighbour_tokens = config.num_neighbours * config.neighbour / config.chunk
+    encoder, cca = shapes["encoder"], shapes["cca"]
+
+    def split(parameters):
+        """Parameters that meet the keys' side, and those that meet the queries' side."""
+        keys = sum(count(leaf["w"]) for path, leaf in parameters.items() if path.endswith(("/key", "/value")))
+        return keys, count(parameters) - keys
+
+    chunk_keys, cross_queries = split(encoder["cross_attention"])
+    cca_keys, cca_queries = split(cca)
+    per_neighbour_token = count(encoder["attention"]) + count(encoder["feed_forward"]) + cross_queries + cca_keys
+    parameters = 6 * (neighbour_tokens * per_neighbour_token + chunk_keys * config.num_neighbours + cca_queries)
+
+    encoder_width = config.encoder_num_heads * config.encoder_head_size
+    decoder_width = config.decoder.num_heads * config.decoder.head_size
+    encoder_attention = neighbour_tokens * encoder_width * (config.encoder_layers * config.neighbour + config.chunk)
+    cca_attention = len(config.cca_layers) * decoder_width * config.num_neighbours * config.neighbour
+    return parameters + 12 * (encoder_attention + cca_attention)
+
+
+def matrix_product_peak(size: int = 2048, repeats: int = 7) -> float:
+    """The machine's measured rate in FLOP/s: the best of `repeats` float32 products of size × size matrices."""
+    matrix = jax.random.normal(jax.random.key(0), (size, size), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    product(matrix, matrix).block_until_ready()
+
+    def seconds():
+        start = time.perf_counter()
+        product(matrix, matrix).block_until_ready()
+        return time.perf_counter() - start
+
+    return 2 * size**3 / min(seconds() for _ in range(repeats))

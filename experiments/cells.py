@@ -1,0 +1,169 @@
+"""A cell: one model trained from one seed and evaluated, in a folder of its own.
+
+`config.json` says what the cell is and guards the folder; `metrics.jsonl` and `checkpoints/` are the loop's; `evaluation-*.npy` hold
+the loss of every held-out token. A cell that is finished is never run again.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from data.artifacts import write_atomic
+from data.batches import Batch, TrainBatches, evaluation_batches
+from errors import InputError
+from evaluation.flops import train_flops_per_token
+from models.decoder import Neighbours
+from models.families import build, family_of
+from models.retro.config import RETROConfig
+from parallelism.spmd import spmd
+from retrieval.neighbours import NeighbourTable
+from training.checkpoints import Checkpoints
+from training.loop import CHECKPOINTS, Training, train
+from training.metrics import Progress, read_metrics
+from training.objective import objective
+from training.recipes import learning_rate, recipe
+
+CHECKPOINTS_PER_RUN = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is trained on what.
+
+    name: what is shown. config: the model's. neighbours: the table's artifact name, so that its content guards the folder.
+    """
+
+    name: str
+    config: Any
+    seed: int
+    steps: int
+    batch_size: int
+    length: int
+    precision: str
+    evaluation_tokens: int
+    neighbours: str
+
+    @property
+    def retrieves(self) -> bool:
+        return isinstance(self.config, RETROConfig)
+
+    @property
+    def retrievals(self) -> tuple[str | None, ...]:
+        """The values of `retrieval` that its rows carry."""
+        return ("off", "on") if self.retrieves else (None,)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """nats: by retrieval, float32 [S, T] per held-out token. metrics: the loop's lines."""
+
+    nats: dict[str | None, np.ndarray]
+    metrics: list[dict]
+    train_tokens: int
+    train_flops: float
+
+
+def run_cell(cell: Cell, table: NeighbourTable, mesh: jax.sharding.Mesh, peak_flops: float, folder: Path) -> CellResult:
+    """Trains and evaluates `cell` in `folder`, going on from whatever is there.
+
+    Raises:
+      InputError: the folder holds another configuration; the message names the first field that differs.
+    """
+    _claim(folder, cell)
+    model = build(cell.config)
+    family = family_of(cell.config)
+    strategy = spmd(model.init, *objective(model, family, cell.precision), recipe(family, cell.steps), mesh)
+    batches = TrainBatches(table.store, cell.batch_size, cell.length, cell.seed)
+    flops = train_flops_per_token(cell.config, cell.length)
+    training = Training(
+        steps=cell.steps,
+        seed=cell.seed,
+        checkpoint_every=-(-cell.steps // CHECKPOINTS_PER_RUN),
+        tokens_per_step=cell.batch_size * cell.length,
+        flops_per_token=flops,
+        peak_flops=peak_flops,
+        label=f"{cell.name} seed {cell.seed}",
+    )
+    missing = [retrieval for retrieval in cell.retrievals if not _evaluation(folder, retrieval).exists()]
+    if missing or Checkpoints(folder / CHECKPOINTS).latest() != cell.steps:
+        schedule = jax.jit(learning_rate(family, cell.steps))
+        state = train(
+            training, strategy, lambda step: device_batch(batches(step), table, cell), schedule, folder
+        )
+        for retrieval in missing:
+            nats_st = _evaluate(cell, strategy.evaluate, state.params, table, retrieval)
+            _save_array(_evaluation(folder, retrieval), nats_st)
+    return CellResult(
+        nats={retrieval: np.load(_evaluation(folder, retrieval), allow_pickle=False) for retrieval in cell.retrievals},
+        metrics=read_metrics(folder),
+        train_tokens=int(sum(batches(step).weights.sum() for step in range(cell.steps))),
+        train_flops=flops * training.tokens_per_step * cell.steps,
+    )
+
+
+def device_batch(batch: Batch, table: NeighbourTable, cell: Cell, retrieval: bool = True) -> dict[str, Any]:
+    """A batch as the model takes it, with the neighbours of each of its chunks where the cell's model retrieves."""
+    neighbours = None
+    if cell.retrieves and retrieval:
+        neighbours = Neighbours(*table.lookup(batch.chunks, cell.config.num_neighbours))
+    return {"tokens": batch.tokens, "targets": batch.targets, "weights": batch.weights, "neighbours": neighbours}
+
+
+def held_out(cell: Cell, table: NeighbourTable) -> Iterator[tuple[Batch, np.ndarray]]:
+    """The evaluation batches of `cell` with the document of every token: the same for every model of a comparison."""
+    return evaluation_batches(table.store, cell.batch_size, cell.length, cell.evaluation_tokens)
+
+
+def _evaluate(cell, evaluate, params, table, retrieval) -> np.ndarray:
+    batches = list(held_out(cell, table))
+    kind = f" retrieval {retrieval}" if retrieval else ""
+    progress = Progress(f"{cell.name} seed {cell.seed}{kind}: evaluation", len(batches))
+    results = []
+    for done, (batch, _) in enumerate(batches, start=1):
+        results.append(np.asarray(evaluate(params, device_batch(batch, table, cell, retrieval == "on"))))
+        progress.advance(done)
+    progress.close()
+    return np.concatenate(results)
+
+
+def _evaluation(folder: Path, retrieval: str | None) -> Path:
+    return folder / f"evaluation-{retrieval or 'dense'}.npy"
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+    partial.replace(path)
+
+
+def _claim(folder: Path, cell: Cell) -> None:
+    """Writes the cell's configuration into its folder, or checks that the one there is the same."""
+    wanted = json.loads(json.dumps(dataclasses.asdict(cell)))
+    path = folder / "config.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(wanted, indent=2))
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}). Remove the folder {folder} to train this cell again.") from error
+    for field in sorted(wanted.keys() | found.keys()):
+        if wanted.get(field) != found.get(field):
+            raise InputError(
+                f"{folder} holds a run of another configuration: {field} is {found.get(field)!r} there and {wanted.get(field)!r} "
+                "now. Give another folder with --out, or remove this one."
+            )
+
+
+def typical_speed(metrics: list[dict]) -> tuple[float, float]:
+    """Median tokens/s and MFU over the steps, the first left out: it waits for the compiler."""
+    lines = metrics[1:] or metrics
+    return tuple(float(np.median([line[name] for line in lines])) for name in ("tokens_per_second", "mfu"))

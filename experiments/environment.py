@@ -1,0 +1,37 @@
+"""Where a result was made: versions, device, commit."""
+
+import os
+import platform
+import subprocess
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+
+LIBRARIES = ("jax", "jaxlib", "dm-haiku", "optax", "numpy", "faiss-cpu", "sentencepiece", "orbax-checkpoint")
+
+
+def environment() -> dict:
+    """What `results.json` says about the machine and the code."""
+    return {
+        "python": platform.python_version(),
+        **{library: version(library) for library in LIBRARIES},
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "commit": _commit(),
+        "date": date.today().isoformat(),
+    }
+
+
+def _commit() -> str:
+    """The commit of this checkout, marked when the working tree differs from it; "unknown" outside git."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return described.stdout.strip()

@@ -1,0 +1,192 @@
+"""The plots of a comparison: SVG text for the page, PNG bytes for the README.
+
+Colours are Okabe and Ito's, which colour-blind readers tell apart. In the SVG every colour is replaced by a CSS
+variable of the same name, so that the page can give a darker or lighter one; the same results give the same
+bytes, since matplotlib's ids are salted with a constant and nothing is dated.
+"""
+
+import io
+import re
+from collections.abc import Callable, Mapping
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from experiments import findings
+from experiments.findings import ALL, NO_NEAR_DUPLICATES, Form
+
+LIGHT = {
+    "page": "#fdfdfc", "ink": "#1d2226", "faint": "#6a7178", "rule": "#d3d7db",
+    "palm": "#b87700", "gopher": "#0072b2", "retro": "#00875f", "copying": "#b3538f",
+}  # fmt: skip
+DARK = {
+    "page": "#15181b", "ink": "#e6e8ea", "faint": "#9aa2aa", "rule": "#3a4148",
+    "palm": "#e69f00", "gopher": "#56b4e9", "retro": "#20b88c", "copying": "#dd8fc0",
+}  # fmt: skip
+STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "experiments.plots", "text.parse_math": False,
+    "font.family": "sans-serif", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": LIGHT["rule"], "axes.labelcolor": LIGHT["faint"], "text.color": LIGHT["ink"],
+    "xtick.color": LIGHT["rule"], "ytick.color": LIGHT["rule"], "xtick.labelcolor": LIGHT["faint"],
+    "ytick.labelcolor": LIGHT["faint"], "legend.frameon": False, "figure.facecolor": "none",
+    "axes.facecolor": "none", "savefig.facecolor": "none",
+}  # fmt: skip
+WIDTH, ROW_HEIGHT = 5.6, 0.5  # inches; narrow, so that text stays legible when a telephone shrinks it
+PAIR_HEIGHT = 1.5  # rows: a pair has a second interval, for documents without near-duplicates
+SMOOTHING = 0.02  # of a curve's points
+Draw = Callable[[Axes, Mapping], None]
+
+
+def bits_per_byte_svg(results: Mapping) -> Markup:
+    said = [
+        f"{findings.form_name(form)} {findings.bits(row['bits_per_byte'])} {findings.bounds(row['interval'])}"
+        for form in findings.forms(results)
+        if (row := findings.mean_of(results, form))
+    ]
+    return _svg("bits-per-byte", draw_bits_per_byte, results, len(said), "Bits per byte", said)
+
+
+def differences_svg(results: Mapping) -> Markup:
+    said = [
+        f"{findings.pair_name(a, b)} {findings.signed(row['difference'])}, {findings.verdict(row)}"
+        for a, b in findings.pairs(results)
+        if (row := findings.comparison(results, a, b))
+    ]
+    height = PAIR_HEIGHT * len(findings.pairs(results))
+    return _svg("differences", draw_differences, results, height, "Paired differences in bits per byte", said)
+
+
+def curves_svg(results: Mapping) -> Markup:
+    return _svg("curves", draw_curves, results, 5.5, "Training loss against training tokens", [])
+
+
+def summary_png(results: Mapping) -> bytes:
+    """Bits per byte and paired differences side by side, on white."""
+    with matplotlib.rc_context(STYLE):
+        rows = max(len(findings.forms(results)), PAIR_HEIGHT * len(findings.pairs(results)))
+        figure = Figure(figsize=(2 * WIDTH, 0.9 + ROW_HEIGHT * rows), layout="constrained")
+        left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.08})
+        draw_bits_per_byte(left, results)
+        draw_differences(right, results)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw_bits_per_byte(axes: Axes, results: Mapping) -> None:
+    forms = findings.forms(results)
+    for y, form in enumerate(forms):
+        row = findings.mean_of(results, form)
+        figures = f"{findings.bits(row['bits_per_byte'])} {findings.bounds(row['interval'])}"
+        _row_label(axes, y, findings.form_name(form), figures)
+        _interval(axes, y, row["bits_per_byte"], row["interval"], _colour(form), hollow=form[1] == "off")
+    for row in results["unigram"]:
+        if row["domain"] == ALL:
+            axes.axvline(row["bits_per_byte"], color=LIGHT["faint"], linestyle=(0, (4, 3)), linewidth=1)
+            axes.annotate("unigram", (row["bits_per_byte"], 0.02), xycoords=("data", "axes fraction"),
+                          xytext=(-4, 0), textcoords="offset points", ha="right", color=LIGHT["faint"])  # fmt: skip
+    _rows(axes, len(forms))
+    axes.set_xlabel("bits per byte, held-out documents (less is better)")
+
+
+def draw_differences(axes: Axes, results: Mapping) -> None:
+    """Filled: all held-out documents. Hollow: without near-duplicates. Thick: over seeds. Thin: over documents."""
+    pairs = findings.pairs(results)
+    for index, (a, b) in enumerate(pairs):
+        y, colour = PAIR_HEIGHT * index, _colour(a)
+        for offset, domain in ((0.0, ALL), (0.32, NO_NEAR_DUPLICATES)):
+            row = findings.comparison(results, a, b, domain)
+            if row is None:
+                continue
+            if domain == ALL:
+                _row_label(axes, y, findings.pair_name(a, b), f"{findings.signed(row['difference'])} {findings.verdict(row)}")
+            if row["over_seeds"] is not None:
+                axes.plot(row["over_seeds"], [y + offset] * 2, color=colour, linewidth=4.5, alpha=0.35)
+            _interval(axes, y + offset, row["difference"], row["over_documents"], colour, hollow=domain != ALL)
+    axes.axvline(0, color=LIGHT["faint"], linewidth=1)
+    _rows(axes, PAIR_HEIGHT * len(pairs))
+    axes.set_xlabel("difference in bits per byte (below zero: the first is better)")
+
+
+def draw_curves(axes: Axes, results: Mapping) -> None:
+    runs: dict[Form, list[Mapping]] = {}
+    for curve in results["curves"]:
+        runs.setdefault((curve["model"], None, curve["initialisation"]), []).append(curve)
+    tops = []
+    for form in sorted(runs, key=lambda form: findings.ORDER.index(form) if form in findings.ORDER else 99):
+        tokens = np.asarray(runs[form][0]["tokens"], float)
+        loss = np.mean([np.interp(tokens, run["tokens"], run["loss"]) for run in runs[form]], axis=0)
+        smooth = _smoothed(loss)
+        axes.plot(tokens, smooth, color=_colour(form), linewidth=1.4, label=findings.form_name(form),
+                  linestyle=(0, (5, 2)) if form[2] == "copying" else "-")  # fmt: skip
+        # The first steps fall from ln(vocabulary) and would flatten all that follows.
+        tops.append(smooth[len(smooth) // 20 :])
+    if tops:
+        low, high = min(map(np.min, tops)), max(map(np.max, tops))
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low) or None)
+        axes.legend(loc="upper right")
+    axes.xaxis.set_major_formatter(lambda tokens, _: findings.count(tokens))
+    axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.6)
+    axes.set_xlabel("training tokens")
+    axes.set_ylabel("training loss, nats per token")
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Centred moving average; the window shrinks at the ends instead of inventing values there."""
+    window = np.ones(max(1, round(SMOOTHING * len(values))))
+    if len(window) == 1:
+        return values
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+
+
+def _colour(form: Form) -> str:
+    return LIGHT.get("copying" if form[2] == "copying" else form[0], LIGHT["ink"])
+
+
+def _row_label(axes: Axes, y: float, name: str, figures: str) -> None:
+    """Words above their interval: labels at the side would leave no room for the plot in a narrow window."""
+    place = {"transform": axes.get_yaxis_transform(), "va": "bottom"}
+    axes.text(0, y - 0.2, name, ha="left", **place)
+    axes.text(1, y - 0.2, figures, ha="right", color=LIGHT["faint"], **place)
+
+
+def _interval(axes: Axes, y: float, value: float, interval: list | None, colour: str, *, hollow: bool) -> None:
+    if interval is not None:
+        axes.plot(interval, [y, y], color=colour, linewidth=1.5, marker="|", markersize=5)
+    fill = LIGHT["page"] if hollow else colour
+    axes.plot([value], [y], color=colour, marker="o", markersize=6, markerfacecolor=fill)
+
+
+def _rows(axes: Axes, height: float) -> None:
+    axes.set_ylim(height - 0.5, -0.75)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.05)
+
+
+def _svg(name: str, draw: Draw, results: Mapping, rows: float, title: str, said: list[str]) -> Markup:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 0.7 + ROW_HEIGHT * rows), layout="constrained")
+        draw(figure.subplots(), results)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    described = f'<title id="title">{escape(title)}</title><desc id="desc">{escape("; ".join(said))}</desc>'
+    return Markup(_inlined(buffer.getvalue(), described, name))
+
+
+def _inlined(svg: str, described: str, name: str) -> str:
+    """A file's SVG as an element of a page: no header, ids of its own, the page's colours and typeface."""
+    view_box = re.search(r'viewBox="[^"]*"', svg)[0]
+    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    svg = f'<svg {view_box} role="img" aria-labelledby="title desc">{described}{body}'
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
+    svg = svg.replace('aria-labelledby="title desc"', f'aria-labelledby="{name}-title {name}-desc"')
+    svg = svg.replace(' id="', f' id="{name}-').replace('="#', f'="#{name}-').replace("url(#", f"url(#{name}-")
+    for colour, value in LIGHT.items():
+        svg = svg.replace(value, f"var(--{colour})")
+    return svg

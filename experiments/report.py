@@ -1,0 +1,179 @@
+"""What a person sees of a comparison: a table in the terminal, a page, and a table and a picture for the README.
+
+Everything is computed from the dictionary of results.json, so that a report can be made again, byte for byte, from
+committed results.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import fill
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from tabulate import tabulate
+
+from data.artifacts import write_atomic
+from experiments import findings, plots
+from experiments.findings import ALL, DOCUMENTS, NO_NEAR_DUPLICATES, Form, bits, bounds, count, signed
+
+WIDTH = 110
+TEMPLATE = "report.html.j2"
+# Control characters have no place in a page; their pictures do.
+PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+STRONG_NATS = 3.0  # per token: full colour in the worked example
+
+
+def terminal_table(results: Mapping) -> str:
+    """Plain text, at most 110 columns: models, unigram reference, paired differences, stages, how to read."""
+    return "\n\n".join(
+        [
+            _model_table_that_fits(results),
+            _difference_table(results),
+            fill("Seconds per stage: " + ", ".join(_stage(stage) for stage in results["stages"]), WIDTH),
+            fill(results["peak"]["convention"], WIDTH) + "\n" + fill(findings.seeds_sentence(results), WIDTH),
+        ]
+    )
+
+
+def markdown_table(results: Mapping) -> str:
+    """The models and the paired differences as two GitHub tables."""
+    header, rows = _model_table(results, findings.domains(results))
+    models = tabulate(rows, [title.replace("\n", " ") for title in header], tablefmt="github", disable_numparse=True)
+    header = ["difference (a − b)", "documents", "bits per byte", "over seeds", "over documents", "a is"]
+    rows = [
+        [findings.pair_name(a, b), DOCUMENTS[domain], *_difference_cells(row)]
+        for a, b, domain, row in _differences(results)
+    ]
+    return f"{models}\n\n{tabulate(rows, header, tablefmt='github', disable_numparse=True)}\n"
+
+
+def write_report(results: Mapping, path: Path) -> None:
+    """One HTML file that needs nothing beside itself: no script, no font, no link to load."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"bits": bits, "bounds": bounds, "count": count, "signed": signed, "visible": _visible}
+    page = environment.get_template(TEMPLATE).render(
+        results=results,
+        findings=findings,
+        plots=plots,
+        models=_models(results),
+        example=results["example"] and _example(results["example"]),
+        longest_stage=max((stage["seconds"] for stage in results["stages"]), default=0) or 1,
+        strong_nats=f"{STRONG_NATS:g}",
+        configurations=json.dumps(results["config"]["models"], indent=1),
+    )
+    # Text of a corpus may hold half a surrogate pair, which UTF-8 has no bytes for.
+    write_atomic(Path(path), page.encode("utf-8", "replace"))
+
+
+def save_plot(results: Mapping, path: Path) -> None:
+    """PNG: bits per byte of every model form, and the paired differences."""
+    write_atomic(Path(path), plots.summary_png(results))
+
+
+def _models(results: Mapping) -> list[dict]:
+    return [
+        {"name": findings.form_name(form), "cost": findings.cost_of(results, form), "means": _means(results, form)}
+        for form in findings.forms(results)
+    ]
+
+
+def _means(results: Mapping, form: Form) -> dict[str, Mapping | None]:
+    return {domain: findings.mean_of(results, form, domain) for domain in findings.domains(results)}
+
+
+def _model_table_that_fits(results: Mapping) -> str:
+    """Domains that would make the lines too long are named below instead of shown."""
+    shown = findings.domains(results)
+    left_out = []
+    while (table := _plain(*_model_table(results, shown))) and len(shown) > 1:
+        if max(map(len, table.splitlines())) <= WIDTH:
+            break
+        left_out.insert(0, shown.pop())
+    if left_out:
+        table += "\n" + fill("Further domains, in report.html: " + ", ".join(left_out), WIDTH)
+    return table
+
+
+def _model_table(results: Mapping, domains: list[str]) -> tuple[list[str], list[list[str]]]:
+    header = ["model", "size", "train\ntokens", "train\nFLOPs", "bits per byte\n[95 %]"]
+    header += [_short(domain) for domain in domains if domain != ALL] + ["tokens\n/s", "MFU"]
+    rows = []
+    for model in _models(results):
+        cost, whole = model["cost"], model["means"][ALL]
+        sizes = [count(cost["parameters"]), count(cost["train_tokens"]), f"{cost['train_flops']:.1e}".replace("+", "")]
+        rows.append(
+            [model["name"], *sizes, f"{bits(whole['bits_per_byte'])} {bounds(whole['interval'])}"]
+            + [bits(model["means"][d] and model["means"][d]["bits_per_byte"]) for d in domains if d != ALL]
+            + [_number(cost["tokens_per_second"], ",.0f"), _number(cost["mfu"], ".0%")]
+        )
+    unigram = {row["domain"]: row["bits_per_byte"] for row in results["unigram"]}
+    references = [bits(unigram.get(domain)) for domain in domains if domain != ALL]
+    rows.append(["unigram reference", "", "", "", bits(unigram.get(ALL)), *references, "", ""])
+    return header, rows
+
+
+def _difference_table(results: Mapping) -> str:
+    """A pair takes one row of two lines: all documents, and those without near-duplicates."""
+    header = ["paired difference a − b", "documents", "bits/byte", "95 % over seeds", "over documents", "a is"]
+    rows: dict[tuple[Form, Form], list[str]] = {}
+    for a, b, domain, row in _differences(results):
+        cells = ["all" if domain == ALL else "no near-dupl.", *_difference_cells(row)]
+        if (a, b) in rows:
+            rows[a, b][1:] = [f"{above}\n{below}" for above, below in zip(rows[a, b][1:], cells, strict=True)]
+        else:
+            rows[a, b] = [f"{findings.form_name(a)}\n− {findings.form_name(b)}", *cells]
+    return _plain(header, list(rows.values()))
+
+
+def _differences(results: Mapping) -> list[tuple[Form, Form, str, Mapping]]:
+    return [
+        (a, b, domain, row)
+        for a, b in findings.pairs(results)
+        for domain in (ALL, NO_NEAR_DUPLICATES)
+        if (row := findings.comparison(results, a, b, domain)) is not None
+    ]
+
+
+def _difference_cells(row: Mapping) -> list[str]:
+    intervals = [bounds(row[key], signed) for key in ("over_seeds", "over_documents")]
+    return [signed(row["difference"]), *intervals, findings.verdict(row)]
+
+
+def _plain(header: list[str], rows: list[list[str]]) -> str:
+    # As a row of its own the header escapes tabulate's padding, which would cost two columns for every cell.
+    alignment = ["left"] + ["right"] * (len(header) - 1)
+    lines = tabulate([header, *rows], tablefmt="plain", disable_numparse=True, colalign=alignment).splitlines()
+    height = 1 + max(title.count("\n") for title in header)
+    return "\n".join([*lines[:height], "-" * max(map(len, lines)), *lines[height:]])
+
+
+def _short(domain: str) -> str:
+    return "no near\ndupl." if domain == NO_NEAR_DUPLICATES else domain[:12]
+
+
+def _stage(stage: Mapping) -> str:
+    return f"{stage['stage']} {stage['seconds']:.1f}" + (" (reused)" if stage["reused"] else "")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _visible(text: str) -> str:
+    return text.translate(PICTURES)
+
+
+def _example(example: Mapping) -> dict:
+    """The worked example with what its neighbours saved: nats per token, and as a share of full colour."""
+    tokens = []
+    for token in example["tokens"]:
+        saved = token["nats_off"] - token["nats_on"]
+        share = round(100 * min(1.0, abs(saved) / STRONG_NATS))
+        tokens.append(token | {"saved": saved, "share": share, "sense": "saved" if saved > 0 else "lost"})
+    return dict(example) | {"tokens": tokens, "saved": sum(token["saved"] for token in tokens)}

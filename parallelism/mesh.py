@@ -1,0 +1,52 @@
+"""The device mesh pod × data × model (PaLM section 4: two pods, each 12-way model and 256-way data parallel)."""
+
+import re
+from dataclasses import dataclass
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from errors import InputError
+
+AXES = ("pod", "data", "model")
+
+
+@dataclass(frozen=True)
+class MeshShape:
+    """Devices along each axis. The batch is split over pod × data, the model's matrices over data and model."""
+
+    pod: int = 1
+    data: int = 1
+    model: int = 1
+
+    @property
+    def size(self) -> int:
+        return self.pod * self.data * self.model
+
+    def __str__(self) -> str:
+        return f"{self.pod}x{self.data}x{self.model}"
+
+
+def parse_mesh_shape(text: str) -> MeshShape:
+    """"1x4x2" -> MeshShape(pod=1, data=4, model=2); "auto" -> every device along data."""
+    if text == "auto":
+        return MeshShape(data=jax.device_count())
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise InputError(f"The mesh {text!r} is not of the form PODxDATAxMODEL, such as 1x4x2, nor 'auto'.")
+    return MeshShape(*map(int, match.groups()))
+
+
+def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh:
+    """A mesh with the axes of `AXES` over `devices` (default: all).
+
+    Raises InputError where the shape does not take every device: a device left out would idle unseen.
+    """
+    devices = jax.devices() if devices is None else devices
+    if shape.size != len(devices):
+        raise InputError(
+            f"The mesh {shape} (pod x data x model) takes {shape.size} devices, but there are {len(devices)}. Give --mesh a "
+            f"shape whose product is {len(devices)}, or, on a CPU, set JAX_NUM_CPU_DEVICES={shape.size}."
+        )
+    # Auto axes: under jax.make_mesh's Explicit default, sharded embedding look-ups and row-parallel products raise.
+    return jax.make_mesh((shape.pod, shape.data, shape.model), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
