@@ -43,6 +43,11 @@ def load_bert(name_or_path: str | None) -> Bert:
     config = read_config(folder / CONFIG)
     params = read_params(folder / WEIGHTS, config)
     tokenizer = read_tokenizer(folder)
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise InputError(
+            f"The BERT checkpoint {folder} has {tokenizer.get_vocab_size()} wordpieces, but its {CONFIG} "
+            f"says vocab_size {config.vocab_size}: they do not belong together."
+        )
     parts = (json.dumps(asdict(config), sort_keys=True), tokenizer.to_str())
     digest = hashlib.sha256("\n".join(parts).encode())
     digest.update((folder / WEIGHTS).read_bytes())
@@ -96,6 +101,10 @@ def read_config(path: Path) -> BertConfig:
     if config.hidden_act not in ACTIVATIONS:
         raise InputError(
             f"{path}: hidden_act is {config.hidden_act!r}; it must be one of {', '.join(ACTIVATIONS)}."
+        )
+    if config.hidden_size % config.num_attention_heads:
+        raise InputError(
+            f"{path}: num_attention_heads {config.num_attention_heads} do not divide hidden_size."
         )
     return config
 

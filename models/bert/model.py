@@ -122,10 +122,9 @@ def encoder(config: BertConfig) -> tuple[Callable, Callable]:
 
 
 def mean_over_time(hidden_ntd: jax.Array, mask_nt: jax.Array) -> jax.Array:
-    """The mean of the hidden states that are not padding ([CLS] and [SEP] count): [n, t, d], [n, t] -> [n,
-    d].
+    """The mean of the hidden states that are not padding: [n, t, d], [n, t] -> [n, d].
 
-    A row that is padding throughout gives zeros.
+    [CLS] and [SEP] count, as they do in sentence-transformers. A row of padding only gives zeros.
     """
     weight_nt = mask_nt.astype(hidden_ntd.dtype)
     total_nd = jnp.einsum("ntd,nt->nd", hidden_ntd, weight_nt)

@@ -1,5 +1,4 @@
-"""Makes this folder's golden file and tiny checkpoint with the reference, torch and transformers; run once,
-by hand.
+"""Makes this folder's golden file and tiny checkpoint with the reference; run once, by hand.
 
     python -m venv /tmp/reference && /tmp/reference/bin/pip install torch==2.13.0 transformers==5.23.0
     /tmp/reference/bin/python tests/models/bert/make_golden.py MINILM_FOLDER

@@ -59,8 +59,9 @@ def test_padding_changes_nothing():
     mask = np.array([[1] * 6, [1] * 4 + [0] * 2], bool)
     wide_ids = np.pad(ids, ((0, 1), (0, 5)), constant_values=9)
     wide_mask = np.pad(mask, ((0, 1), (0, 5)))
-    narrow = mean_over_time(bert.apply(bert.params, ids, mask), mask)
-    wide = mean_over_time(bert.apply(bert.params, wide_ids, wide_mask), wide_mask)
+    apply = jax.jit(bert.apply)
+    narrow = mean_over_time(apply(bert.params, ids, mask), mask)
+    wide = mean_over_time(apply(bert.params, wide_ids, wide_mask), wide_mask)
     np.testing.assert_allclose(wide[:2], narrow, rtol=0, atol=TOLERANCE)
     np.testing.assert_array_equal(wide[2], 0)  # padding throughout: zeros, not NaN
 
@@ -121,6 +122,8 @@ def without(name):
         (lambda f: edit_config(f, model_type="roberta"), "model_type is 'roberta'"),
         (lambda f: edit_config(f, hidden_size=None), "lacks a field.*hidden_size"),
         (lambda f: edit_config(f, hidden_act="swish"), "hidden_act is 'swish'"),
+        (lambda f: edit_config(f, num_attention_heads=5), "num_attention_heads 5 do not divide"),
+        (lambda f: (f / "vocab.txt").open("a").write("one\nmore\n"), "wordpieces, but its config.json says"),
         (lambda f: edit_config(f, position_embedding_type="relative_key"), "position_embedding_type"),
         (lambda f: (f / "config.json").unlink(), "config.json cannot be read"),
         (lambda f: (f / "config.json").write_text("{"), "config.json cannot be read"),
