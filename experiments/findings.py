@@ -1,11 +1,11 @@
 """What the figures of results.json allow one to say: names of the models, verdicts, and sentences.
 
-The tables, the plots and the page all take their words from here, so that none says more than another. A model
-form is the triple (model, retrieval, initialisation): RETRO is one trained model and two forms, read with and
-without its neighbours.
+The tables, the plots and the page all take their words from here, so that none says more than another. A form
+is the triple (model, retrieval, initialisation): RETRO is one trained model in two forms, read with its
+neighbours and without.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import mean
 
 ALL, NO_NEAR_DUPLICATES = "all", "no_near_duplicates"
@@ -32,17 +32,28 @@ def form_name(form: Form) -> str:
     """`RETRO on (copying, ours)`: the published initialisation is RETRO and carries no mark."""
     model, retrieval, initialisation = form
     name = " ".join(filter(None, [FAMILIES.get(model, model), retrieval]))
-    return f"{name} (copying, ours)" if initialisation == "copying" else name
+    return name + _mark(initialisation)
+
+
+def _mark(initialisation: str | None) -> str:
+    return " (copying, ours)" if initialisation == "copying" else ""
 
 
 def pair_name(a: Form, b: Form) -> str:
+    """`PaLM − Gopher`, and `RETRO on − off (copying, ours)` for two readings of one model."""
+    if a[0] == b[0] and a[2] == b[2]:
+        return f"{form_name((*a[:2], None))} − {b[1]}{_mark(a[2])}"
     return f"{form_name(a)} − {form_name(b)}"
 
 
 def forms(results: Mapping) -> list[Form]:
-    """Every form that was evaluated, once, in the order of the papers; unknown ones follow."""
-    found = list(dict.fromkeys(form_of(row) for row in results["means"]))
-    return sorted(found, key=lambda form: ORDER.index(form) if form in ORDER else len(ORDER))
+    """Every form that was evaluated, once, in order."""
+    return in_order(dict.fromkeys(form_of(row) for row in results["means"]))
+
+
+def in_order(forms: Iterable[Form]) -> list[Form]:
+    """Dense models before RETRO, published before ours, off before on; unknown forms follow."""
+    return sorted(forms, key=lambda form: ORDER.index(form) if form in ORDER else len(ORDER))
 
 
 def domains(results: Mapping) -> list[str]:
@@ -83,6 +94,14 @@ def comparison(results: Mapping, a: Form, b: Form, domain: str = ALL) -> Mapping
         if (form_of(row["a"]), form_of(row["b"]), row["domain"]) == (a, b, domain):
             return row
     return None
+
+
+def comparisons(results: Mapping, domains: list[str]) -> list[tuple[Form, Form, dict[str, Mapping]]]:
+    """Every pair with its entries on the given domains, in their order."""
+    return [
+        (a, b, {domain: row for domain in domains if (row := comparison(results, a, b, domain)) is not None})
+        for a, b in pairs(results)
+    ]
 
 
 def verdict(row: Mapping) -> str:
@@ -126,7 +145,18 @@ def headline(results: Mapping) -> str:
             clauses.append(f"{words} {'it' if clauses else 'RETRO'} {_effect(row, without)}")
     if not clauses:
         return "This run does not compare RETRO with and without its neighbours."
-    return f"{_scale(results)}, {'; '.join(clauses)}."
+    judged = "" if num_seeds(results) >= SEEDS_FOR_A_VERDICT else ": too few runs to call either a gain or a loss"
+    return f"{_scale(results)}, {'; '.join(clauses)}{judged}."
+
+
+def unigram_sentence(results: Mapping) -> str:
+    """Names the models that are not below the unigram reference; empty when all are."""
+    reference = {row["domain"]: row["bits_per_byte"] for row in results["unigram"]}.get(ALL, float("inf"))
+    behind = [form for form in forms(results) if mean_of(results, form)["bits_per_byte"] >= reference]
+    if not behind:
+        return ""
+    names = ", ".join(form_name(form) for form in behind)
+    return f"Not below the unigram reference, so too early for any conclusion: {names}."
 
 
 def against_the_papers(results: Mapping) -> list[tuple[str, str]]:
@@ -158,12 +188,14 @@ def _effect(row: Mapping, without_near_duplicates: Mapping | None) -> str:
     also = ""
     if without_near_duplicates is not None:
         also = f"; {signed(without_near_duplicates['difference'])} on documents without near-duplicates"
+        if verdict(without_near_duplicates) != verdict(row):
+            also += f", where the verdict is: {verdict(without_near_duplicates)}"
     numbers = f"({signed(row['difference'])} bits per byte{also})"
     return {
         "better": f"gains from retrieval {numbers}",
         "worse": f"loses through retrieval {numbers}",
-        "cannot tell": f"does not gain anything from retrieval that can be told from zero {numbers}",
-    }.get(verdict(row), f"changes with retrieval by an amount that is not judged on so few runs {numbers}")
+        "cannot tell": f"shows no gain from retrieval that can be told from zero {numbers}",
+    }.get(verdict(row), f"changes with retrieval {numbers}")
 
 
 def _scale(results: Mapping) -> str:
@@ -183,7 +215,7 @@ def count(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    return f"{value:+.4f}"
+    return f"{value:+.4f}".replace("-", "−")
 
 
 def bits(value: float | None) -> str:

@@ -1,8 +1,8 @@
 """The plots of a comparison: SVG text for the page, PNG bytes for the README.
 
-Colours are Okabe and Ito's, which colour-blind readers tell apart. In the SVG every colour is replaced by a CSS
-variable of the same name, so that the page can give a darker or lighter one; the same results give the same
-bytes, since matplotlib's ids are salted with a constant and nothing is dated.
+Colours follow Okabe and Ito's, which colour-blind readers tell apart. In the SVG every colour becomes a CSS
+variable of the same name, so that the page can give a lighter one in the dark. The same results give the same
+bytes: matplotlib's ids are salted with a constant and nothing is dated.
 """
 
 import io
@@ -29,13 +29,13 @@ DARK = {
 }  # fmt: skip
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "experiments.plots", "text.parse_math": False,
-    "font.family": "sans-serif", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False,
+    "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": LIGHT["rule"], "axes.labelcolor": LIGHT["faint"], "text.color": LIGHT["ink"],
     "xtick.color": LIGHT["rule"], "ytick.color": LIGHT["rule"], "xtick.labelcolor": LIGHT["faint"],
     "ytick.labelcolor": LIGHT["faint"], "legend.frameon": False, "figure.facecolor": "none",
     "axes.facecolor": "none", "savefig.facecolor": "none",
 }  # fmt: skip
-WIDTH, ROW_HEIGHT = 5.6, 0.5  # inches; narrow, so that text stays legible when a telephone shrinks it
+WIDTH, ROW_HEIGHT = 5.0, 0.5  # inches; narrow, so that text stays legible when a telephone shrinks it
 PAIR_HEIGHT = 1.5  # rows: a pair has a second interval, for documents without near-duplicates
 SMOOTHING = 0.02  # of a curve's points
 Draw = Callable[[Axes, Mapping], None]
@@ -65,7 +65,7 @@ def curves_svg(results: Mapping) -> Markup:
 
 
 def summary_png(results: Mapping) -> bytes:
-    """Bits per byte and paired differences side by side, on white."""
+    """Bits per byte and paired differences side by side, on a light ground."""
     with matplotlib.rc_context(STYLE):
         rows = max(len(findings.forms(results)), PAIR_HEIGHT * len(findings.pairs(results)))
         figure = Figure(figsize=(2 * WIDTH, 0.9 + ROW_HEIGHT * rows), layout="constrained")
@@ -73,7 +73,7 @@ def summary_png(results: Mapping) -> bytes:
         draw_bits_per_byte(left, results)
         draw_differences(right, results)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=150, facecolor=LIGHT["page"], metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -87,14 +87,16 @@ def draw_bits_per_byte(axes: Axes, results: Mapping) -> None:
     for row in results["unigram"]:
         if row["domain"] == ALL:
             axes.axvline(row["bits_per_byte"], color=LIGHT["faint"], linestyle=(0, (4, 3)), linewidth=1)
-            axes.annotate("unigram", (row["bits_per_byte"], 0.02), xycoords=("data", "axes fraction"),
-                          xytext=(-4, 0), textcoords="offset points", ha="right", color=LIGHT["faint"])  # fmt: skip
+            beyond = all(row["bits_per_byte"] > mean["bits_per_byte"] for mean in results["means"])
+            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            place |= {"xytext": (-4, 0), "ha": "right"} if beyond else {"xytext": (4, 0), "ha": "left"}
+            axes.annotate("unigram", (row["bits_per_byte"], 0.02), color=LIGHT["faint"], **place)
     _rows(axes, len(forms))
     axes.set_xlabel("bits per byte, held-out documents (less is better)")
 
 
 def draw_differences(axes: Axes, results: Mapping) -> None:
-    """Filled: all held-out documents. Hollow: without near-duplicates. Thick: over seeds. Thin: over documents."""
+    """Every pair on all held-out documents (filled) and on those without near-duplicates (hollow)."""
     pairs = findings.pairs(results)
     for index, (a, b) in enumerate(pairs):
         y, colour = PAIR_HEIGHT * index, _colour(a)
@@ -103,32 +105,38 @@ def draw_differences(axes: Axes, results: Mapping) -> None:
             if row is None:
                 continue
             if domain == ALL:
-                _row_label(axes, y, findings.pair_name(a, b), f"{findings.signed(row['difference'])} {findings.verdict(row)}")
+                figures = f"{findings.signed(row['difference'])}, {findings.verdict(row)}"
+                _row_label(axes, y, findings.pair_name(a, b), figures)
             if row["over_seeds"] is not None:
-                axes.plot(row["over_seeds"], [y + offset] * 2, color=colour, linewidth=4.5, alpha=0.35)
-            _interval(axes, y + offset, row["difference"], row["over_documents"], colour, hollow=domain != ALL)
+                broad = {"linewidth": 4.5, "alpha": 0.35, "solid_capstyle": "butt"}
+                axes.plot(row["over_seeds"], [y + offset] * 2, color=colour, **broad)
+            value, over_documents = row["difference"], row["over_documents"]
+            _interval(axes, y + offset, value, over_documents, colour, hollow=domain != ALL)
     axes.axvline(0, color=LIGHT["faint"], linewidth=1)
     _rows(axes, PAIR_HEIGHT * len(pairs))
-    axes.set_xlabel("difference in bits per byte (below zero: the first is better)")
+    axes.set_xlabel(
+        "difference in bits per byte (below zero: the first is better)\n"
+        "filled: all documents, hollow: without near-duplicates\n"
+        "thin: 95 % over documents, broad: 95 % over seeds"
+    )
 
 
 def draw_curves(axes: Axes, results: Mapping) -> None:
     runs: dict[Form, list[Mapping]] = {}
     for curve in results["curves"]:
         runs.setdefault((curve["model"], None, curve["initialisation"]), []).append(curve)
-    tops = []
-    for form in sorted(runs, key=lambda form: findings.ORDER.index(form) if form in findings.ORDER else 99):
+    settled = []
+    for form in findings.in_order(runs):
         tokens = np.asarray(runs[form][0]["tokens"], float)
         loss = np.mean([np.interp(tokens, run["tokens"], run["loss"]) for run in runs[form]], axis=0)
         smooth = _smoothed(loss)
         axes.plot(tokens, smooth, color=_colour(form), linewidth=1.4, label=findings.form_name(form),
                   linestyle=(0, (5, 2)) if form[2] == "copying" else "-")  # fmt: skip
         # The first steps fall from ln(vocabulary) and would flatten all that follows.
-        tops.append(smooth[len(smooth) // 20 :])
-    if tops:
-        low, high = min(map(np.min, tops)), max(map(np.max, tops))
-        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low) or None)
-        axes.legend(loc="upper right")
+        settled.extend(smooth[len(smooth) // 20 :])
+    margin = 0.05 * np.ptp(settled) + 1e-3
+    axes.set_ylim(min(settled) - margin, max(settled) + margin)
+    axes.legend(loc="upper right")
     axes.xaxis.set_major_formatter(lambda tokens, _: findings.count(tokens))
     axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.6)
     axes.set_xlabel("training tokens")
@@ -149,12 +157,16 @@ def _colour(form: Form) -> str:
 
 def _row_label(axes: Axes, y: float, name: str, figures: str) -> None:
     """Words above their interval: labels at the side would leave no room for the plot in a narrow window."""
-    place = {"transform": axes.get_yaxis_transform(), "va": "bottom"}
+    # Its own background keeps the unigram line and the zero line from striking the words out.
+    behind = {"facecolor": LIGHT["page"], "edgecolor": "none", "pad": 1}
+    place = {"transform": axes.get_yaxis_transform(), "va": "bottom", "bbox": behind}
     axes.text(0, y - 0.2, name, ha="left", **place)
     axes.text(1, y - 0.2, figures, ha="right", color=LIGHT["faint"], **place)
 
 
-def _interval(axes: Axes, y: float, value: float, interval: list | None, colour: str, *, hollow: bool) -> None:
+def _interval(
+    axes: Axes, y: float, value: float, interval: list[float] | None, colour: str, *, hollow: bool
+) -> None:
     if interval is not None:
         axes.plot(interval, [y, y], color=colour, linewidth=1.5, marker="|", markersize=5)
     fill = LIGHT["page"] if hollow else colour
@@ -170,7 +182,7 @@ def _rows(axes: Axes, height: float) -> None:
 
 def _svg(name: str, draw: Draw, results: Mapping, rows: float, title: str, said: list[str]) -> Markup:
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 0.7 + ROW_HEIGHT * rows), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 1 + ROW_HEIGHT * rows), layout="constrained")
         draw(figure.subplots(), results)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
@@ -186,7 +198,8 @@ def _inlined(svg: str, described: str, name: str) -> str:
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
     svg = svg.replace('aria-labelledby="title desc"', f'aria-labelledby="{name}-title {name}-desc"')
-    svg = svg.replace(' id="', f' id="{name}-').replace('="#', f'="#{name}-').replace("url(#", f"url(#{name}-")
+    for before_id in (' id="', '="#', "url(#"):
+        svg = svg.replace(before_id, f"{before_id}{name}-")
     for colour, value in LIGHT.items():
         svg = svg.replace(value, f"var(--{colour})")
     return svg

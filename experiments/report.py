@@ -1,7 +1,7 @@
-"""What a person sees of a comparison: a table in the terminal, a page, and a table and a picture for the README.
+"""What a person sees of a comparison: a table in the terminal, a page, a table and a picture for the README.
 
-Everything is computed from the dictionary of results.json, so that a report can be made again, byte for byte, from
-committed results.
+Everything is computed from the dictionary of results.json, so that committed results give the same report
+again, byte for byte.
 """
 
 import json
@@ -14,12 +14,13 @@ from tabulate import tabulate
 
 from data.artifacts import write_atomic
 from experiments import findings, plots
-from experiments.findings import ALL, DOCUMENTS, NO_NEAR_DUPLICATES, Form, bits, bounds, count, signed
+from experiments.findings import ALL, DOCUMENTS, NO_NEAR_DUPLICATES, bits, bounds, count, signed
 
 WIDTH = 110
 TEMPLATE = "report.html.j2"
 # Control characters have no place in a page; their pictures do.
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+SHORT = {ALL: "all", NO_NEAR_DUPLICATES: "no near-dupl."}
 STRONG_NATS = 3.0  # per token: full colour in the worked example
 
 
@@ -30,7 +31,7 @@ def terminal_table(results: Mapping) -> str:
             _model_table_that_fits(results),
             _difference_table(results),
             fill("Seconds per stage: " + ", ".join(_stage(stage) for stage in results["stages"]), WIDTH),
-            fill(results["peak"]["convention"], WIDTH) + "\n" + fill(findings.seeds_sentence(results), WIDTH),
+            fill(results["peak"]["convention"], WIDTH) + "\n" + fill(_reservations(results), WIDTH),
         ]
     )
 
@@ -38,13 +39,14 @@ def terminal_table(results: Mapping) -> str:
 def markdown_table(results: Mapping) -> str:
     """The models and the paired differences as two GitHub tables."""
     header, rows = _model_table(results, findings.domains(results))
-    models = tabulate(rows, [title.replace("\n", " ") for title in header], tablefmt="github", disable_numparse=True)
+    models = _github([title.replace("\n", " ") for title in header], rows)
     header = ["difference (a − b)", "documents", "bits per byte", "over seeds", "over documents", "a is"]
     rows = [
         [findings.pair_name(a, b), DOCUMENTS[domain], *_difference_cells(row)]
-        for a, b, domain, row in _differences(results)
+        for a, b, entries in findings.comparisons(results, list(DOCUMENTS))
+        for domain, row in entries.items()
     ]
-    return f"{models}\n\n{tabulate(rows, header, tablefmt='github', disable_numparse=True)}\n"
+    return f"{models}\n\n{_github(header, rows)}\n"
 
 
 def write_report(results: Mapping, path: Path) -> None:
@@ -56,19 +58,20 @@ def write_report(results: Mapping, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"bits": bits, "bounds": bounds, "count": count, "signed": signed, "visible": _visible}
+    environment.filters |= {"bits": bits, "bounds": bounds, "count": count, "signed": signed}
     page = environment.get_template(TEMPLATE).render(
         results=results,
         findings=findings,
         plots=plots,
         models=_models(results),
+        reservations=_reservations(results),
         example=results["example"] and _example(results["example"]),
         longest_stage=max((stage["seconds"] for stage in results["stages"]), default=0) or 1,
         strong_nats=f"{STRONG_NATS:g}",
         configurations=json.dumps(results["config"]["models"], indent=1),
     )
-    # Text of a corpus may hold half a surrogate pair, which UTF-8 has no bytes for.
-    write_atomic(Path(path), page.encode("utf-8", "replace"))
+    # Text of a corpus may hold control characters, and half a surrogate pair, which UTF-8 has no bytes for.
+    write_atomic(Path(path), page.translate(PICTURES).encode("utf-8", "replace"))
 
 
 def save_plot(results: Mapping, path: Path) -> None:
@@ -76,15 +79,19 @@ def save_plot(results: Mapping, path: Path) -> None:
     write_atomic(Path(path), plots.summary_png(results))
 
 
+def _reservations(results: Mapping) -> str:
+    return f"{findings.seeds_sentence(results)} {findings.unigram_sentence(results)}".strip()
+
+
 def _models(results: Mapping) -> list[dict]:
     return [
-        {"name": findings.form_name(form), "cost": findings.cost_of(results, form), "means": _means(results, form)}
+        {
+            "name": findings.form_name(form),
+            "cost": findings.cost_of(results, form),
+            "means": {d: findings.mean_of(results, form, d) for d in findings.domains(results)},
+        }
         for form in findings.forms(results)
     ]
-
-
-def _means(results: Mapping, form: Form) -> dict[str, Mapping | None]:
-    return {domain: findings.mean_of(results, form, domain) for domain in findings.domains(results)}
 
 
 def _model_table_that_fits(results: Mapping) -> str:
@@ -106,9 +113,10 @@ def _model_table(results: Mapping, domains: list[str]) -> tuple[list[str], list[
     rows = []
     for model in _models(results):
         cost, whole = model["cost"], model["means"][ALL]
-        sizes = [count(cost["parameters"]), count(cost["train_tokens"]), f"{cost['train_flops']:.1e}".replace("+", "")]
+        flops = f"{cost['train_flops']:.1e}".replace("+", "")
         rows.append(
-            [model["name"], *sizes, f"{bits(whole['bits_per_byte'])} {bounds(whole['interval'])}"]
+            [model["name"], count(cost["parameters"]), count(cost["train_tokens"]), flops]
+            + [f"{bits(whole['bits_per_byte'])} {bounds(whole['interval'])}"]
             + [bits(model["means"][d] and model["means"][d]["bits_per_byte"]) for d in domains if d != ALL]
             + [_number(cost["tokens_per_second"], ",.0f"), _number(cost["mfu"], ".0%")]
         )
@@ -120,24 +128,14 @@ def _model_table(results: Mapping, domains: list[str]) -> tuple[list[str], list[
 
 def _difference_table(results: Mapping) -> str:
     """A pair takes one row of two lines: all documents, and those without near-duplicates."""
-    header = ["paired difference a − b", "documents", "bits/byte", "95 % over seeds", "over documents", "a is"]
-    rows: dict[tuple[Form, Form], list[str]] = {}
-    for a, b, domain, row in _differences(results):
-        cells = ["all" if domain == ALL else "no near-dupl.", *_difference_cells(row)]
-        if (a, b) in rows:
-            rows[a, b][1:] = [f"{above}\n{below}" for above, below in zip(rows[a, b][1:], cells, strict=True)]
-        else:
-            rows[a, b] = [f"{findings.form_name(a)}\n− {findings.form_name(b)}", *cells]
-    return _plain(header, list(rows.values()))
-
-
-def _differences(results: Mapping) -> list[tuple[Form, Form, str, Mapping]]:
-    return [
-        (a, b, domain, row)
-        for a, b in findings.pairs(results)
-        for domain in (ALL, NO_NEAR_DUPLICATES)
-        if (row := findings.comparison(results, a, b, domain)) is not None
-    ]
+    header = ["paired difference a − b", "documents", "bits/byte"]
+    header += ["95 % over\nseeds", "95 % over\ndocuments", "a is"]
+    rows = []
+    for a, b, entries in findings.comparisons(results, list(DOCUMENTS)):
+        lines = [[SHORT[domain], *_difference_cells(row)] for domain, row in entries.items()]
+        names = f"{findings.form_name(a)}\n− {findings.form_name(b)}"
+        rows.append([names, *map("\n".join, zip(*lines, strict=True))])
+    return _plain(header, rows)
 
 
 def _difference_cells(row: Mapping) -> list[str]:
@@ -145,16 +143,21 @@ def _difference_cells(row: Mapping) -> list[str]:
     return [signed(row["difference"]), *intervals, findings.verdict(row)]
 
 
+def _github(header: list[str], rows: list[list[str]]) -> str:
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
+
+
 def _plain(header: list[str], rows: list[list[str]]) -> str:
     # As a row of its own the header escapes tabulate's padding, which would cost two columns for every cell.
     alignment = ["left"] + ["right"] * (len(header) - 1)
-    lines = tabulate([header, *rows], tablefmt="plain", disable_numparse=True, colalign=alignment).splitlines()
+    table = tabulate([header, *rows], tablefmt="plain", disable_numparse=True, colalign=alignment)
+    lines = table.splitlines()
     height = 1 + max(title.count("\n") for title in header)
     return "\n".join([*lines[:height], "-" * max(map(len, lines)), *lines[height:]])
 
 
 def _short(domain: str) -> str:
-    return "no near\ndupl." if domain == NO_NEAR_DUPLICATES else domain[:12]
+    return SHORT.get(domain, domain[:12]).replace("no near-", "no near\n")
 
 
 def _stage(stage: Mapping) -> str:
@@ -163,10 +166,6 @@ def _stage(stage: Mapping) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
-
-
-def _visible(text: str) -> str:
-    return text.translate(PICTURES)
 
 
 def _example(example: Mapping) -> dict:
