@@ -145,8 +145,9 @@ def headline(results: Mapping) -> str:
             clauses.append(f"{words} {'it' if clauses else 'RETRO'} {_effect(row, without)}")
     if not clauses:
         return "This run does not compare RETRO with and without its neighbours."
-    judged = "" if num_seeds(results) >= SEEDS_FOR_A_VERDICT else ": too few runs to call either a gain or a loss"
-    return f"{_scale(results)}, {'; '.join(clauses)}{judged}."
+    enough = num_seeds(results) >= SEEDS_FOR_A_VERDICT
+    reservation = "" if enough else ": too few runs to call that a gain or a loss"
+    return f"{_scale(results)}, {'; '.join(clauses)}{reservation}."
 
 
 def unigram_sentence(results: Mapping) -> str:

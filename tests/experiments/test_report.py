@@ -58,7 +58,8 @@ def _example():
     text = "def scan(s):\n    return s\n"
     neighbour = {"source": "json.scanner", "chunk": 3, "distance": 0.41, "text": text}
     return {
-        "initialisation": "copying", "selection": "the chunk that gained most", "source": "json.decoder", "domain": "code", "chunk": 7,
+        "initialisation": "copying", "selection": "the chunk that gained most",
+        "source": "json.decoder", "domain": "code", "chunk": 7,
         "retrieving_text": 'class JSONDecoder:\n    """Simple decoder."""\n\n',
         "continuation_text": "".join(words),
         "neighbours": [neighbour | {"continuation": "    # and on\n"} for _ in range(2)], "tokens": tokens,
