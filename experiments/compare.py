@@ -156,7 +156,7 @@ def _forms(preset: Preset) -> dict[str, Any]:
         "palm": configuration(f"palm/{preset.size}"),
         "gopher": configuration(f"gopher/{preset.size}"),
         "retro": retro,
-        "retro-copying": dataclasses.replace(retro, cca_initialisation="copying"),
+        "retro-copying": dataclasses.replace(retro, cca_initialisation="copying", encoder_embedding="shared"),
     }
 
 

@@ -22,6 +22,7 @@ PARAMETERS = (
     (r"multi_query_attention/(key|value)/w$", (EMBED, None)),  # one head: nothing to split
     (r"(query|key|value|relative)/w$", (EMBED, HEADS)),
     (r"relative_attention/[uv]$", (HEADS, None)),
+    (r"projection/w$", (EMBED, None)),
     (r"output/w$", (HEADS, EMBED)),
     (r"(gate|up)/w$", (EMBED, MLP)),
     (r"down/w$", (MLP, EMBED)),

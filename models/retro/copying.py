@@ -9,7 +9,8 @@ weights, of the same shapes as published:
 2. CCA's keys turn it back and compare it with the query, the decoder's own token; values carry the neighbour's token itself;
    the output writes it into the residual stream, where the tied embedding scores it.
 
-Encoder and decoder embeddings must speak of the same space, so the encoder's starts as a projection of the decoder's.
+Encoder and decoder must speak of tokens in the same space, and go on doing so while the embedding moves: the initialisation needs
+`encoder_embedding="shared"`.
 """
 
 import jax
@@ -26,13 +27,15 @@ OUTPUT_SCALE = 0.5  # what is read, relative to a token's own embedding
 
 def copying_initialisation(params: Params, config: RETROConfig, key: jax.Array) -> Params:
     """`params` with encoder and CCA set for copying; shapes and the decoder stay as they are."""
+    if config.encoder_embedding != "shared":
+        raise ValueError(f"The copying initialisation needs encoder_embedding='shared', not {config.encoder_embedding!r}.")
     keys = jax.random.split(key, 3)
     width, d_model = config.encoder_d_model, config.decoder.d_model
     project_de = _orthogonal(keys[0], d_model, width)  # decoder space -> encoder space
     turn_ee = _orthogonal(keys[1], width, width)
     return {
         **params,
-        "encoder": _look_back(params["encoder"], config, params["embedding"]["embedding"]["table"], project_de, turn_ee),
+        "encoder": _look_back(params["encoder"], config, project_de, turn_ee),
         "cca": _match_and_copy(params["cca"], config, project_de, turn_ee, keys[2]),
     }
 
@@ -42,7 +45,7 @@ def _orthogonal(key, rows, columns):
     return jax.nn.initializers.orthogonal()(key, (rows, columns), jnp.float32)
 
 
-def _look_back(encoder: Params, config: RETROConfig, table_vd, project_de, turn_ee) -> Params:
+def _look_back(encoder: Params, config: RETROConfig, project_de, turn_ee) -> Params:
     heads, size, width = config.encoder_num_heads, config.encoder_head_size, config.encoder_d_model
     # The shortest wavelengths tell distance 1 from 0 and 2: each head reads sines and cosines of those alone.
     pairs = min(size // 2, width // 2)
@@ -59,12 +62,11 @@ def _look_back(encoder: Params, config: RETROConfig, table_vd, project_de, turn_
         "relative_attention/output": {"w": jnp.eye(heads * size, width)},
     }
     quiet = ("cross_attention", "feed_forward")  # start as the identity, learn from there
-    lengthen = (table_vd.shape[1] / width) ** 0.5  # what the projection shortens a row by
     return {
         **encoder,
         **{name: _without_output(encoder[name]) for name in quiet},
         "attention": _set_layer(_without_output(encoder["attention"]), 0, first),
-        "embedding": {"embedding": {"table": lengthen * table_vd @ project_de}},
+        "embedding": {"projection": {"w": project_de}},
     }
 
 

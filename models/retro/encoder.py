@@ -4,6 +4,7 @@ Shape legend beside models.layers': U chunks, M = m tokens of a chunk, C = k nei
 E encoder width, G = B·U·C neighbours as one batch.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -15,6 +16,7 @@ from models.decoder import (
 from models.layers.attention import RelativeCrossAttention
 from models.layers.embedding import Embedding
 from models.layers.feed_forward import FeedForward
+from models.layers.linear import linear
 from models.layers.norms import RMSNorm
 from models.retro.config import RETROConfig
 
@@ -28,8 +30,11 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
         heads = RelativeCrossAttention(config.encoder_num_heads, config.encoder_head_size, residual_scale)
         return heads(*inputs, offset=0)
 
-    def embedding(tokens):
-        return Embedding(config.vocab_size, width, std=width**-0.5, input_scale=width**0.5).embed(tokens)
+    def own_embedding(tokens_gr):
+        return Embedding(config.vocab_size, width, std=width**-0.5, input_scale=width**0.5).embed(tokens_gr)
+
+    def projection(x_grd):
+        return linear(width, "projection")(x_grd)
 
     def attention(e_gre, mask_gr):
         normed = RMSNorm(name="norm")(e_gre)
@@ -46,7 +51,7 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
         return e_gre + mlp(RMSNorm(name="norm")(e_gre))
 
     return {
-        "embedding": operator(embedding),
+        "embedding": operator(own_embedding if config.encoder_embedding == "own" else projection),
         "attention": operator(attention),
         "cross_attention": operator(cross_attention),
         "feed_forward": operator(feed_forward),
@@ -58,9 +63,10 @@ def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) 
     """Attention and feed-forward for every layer, cross-attention for the first alone: the published counts need just this."""
     keys = jax.random.split(key, 5)
     e_gre = jnp.zeros((1, 1, config.encoder_d_model))
-    chunk_gmd, mask_gr = jnp.zeros((1, 1, config.decoder.d_model)), jnp.ones((1, 1), bool)
+    chunk_gmd = x_grd = jnp.zeros((1, 1, config.decoder.d_model))
+    mask_gr, own = jnp.ones((1, 1), bool), config.encoder_embedding == "own"
     return {
-        "embedding": ops["embedding"].init(keys[0], jnp.zeros((1, 1), jnp.int32)),
+        "embedding": ops["embedding"].init(keys[0], jnp.zeros((1, 1), jnp.int32) if own else x_grd),
         "attention": init_stack(ops["attention"], keys[1], config.encoder_layers, e_gre, mask_gr),
         "cross_attention": init_stack(ops["cross_attention"], keys[2], 1, e_gre, chunk_gmd),
         "feed_forward": init_stack(ops["feed_forward"], keys[3], config.encoder_layers, e_gre),
@@ -69,14 +75,24 @@ def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) 
 
 
 def encode_neighbours(
-    ops: dict[str, Operator], config: RETROConfig, params: Params, neighbours: Neighbours, chunks_bumd: jax.Array
+    ops: dict[str, Operator],
+    config: RETROConfig,
+    params: Params,
+    neighbours: Neighbours,
+    chunks_bumd: jax.Array,
+    decoder_embed: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
-    """E_u = Encoder(Ret(C_u), H_u): [B, U, k, r] tokens and [B, U, m, D] activations -> [B, U, k, r, E]."""
+    """E_u = Encoder(Ret(C_u), H_u): [B, U, k, r] tokens and [B, U, m, D] activations -> [B, U, k, r, E].
+
+    decoder_embed: tokens [G, R] -> [G, R, D], what a shared embedding is projected from.
+    """
     remat = config.decoder.remat
     batch, num_chunks, k, r = neighbours.tokens.shape
     mask_gr = neighbours.mask.reshape(-1, r)
     chunk_gmd = jnp.repeat(chunks_bumd.reshape(batch * num_chunks, *chunks_bumd.shape[2:]), k, axis=0)
-    e_gre = ops["embedding"].apply(params["embedding"], neighbours.tokens.reshape(-1, r)).astype(chunk_gmd.dtype)
+    tokens_gr = neighbours.tokens.reshape(-1, r)
+    looked_up = tokens_gr if config.encoder_embedding == "own" else decoder_embed(tokens_gr)
+    e_gre = ops["embedding"].apply(params["embedding"], looked_up)
 
     def body(params, e_gre, condition=lambda e: e):
         e_gre = condition(ops["attention"].apply(params["attention"], e_gre, mask_gr))

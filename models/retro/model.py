@@ -46,7 +46,9 @@ def retro(config: RETROConfig) -> Model:
         """Runs the encoder on the activations of the chunks that did the retrieving."""
         num_chunks = neighbours.tokens.shape[1]
         chunks = x_btd[:, : num_chunks * config.chunk].reshape(x_btd.shape[0], num_chunks, config.chunk, -1)
-        return encode_neighbours(encoder, config, params["encoder"], neighbours, chunks)
+        return encode_neighbours(
+            encoder, config, params["encoder"], neighbours, chunks, lambda tokens: dense.embed(params, tokens)
+        )
 
     def retrieving_layer(params, x_btd, encoded, neighbours):
         """ATTN, CCA, FFW; the first such layer encodes the neighbours in between."""
@@ -69,6 +71,7 @@ def retro(config: RETROConfig) -> Model:
                 "cca": layer(params["cca"], index),
                 "feed_forward": layer(params["feed_forward"], number - 1),
                 "encoder": params["encoder"],
+                "embedding": params["embedding"],
             }
             x_btd, encoded = retrieving_layer(here, x_btd, encoded, neighbours)
             done = number

@@ -1,0 +1,43 @@
+"""Small models and inputs for the tests of this folder."""
+
+import dataclasses
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models.decoder import Neighbours
+from models.families import build, configuration
+
+FAMILIES = ("palm", "gopher", "retro")
+LENGTH, K, R, M = 192, 2, 128, 64
+
+
+def small(family, **changes):
+    """The family's smoke size with other fields."""
+    return dataclasses.replace(configuration(f"{family}/smoke"), **changes)
+
+
+@cache
+def initialised(config, seed=0):
+    """(model, params) with every zero or one of the initialisation perturbed: a test must not pass because something is zero."""
+    model = build(config)
+    params = jax.jit(model.init)(jax.random.key(seed))
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    return model, tree.unflatten([x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)])
+
+
+def tokens(length=LENGTH, batch=2, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).integers(0, 1024, (batch, length)), jnp.int32)
+
+
+def neighbours(length=LENGTH, batch=2, k=K, seed=1, mask=True):
+    shape = (batch, length // M, k, R)
+    ids = np.random.default_rng(seed).integers(0, 1024, shape)
+    return Neighbours(jnp.asarray(ids, jnp.int32), jnp.full(shape, mask))
+
+
+def neighbours_for(family, **changes):
+    return neighbours(**changes) if family == "retro" else None

@@ -1,0 +1,59 @@
+"""Every published size has the papers' number of parameters, read off shapes."""
+
+import pytest
+
+from models.families import SIZES, build, configuration, count, family_of, parameter_shapes, with_vocab_size
+
+
+@pytest.mark.parametrize(
+    "name, millions",
+    [
+        ("palm/8b", 8_632), ("palm/62b", 62_495), ("palm/540b", 540_354),
+        ("gopher/44m", 43.6), ("gopher/117m", 116.6), ("gopher/417m", 417.2),
+        ("gopher/1.4b", 1374.2), ("gopher/7.1b", 7110.4), ("gopher/280b", 279_700),
+    ],
+)  # fmt: skip
+def test_published_size(name, millions):
+    # The papers' figures leave out norm scales and the position biases u and v: about a thousandth.
+    assert count(parameter_shapes(configuration(name))) == pytest.approx(millions * 1e6, rel=1.5e-3)
+
+
+@pytest.mark.parametrize(
+    "size, dense, retro", [("172m", 132.1, 172.5), ("425m", 368.1, 425.5), ("1.5b", 1308.6, 1451.4), ("7.5b", 6979.3, 7531.5)]
+)
+def test_published_retro_size_without_embeddings(size, dense, retro):
+    shapes = parameter_shapes(configuration(f"retro/{size}"))
+    decoder = count([shapes["attention"], shapes["feed_forward"]])
+    encoder = count({name: part for name, part in shapes["encoder"].items() if name != "embedding"})
+    assert decoder == pytest.approx(dense * 1e6, rel=1.5e-3)
+    assert decoder + encoder + count(shapes["cca"]) == pytest.approx(retro * 1e6, rel=1.5e-3)
+
+
+def test_cca_layers_are_every_third_from_the_sixth():
+    assert configuration("retro/172m").cca_layers == (6, 9, 12)
+    assert len(configuration("retro/1.5b").cca_layers) == 7
+    assert len(configuration("retro/7.5b").cca_layers) == 9
+
+
+def test_models_that_are_compared_are_of_one_size():
+    palm, gopher = (count(parameter_shapes(configuration(f"{family}/tiny"))) for family in ("palm", "gopher"))
+    assert palm == pytest.approx(gopher, rel=0.05)
+    assert configuration("retro/tiny").decoder == configuration("gopher/tiny")
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(ValueError, match="palm/8b"):
+        configuration("palm/9b")
+
+
+def test_unknown_field_raises():
+    with pytest.raises(TypeError, match="layers"):
+        type(configuration("palm/tiny"))(layers=4)
+
+
+@pytest.mark.parametrize("family", SIZES)
+def test_vocabulary_is_exchangeable(family):
+    config = with_vocab_size(configuration(f"{family}/smoke"), 320)
+    assert family_of(config) == family
+    assert build(config).config.vocab_size == 320
+    assert parameter_shapes(config)["embedding"]["embedding"]["table"].shape[0] == 320
