@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import tyro
@@ -12,9 +12,11 @@ from errors import InputError
 Options = TypeVar("Options")
 
 
-def command(main: Callable[[Options], None], options: type[Options], description: str) -> None:
+def command(
+    main: Callable[[Options], None], options: type[Options], description: str, arguments: Sequence[str] | None = None
+) -> None:
     """Parses the command line into `options` and runs `main`; exit code 2 for bad input, 130 when interrupted."""
-    parsed = tyro.cli(options, description=description)
+    parsed = tyro.cli(options, description=description, args=arguments)
     try:
         main(parsed)
     except InputError as error:

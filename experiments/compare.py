@@ -27,7 +27,7 @@ from experiments.prepare import Prepared, prepare
 from experiments.report import save_plot, terminal_table, write_report
 from experiments.stages import Stages
 from models.families import configuration, count, parameter_shapes, with_vocab_size
-from parallelism.mesh import make_mesh, parse_mesh_shape
+from parallelism.mesh import make_mesh, parse_mesh_shape, require_divisible
 
 # A held-out document of whose 13-grams fewer than this share occur in training counts as without near-duplicates.
 NEAR_DUPLICATE_SHARE = 0.2
@@ -51,7 +51,7 @@ class Preset:
 
 
 PRESETS = {
-    "default": Preset("tiny", 4096, 512, 2, steps=640, corpus_bytes=6_000_000, evaluation_tokens=160_000),
+    "default": Preset("tiny", 4096, 512, 2, steps=610, corpus_bytes=6_000_000, evaluation_tokens=160_000),
     "smoke": Preset("smoke", 1024, 128, 2, steps=12, corpus_bytes=300_000, evaluation_tokens=6_000),
 }
 
@@ -95,6 +95,7 @@ def compare(options: Options) -> None:
     preset = _resolved(options)
     stages = Stages(options.out, options.artifacts)
     mesh = make_mesh(parse_mesh_shape(options.mesh))
+    require_divisible(mesh, preset.batch_size)
     forms = _forms(preset)
     prepared = prepare(
         options.corpus, preset.corpus_bytes, preset.vocab_size, options.encoder,

@@ -50,3 +50,13 @@ def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh
         )
     # Auto axes: under jax.make_mesh's Explicit default, sharded embedding look-ups and row-parallel products raise.
     return jax.make_mesh((shape.pod, shape.data, shape.model), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def require_divisible(mesh: Mesh, batch_size: int) -> None:
+    """Raises InputError where pod × data does not divide a batch of `batch_size` sequences."""
+    ways = mesh.shape["pod"] * mesh.shape["data"]
+    if batch_size % ways:
+        raise InputError(
+            f"The mesh splits a batch {ways} ways (pod x data), which does not divide its {batch_size} sequences. Give "
+            f"--batch-size a multiple of {ways}, or --mesh fewer devices along pod and data."
+        )

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from errors import InputError
 from models.layers.axes import placed_by
+from parallelism.mesh import require_divisible
 from parallelism.rules import batch_sharding, place_activation, state_shardings
 
 
@@ -79,12 +79,7 @@ def spmd(
     jitted_evaluate = jax.jit(evaluate)
 
     def laid_out(batch):
-        rows, ways = jax.tree.leaves(batch)[0].shape[0], mesh.shape["pod"] * mesh.shape["data"]
-        if rows % ways:
-            raise InputError(
-                f"The mesh splits a batch {ways} ways (pod x data), which does not divide its {rows} sequences. Give "
-                f"--batch-size a multiple of {ways}, or --mesh fewer devices along pod and data."
-            )
+        require_divisible(mesh, jax.tree.leaves(batch)[0].shape[0])
         return jax.device_put(batch, batch_sharding(mesh))
 
     return Strategy(

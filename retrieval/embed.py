@@ -6,6 +6,7 @@ that little padding is computed and few lengths are compiled.
 """
 
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +21,8 @@ from models.bert.model import Bert, mean_over_time
 from retrieval.chunks import chunk_text
 
 SHARD = 4096
-ROWS = (
-    16  # on two CPU cores a batch of 64 costs a fifth more per chunk: a layer's activations leave the cache
-)
+# On two CPU cores a batch of 64 costs a fifth more per chunk: a layer's activations leave the cache.
+ROWS = 16
 MAX_WORDPIECES = 128  # a chunk of 64 tokens has 58 on average; what exceeds this is cut off
 LENGTH_STEP = 8
 
@@ -90,7 +90,8 @@ def embed_store(root: Path, store: TokenStore, tokenizer: Tokenizer, bert: Bert)
     """
     total = int(store.chunk_offsets[-1])
     shards = []
-    with tqdm(total=total, desc="embedding chunks", unit="chunk", delay=2) as bar:
+    seconds = 0.1 if sys.stderr.isatty() else 15
+    with tqdm(total=total, desc="embedding chunks", unit="chunk", delay=2, mininterval=seconds) as bar:
         for first in range(0, total, SHARD):
             chunks = np.arange(first, min(first + SHARD, total))
             inputs = {

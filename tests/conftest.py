@@ -1,9 +1,13 @@
-"""Every test runs on eight virtual CPU devices and refuses silent rank promotion."""
+"""Every test runs on eight virtual CPU devices and refuses silent rank promotion.
+
+Tests compile hundreds of small programs and run each a few times, so the compiler is told not to polish them.
+"""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 import jax
 from hypothesis import settings

@@ -30,6 +30,6 @@ SIZES = {
     "1.4b": GopherConfig(num_layers=24, num_heads=16, head_size=128, d_model=2048, d_ff=8192),
     "7.1b": GopherConfig(num_layers=32, num_heads=32, head_size=128, d_model=4096, d_ff=16384),
     "280b": GopherConfig(num_layers=80, num_heads=128, head_size=128, d_model=16384, d_ff=65536),
-    "tiny": GopherConfig(num_layers=4, num_heads=4, head_size=32, d_model=128, d_ff=512, vocab_size=4096),
+    "tiny": GopherConfig(num_layers=4, num_heads=2, head_size=64, d_model=128, d_ff=512, vocab_size=4096),
     "smoke": GopherConfig(num_layers=2, num_heads=2, head_size=16, d_model=32, d_ff=128, vocab_size=1024),
 }

@@ -19,9 +19,8 @@ QUERY_BLOCKS = 8
 
 
 def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Softmax in float32 over the last axis where `mask` (broadcastable) holds; a row without any key gives zeros."""
-    weights = jax.nn.softmax(jnp.where(mask, logits.astype(jnp.float32), MASKED), axis=-1)
-    return jnp.where(mask, weights, 0.0).astype(logits.dtype)
+    """Softmax in float32 over the last axis where `mask` (broadcastable) holds; a row without any key is uniform."""
+    return jax.nn.softmax(jnp.where(mask, logits.astype(jnp.float32), MASKED), axis=-1).astype(logits.dtype)
 
 
 def causal_blocks(length: int, attend: Callable[[int, int], jax.Array]) -> jax.Array:
@@ -139,5 +138,7 @@ class RelativeCrossAttention(_RelativeAttention):
         relative_nhk = self.relative(jnp.arange(length - 1 + offset, offset - num_keys, -1), x_btd)
         logits = jnp.einsum("bthk,bzhk->bhtz", content, k_bzhk)
         logits += jnp.tile(logits_by_distance(position, relative_nhk, num_keys), runs)
-        weights = masked_softmax(logits, mask_bcs.reshape(batch, 1, 1, runs * num_keys))
-        return self.output(jnp.einsum("bhtz,bzhk->bthk", weights, v_bzhk), d_model)
+        mask_bz = mask_bcs.reshape(batch, runs * num_keys)
+        weights = masked_softmax(logits, mask_bz[:, None, None])
+        mixed_bthk = jnp.einsum("bhtz,bzhk->bthk", weights, v_bzhk)
+        return self.output(jnp.where(mask_bz.any(-1)[:, None, None, None], mixed_bthk, 0), d_model)

@@ -45,7 +45,7 @@ SIZES = {
     "1.5b": _published(num_layers=24, num_heads=16, head_size=128, d_model=2048),
     "7.5b": _published(num_layers=32, num_heads=32, head_size=128, d_model=4096),
     "tiny": RETROConfig(
-        GopherConfig(num_layers=4, num_heads=4, head_size=32, d_model=128, d_ff=512, vocab_size=4096),
+        GopherConfig(num_layers=4, num_heads=2, head_size=64, d_model=128, d_ff=512, vocab_size=4096),
         cca_layers=(2, 4), encoder_d_model=64, encoder_d_ff=256, encoder_num_heads=2, encoder_head_size=32,
     ),
     "smoke": RETROConfig(

@@ -21,7 +21,7 @@ from models.layers.positions import sinusoids
 from models.retro.config import RETROConfig
 
 PREVIOUS_TOKEN_SHARPNESS = 8.0  # gap in logits between distance 1 and its neighbours, about
-MATCH_SHARPNESS = 4.0  # CCA logits start at this many times their natural scale
+MATCH_SHARPNESS = 3.0  # CCA logits start at this many times their natural scale
 OUTPUT_SCALE = 0.5  # what is read, relative to a token's own embedding
 
 

@@ -67,7 +67,7 @@ def test_a_range_of_layers_is_a_slice(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_start_at_unit_scale(family):
     model = build(small(family))
-    logits = jax.jit(model.apply)(model.init(jax.random.key(0)), tokens(), neighbours_for(family))
+    logits = jax.jit(model.apply)(jax.jit(model.init)(jax.random.key(0)), tokens(), neighbours_for(family))
     assert 0.5 < float(jnp.std(logits)) < 2.0
 
 

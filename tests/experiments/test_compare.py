@@ -1,0 +1,221 @@
+"""The comparison as a person runs it: the smoke preset, killed and resumed, twice, and with bad input."""
+
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.batches import evaluation_batches
+from data.token_store import TokenStore
+from experiments.command import command
+from experiments.compare import Options, compare
+from training.metrics import read_metrics
+
+ROOT = Path(__file__).parents[2]
+TINY_BERT = str(ROOT / "tests/models/bert/tiny")
+ARGUMENTS = ["--preset", "smoke", "--encoder", TINY_BERT, "--seeds", "2"]
+CELLS = [f"{name}/seed-{seed}" for seed in (0, 1) for name in ("palm", "gopher", "retro", "retro-copying")]
+
+
+def start(out, artifacts, *more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.compare", *ARGUMENTS, "--out", out, "--artifacts", artifacts, *more],
+        cwd=ROOT, env={**os.environ, "JAX_NUM_CPU_DEVICES": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(folder, artifacts, stdout) of a finished smoke run."""
+    folder = tmp_path_factory.mktemp("compare")
+    process = start(folder / "out", folder / "artifacts")
+    printed, complaints = process.communicate()
+    assert process.returncode == 0, complaints
+    return folder / "out", folder / "artifacts", printed
+
+
+def test_results_have_every_row_and_field(run):
+    out, _, printed = run
+    results = json.loads((out / "results.json").read_text())
+    assert results["experiment"] == "compare"
+    assert {"experiment", "config", "environment", "rows", "comparisons"} <= results.keys()
+    assert {"python", "jax", "device", "commit", "corpus_hash"} <= results["environment"].keys()
+    rows = [row for row in results["rows"] if row["domain"] == "all"]
+    forms = {(row["model"], row["retrieval"], row["initialisation"]) for row in rows}
+    assert forms == {("palm", None, None), ("gopher", None, None)} | {
+        ("retro", retrieval, initialisation) for retrieval in ("off", "on") for initialisation in ("published", "copying")
+    }
+    assert len(rows) == 2 * len(forms)
+    assert {"all", "code", "docs", "no_near_duplicates"} == {row["domain"] for row in results["rows"]}
+    for row in results["rows"]:
+        low, high = row["interval"]
+        assert low <= row["bits_per_byte"] <= high
+        assert row["train_tokens"] > 0 and row["tokens_per_second"] > 0 and 0 < row["mfu"] < 1
+    assert "RETRO on (copying, ours)" in printed
+    assert (out / "report.html").stat().st_size > 10_000
+    assert (out / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_retro_costs_more_flops_than_dense_and_the_dense_are_equal(run):
+    rows = json.loads((run[0] / "results.json").read_text())["rows"]
+    flops = {(row["model"], row["initialisation"]): row["train_flops"] for row in rows}
+    assert flops["retro", "published"] > 1.3 * flops["gopher", None]
+    assert flops["palm", None] == pytest.approx(flops["gopher", None], rel=0.05)
+
+
+def test_every_family_saw_the_same_tokens(run):
+    rows = json.loads((run[0] / "results.json").read_text())["rows"]
+    assert len({row["train_tokens"] for row in rows if row["seed"] == 0}) == 1
+
+
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(run, tmp_path):
+    """A second run from nothing but the artifacts, killed in the middle of the third model, then finished."""
+    out, artifacts, _ = run
+    process = start(tmp_path / "out", artifacts)
+    metrics = tmp_path / "out/retro/seed-0/metrics.jsonl"
+    deadline = time.monotonic() + 240
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 4):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "out/results.json").exists()
+
+    process = start(tmp_path / "out", artifacts)
+    _, complaints = process.communicate()
+    assert process.returncode == 0, complaints
+    for cell in CELLS:
+        losses, again = (
+            [(line["step"], line["loss"], line["grad_norm"]) for line in read_metrics(folder / cell)] for folder in (out, tmp_path / "out")
+        )
+        assert [step for step, _, _ in losses] == list(range(1, 13))
+        assert losses == again
+        for array in (out / cell).glob("evaluation-*.npy"):
+            np.testing.assert_array_equal(np.load(array), np.load(tmp_path / "out" / cell / array.name))
+    parameters = [checkpoint_bytes(folder / "retro/seed-0") for folder in (out, tmp_path / "out")]
+    assert parameters[0] == parameters[1]
+
+
+def checkpoint_bytes(cell):
+    """The checksums of every parameter and moment in the last checkpoint."""
+    return (cell / "checkpoints/12/manifest/metadata").read_text()
+
+
+def test_a_second_run_reuses_everything(run):
+    out, artifacts, _ = run
+    before = (out / "palm/seed-0/metrics.jsonl").stat().st_mtime_ns
+    started = time.monotonic()
+    process = start(out, artifacts)
+    _, complaints = process.communicate()
+    assert process.returncode == 0, complaints
+    assert (out / "palm/seed-0/metrics.jsonl").stat().st_mtime_ns == before
+    assert complaints.count("(reused)") >= 4 + len(CELLS)
+    assert time.monotonic() - started < 60
+
+
+def test_a_damaged_token_store_is_named_and_rebuilt(run):
+    out, artifacts, _ = run
+    store = next(artifacts.glob("tokens-*")) / "tokens.bin"
+    original = store.read_bytes()
+    store.write_bytes(original[:100] + b"\xff" + original[101:])
+    process = start(out, artifacts)
+    _, complaints = process.communicate()
+    assert process.returncode == 0, complaints
+    assert "tokens.bin" in complaints
+    assert store.read_bytes() == original
+
+
+def test_a_folder_of_another_configuration_is_refused(run):
+    process = start(run[0], run[1], "--steps", "13")
+    _, complaints = process.communicate()
+    assert process.returncode == 2
+    assert "steps is 12 there and 13 now" in complaints and "--out" in complaints
+    assert "Traceback" not in complaints
+
+
+def fails(capsys, *arguments):
+    """Runs the command in this process (eight devices) and returns the paragraph it ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        command(compare, Options, "", [*ARGUMENTS, *map(str, arguments)])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err.split("error: ")[-1].strip()
+    assert "\n\n" not in message and len(message) > 60
+    return message
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return ["--out", tmp_path / "out", "--artifacts", tmp_path / "artifacts", "--mesh", "1x8x1", "--batch-size", "8"]
+
+
+def test_missing_path(capsys, folders):
+    assert "nowhere.txt" in fails(capsys, *folders, "--corpus", "nowhere.txt")
+
+
+def test_empty_corpus(capsys, folders, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "binary.txt").write_bytes(b"\x00\x01\x02")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    message = fails(capsys, *folders, "--corpus", str(tmp_path / "*.txt"))
+    assert "no text that can be read" in message
+
+
+def test_corpus_shorter_than_one_sequence(capsys, folders, tmp_path):
+    for name in range(4):
+        (tmp_path / f"{name}.txt").write_text(f"{name} " + "a few words and then some more of them " * 3)
+    message = fails(capsys, *folders, "--corpus", str(tmp_path / "*.txt"), "--vocab-size", "300", "--length", "4096")
+    assert "4096" in message
+
+
+def test_vocabulary_larger_than_the_text_allows(capsys, folders, tmp_path):
+    for name in range(4):
+        (tmp_path / f"{name}.txt").write_text(f"{name} " + "hardly any words " * 200)
+    message = fails(capsys, *folders, "--corpus", str(tmp_path / "*.txt"), "--vocab-size", "50000")
+    assert "50000" in message.replace(",", "")
+
+
+def test_mesh_that_does_not_divide_the_devices(capsys, folders):
+    assert "there are 8" in fails(capsys, *folders, "--mesh", "1x3x1")
+
+
+def test_mesh_that_does_not_divide_the_batch(capsys, folders):
+    assert "--batch-size a multiple of 8" in fails(capsys, *folders, "--batch-size", "6")
+
+
+@pytest.mark.parametrize("option", ["--steps", "--seeds", "--length"])
+def test_numbers_below_one(capsys, folders, option):
+    assert option in fails(capsys, *folders, option, "0")
+
+
+def test_full_disk(capsys, folders, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "results.json")
+
+    monkeypatch.setattr("experiments.compare.prepare", full)
+    assert "disk is full (results.json)" in fails(capsys, *folders)
+
+
+def test_unknown_option_exits_with_2():
+    with pytest.raises(SystemExit) as stopped:
+        command(compare, Options, "", ["--corpsu", "x"])
+    assert stopped.value.code == 2
+
+
+def test_bits_per_byte_are_those_of_the_saved_losses(run):
+    """The headline number from the raw arrays, by hand."""
+    out, artifacts, _ = run
+    results = json.loads((out / "results.json").read_text())
+    row = next(r for r in results["rows"] if r["model"] == "gopher" and r["domain"] == "all" and r["seed"] == 1)
+    nats = np.load(out / "gopher/seed-1/evaluation-dense.npy").astype(np.float64).sum()
+    store = TokenStore(next(artifacts.glob("tokens-*")))
+    evaluated = np.unique(np.concatenate([d.ravel() for _, d in evaluation_batches(store, 2, 128, 6_000)]))
+    num_bytes = store.num_bytes[evaluated[evaluated >= 0]].sum()
+    assert row["bits_per_byte"] == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-9)

@@ -1,0 +1,128 @@
+"""One program, any mesh: the same losses on 1, 2, 4 and 8 devices, in every shape of the mesh."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from errors import InputError
+from models.decoder import Neighbours
+from models.families import build, configuration
+from parallelism.mesh import MeshShape, make_mesh
+from parallelism.spmd import spmd
+from training.objective import objective
+from training.recipes import recipe
+
+STEPS, LENGTH, BATCH, VOCAB = 4, 128, 8, 64
+# float32 sums in another order: a relative difference of a few 1e-7 per step, magnified by Adam's division.
+TOLERANCE = 2e-5
+SHAPES = [
+    MeshShape(pod, data, model)
+    for pod in (1, 2, 4, 8) for data in (1, 2, 4, 8) for model in (1, 2, 4, 8) if pod * data * model <= 8
+]  # fmt: skip
+
+
+def tiny(family):
+    """Eight heads, so that every mesh divides them."""
+    gopher = dataclasses.replace(
+        configuration("gopher/smoke"), num_heads=8, head_size=4, vocab_size=VOCAB, num_layers=1
+    )
+    if family == "gopher":
+        return gopher
+    if family == "palm":
+        return dataclasses.replace(configuration("palm/smoke"), num_heads=8, head_size=4, vocab_size=VOCAB, num_layers=1)
+    return dataclasses.replace(
+        configuration("retro/smoke"), decoder=gopher, cca_layers=(1,), encoder_layers=1, encoder_num_heads=8, encoder_head_size=4
+    )
+
+
+def batch(family, step, rows=BATCH):
+    random = np.random.default_rng(step)
+    tokens = random.integers(0, VOCAB, (rows, LENGTH + 1)).astype(np.int32)
+    near = None
+    if family == "retro":
+        shape = (rows, LENGTH // 64, 2, 128)
+        near = Neighbours(random.integers(0, VOCAB, shape).astype(np.int32), random.random(shape) < 0.9)
+    weights = (random.random((rows, LENGTH)) < 0.9).astype(np.float32)
+    return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:], "weights": weights, "neighbours": near}
+
+
+def strategy_of(family, shape):
+    model = build(tiny(family))
+    mesh = make_mesh(shape, jax.devices()[: shape.size])
+    return spmd(model.init, *objective(model, family, "float32"), recipe(family, STEPS), mesh)
+
+
+def losses_of(family, shape, initial):
+    """The losses of STEPS steps from the parameters and moments `initial`, laid out on the mesh."""
+    strategy = strategy_of(family, shape)
+    state = jax.device_put(initial, jax.tree.map(lambda leaf: leaf.sharding, strategy.like))
+    losses = []
+    for step in range(STEPS):
+        state, report = strategy.step(state, batch(family, step))
+        losses.append(float(report["loss"]))
+    return losses
+
+
+@pytest.fixture(scope="module", params=["palm", "gopher", "retro"])
+def reference(request):
+    """(family, initial state, losses) on one device."""
+    initial = jax.device_get(strategy_of(request.param, MeshShape()).init(jax.random.key(0)))
+    return request.param, initial, losses_of(request.param, MeshShape(), initial)
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+def test_every_mesh_gives_the_same_loss_curve(reference, shape):
+    family, initial, losses = reference
+    np.testing.assert_allclose(losses_of(family, shape, initial), losses, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("shape", [MeshShape(8, 1, 1), MeshShape(1, 8, 1), MeshShape(1, 1, 8), MeshShape(2, 2, 2)], ids=str)
+def test_evaluation_does_not_depend_on_the_mesh(reference, shape):
+    family, initial, _ = reference
+    alone, spread = (
+        strategy_of(family, s).evaluate(initial.params, batch(family, STEPS)) for s in (MeshShape(), shape)
+    )
+    np.testing.assert_allclose(spread, alone, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_losses_move(reference):
+    _, _, losses = reference
+    assert len({round(loss, 3) for loss in losses}) == STEPS
+
+
+@pytest.mark.parametrize("family", ["palm", "gopher", "retro"])
+def test_initialisation_does_not_depend_on_the_mesh(family):
+    alone = strategy_of(family, MeshShape()).init(jax.random.key(0))
+    spread = strategy_of(family, MeshShape(2, 2, 2)).init(jax.random.key(0))
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(spread)):
+        assert (np.asarray(a) == np.asarray(b)).all()
+
+
+def test_state_is_sharded_as_the_rules_say():
+    strategy = strategy_of("gopher", MeshShape(1, 2, 4))
+    up = strategy.init(jax.random.key(0)).params["feed_forward"]["feed_forward/up"]["w"]
+    assert up.addressable_shards[0].data.size == up.size // 8
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_refused():
+    strategy = strategy_of("palm", MeshShape(1, 8, 1))
+    with pytest.raises(InputError, match="8 ways.*3 sequences.*--batch-size a multiple of 8"):
+        strategy.step(strategy.init(jax.random.key(0)), batch("palm", 0, rows=3))
+
+
+def test_mixed_precision_stays_near_float32():
+    model = build(tiny("gopher"))
+    mesh = make_mesh(MeshShape(), jax.devices()[:1])
+    params = model.init(jax.random.key(0))
+    one = jax.tree.map(jnp.asarray, batch("gopher", 0))
+    exact, mixed = (
+        float(objective(model, "gopher", precision)[0](params, one)[0]) for precision in ("float32", "mixed")
+    )
+    assert exact != mixed
+    assert mixed == pytest.approx(exact, rel=1e-2)
+    strategy = spmd(model.init, *objective(model, "gopher", "mixed"), recipe("gopher", STEPS), mesh)
+    state, _ = strategy.step(strategy.init(jax.random.key(0)), one)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))

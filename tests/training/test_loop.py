@@ -1,0 +1,81 @@
+"""The loop: goes on bit for bit, and stops at the first number that is none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from parallelism.mesh import MeshShape, make_mesh
+from parallelism.spmd import Strategy, spmd
+from training.checkpoints import Checkpoints
+from training.loop import CHECKPOINTS, Diverged, Training, train
+from training.metrics import read_metrics
+
+
+def training(steps):
+    return Training(steps, seed=0, checkpoint_every=3, tokens_per_step=10, flops_per_token=1.0, peak_flops=1e9, label="model")
+
+
+def strategy(poisoned_step=None) -> Strategy:
+    """Least squares; with a step at which the batch turns the loss into NaN."""
+
+    def loss(params, batch):
+        value = jnp.mean(jnp.square(batch["x"] @ params["output"]["w"] - 1.0))
+        return value, {"nats": value}
+
+    mesh = make_mesh(MeshShape(), jax.devices()[:1])
+    return spmd(lambda key: {"output": {"w": jax.random.normal(key, (4, 2))}}, loss, lambda p, b: None, optax.adam(0.1), mesh)
+
+
+def batches(poisoned=None):
+    def batch(step):
+        x = np.random.default_rng(step).normal(size=(8, 4)).astype(np.float32)
+        return {"x": x * np.nan if step == poisoned else x}
+
+    return batch
+
+
+def rate(step):
+    return 0.1
+
+
+def test_interrupted_equals_uninterrupted(tmp_path):
+    whole = train(training(10), strategy(), batches(), rate, tmp_path / "whole")
+
+    def interrupted(step):
+        if step == 7:
+            raise KeyboardInterrupt
+        return batches()(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(training(10), strategy(), interrupted, rate, tmp_path / "parts")
+    assert Checkpoints(tmp_path / "parts" / CHECKPOINTS).latest() == 6
+    parts = train(training(10), strategy(), batches(), rate, tmp_path / "parts")
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts)):
+        np.testing.assert_array_equal(a, b)
+    losses, again = ([line["loss"] for line in read_metrics(tmp_path / name)] for name in ("whole", "parts"))
+    assert losses == again and len(losses) == 10
+
+
+def test_finished_runs_are_not_run_again(tmp_path):
+    train(training(4), strategy(), batches(), rate, tmp_path)
+
+    def never(step):
+        raise AssertionError("a finished run asked for a batch")
+
+    assert int(train(training(4), strategy(), never, rate, tmp_path).step) == 4
+
+
+def test_nan_names_the_step_and_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(Diverged, match=r"nan .* at step 6; .*last good checkpoint is step 3 in .*checkpoints"):
+        train(training(10), strategy(), batches(poisoned=5), rate, tmp_path)
+    assert Checkpoints(tmp_path / CHECKPOINTS).latest() == 3
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+def test_metrics_carry_what_a_person_watches(tmp_path):
+    train(training(3), strategy(), batches(), rate, tmp_path)
+    line = read_metrics(tmp_path)[-1]
+    assert {"step", "loss", "grad_norm", "nats", "learning_rate", "seconds", "tokens_per_second", "mfu"} <= line.keys()
+    assert line["mfu"] == pytest.approx(line["tokens_per_second"] / 1e9)
