@@ -21,8 +21,8 @@ from training.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]
 TINY_BERT = str(ROOT / "tests/models/bert/tiny")
-ARGUMENTS = ["--preset", "smoke", "--encoder", TINY_BERT, "--seeds", "2"]
-CELLS = [f"{name}/seed-{seed}" for seed in (0, 1) for name in ("palm", "gopher", "retro", "retro-copying")]
+ARGUMENTS = ["--preset", "smoke", "--encoder", TINY_BERT]
+CELLS = [f"{name}/seed-0" for name in ("palm", "gopher", "retro", "retro-copying")]
 
 
 def start(out, artifacts, *more):
@@ -53,7 +53,7 @@ def test_results_have_every_row_and_field(run):
     assert forms == {("palm", None, None), ("gopher", None, None)} | {
         ("retro", retrieval, initialisation) for retrieval in ("off", "on") for initialisation in ("published", "copying")
     }
-    assert len(rows) == 2 * len(forms)
+    assert len(rows) == len(forms)
     assert {"all", "code", "docs", "no_near_duplicates"} == {row["domain"] for row in results["rows"]}
     for row in results["rows"]:
         low, high = row["interval"]
@@ -73,7 +73,7 @@ def test_retro_costs_more_flops_than_dense_and_the_dense_are_equal(run):
 
 def test_every_family_saw_the_same_tokens(run):
     rows = json.loads((run[0] / "results.json").read_text())["rows"]
-    assert len({row["train_tokens"] for row in rows if row["seed"] == 0}) == 1
+    assert len({row["train_tokens"] for row in rows }) == 1
 
 
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(run, tmp_path):
@@ -213,9 +213,9 @@ def test_bits_per_byte_are_those_of_the_saved_losses(run):
     """The headline number from the raw arrays, by hand."""
     out, artifacts, _ = run
     results = json.loads((out / "results.json").read_text())
-    row = next(r for r in results["rows"] if r["model"] == "gopher" and r["domain"] == "all" and r["seed"] == 1)
-    nats = np.load(out / "gopher/seed-1/evaluation-dense.npy").astype(np.float64).sum()
+    row = next(r for r in results["rows"] if r["model"] == "gopher" and r["domain"] == "all" )
+    nats = np.load(out / "gopher/seed-0/evaluation-dense.npy").astype(np.float64).sum()
     store = TokenStore(next(artifacts.glob("tokens-*")))
-    evaluated = np.unique(np.concatenate([d.ravel() for _, d in evaluation_batches(store, 2, 128, 6_000)]))
+    evaluated = np.unique(np.concatenate([d.ravel() for _, d in evaluation_batches(store, 2, 128, 20_000)]))
     num_bytes = store.num_bytes[evaluated[evaluated >= 0]].sum()
     assert row["bits_per_byte"] == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-9)
