@@ -1,8 +1,8 @@
 """Corpora: named text -> documents. What cannot be read is left out with a count, never fatal.
 
-    stdlib          the running Python's standard library (default)
-    PATH or GLOB    text, source files and .jsonl, each also as .gz; folders are read recursively
-    hf:NAME[:CONFIG]  the training split of a Hugging Face dataset
+stdlib          the running Python's standard library (default)
+PATH or GLOB    text, source files and .jsonl, each also as .gz; folders are read recursively
+hf:NAME[:CONFIG]  the training split of a Hugging Face dataset
 """
 
 import hashlib
@@ -101,8 +101,8 @@ def _dataset_documents(name: str) -> Iterator[Document]:
         import datasets
     except ImportError as error:
         raise InputError(
-            f"The corpus hf:{name} needs the package datasets: pip install datasets, then run the command "
-            "again."
+            f"The corpus hf:{name} needs the package datasets: pip install datasets==5.2.0, then run the "
+            "command again."
         ) from error
     name, _, config = name.partition(":")
     try:

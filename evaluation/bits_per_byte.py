@@ -23,7 +23,8 @@ def bits_per_byte(nats: float | np.ndarray, num_bytes: float | np.ndarray) -> fl
 
 
 def unigram_nats(store: TokenStore, documents: np.ndarray) -> np.ndarray:
-    """Loss per document of a unigram model fitted on the training tokens with add-one smoothing: the line to be well below.
+    """Loss per document of a unigram model fitted on the training tokens with add-one smoothing: the line to
+    be well below.
 
     Args:
       documents: int64 [D] of validation documents.

@@ -1,11 +1,13 @@
 """One FLOP accountant for every family, and the machine's own ceiling.
 
-Convention (PaLM appendix B): a training token costs 6 FLOPs per parameter it is multiplied with, plus 12 · L · H · K · T for the
-two products of self-attention over the full (not causal) square. A tied embedding counts once. What the position terms of
+Convention (PaLM appendix B): a training token costs 6 FLOPs per parameter it is multiplied with, plus 12 · L
+· H · K · T for the two products of self-attention over the full (not causal) square. A tied embedding counts
+once. What the position terms of
 relative attention add, and recomputation, do not count: MFU is model FLOPs.
 
-RETRO's additions are counted by the same convention, each parameter times the tokens that pass it: a decoder token brings
-k · r / m neighbour tokens through the encoder and through the keys and values of every CCA layer.
+RETRO's additions are counted by the same convention, each parameter times the tokens that pass it: a decoder
+token brings k · r / m neighbour tokens through the encoder and through the keys and values of every CCA
+layer.
 """
 
 import time
@@ -43,18 +45,26 @@ def _retrieval_flops_per_token(config: RETROConfig) -> float:
 
     chunk_keys, cross_queries = split(encoder["cross_attention"])
     cca_keys, cca_queries = split(cca)
-    per_neighbour_token = count(encoder["attention"]) + count(encoder["feed_forward"]) + cross_queries + cca_keys
-    parameters = 6 * (neighbour_tokens * per_neighbour_token + chunk_keys * config.num_neighbours + cca_queries)
+    per_neighbour_token = (
+        count(encoder["attention"]) + count(encoder["feed_forward"]) + cross_queries + cca_keys
+    )
+    parameters = 6 * (
+        neighbour_tokens * per_neighbour_token + chunk_keys * config.num_neighbours + cca_queries
+    )
 
     encoder_width = config.encoder_num_heads * config.encoder_head_size
     decoder_width = config.decoder.num_heads * config.decoder.head_size
-    encoder_attention = neighbour_tokens * encoder_width * (config.encoder_layers * config.neighbour + config.chunk)
+    encoder_attention = (
+        neighbour_tokens * encoder_width * (config.encoder_layers * config.neighbour + config.chunk)
+    )
     cca_attention = len(config.cca_layers) * decoder_width * config.num_neighbours * config.neighbour
     return parameters + 12 * (encoder_attention + cca_attention)
 
 
 def matrix_product_peak(size: int = 2048, repeats: int = 7) -> float:
-    """The machine's measured rate in FLOP/s: the best of `repeats` float32 products of size × size matrices."""
+    """The machine's measured rate in FLOP/s: the best of `repeats` float32 products of size × size
+    matrices.
+    """
     matrix = jax.random.normal(jax.random.key(0), (size, size), jnp.float32)
     product = jax.jit(jnp.matmul)
     product(matrix, matrix).block_until_ready()

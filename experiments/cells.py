@@ -1,12 +1,12 @@
 """A cell: one model trained from one seed and evaluated, in a folder of its own.
 
-`config.json` says what the cell is and guards the folder; `metrics.jsonl` and `checkpoints/` are the loop's; `evaluation-*.npy` hold
-the loss of every held-out token. A cell that is finished is never run again.
+`config.json` says what the cell is and guards the folder; `metrics.jsonl` and `checkpoints/` are the loop's;
+`evaluation-*.npy` hold the loss of every held-out token. A cell that is finished is never run again.
 """
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ CHECKPOINTS_PER_RUN = 5
 class Cell:
     """What is trained on what.
 
-    name: what is shown. config: the model's. neighbours: the table's artifact name, so that its content guards the folder.
+    name: what is shown. config: the model's. neighbours: the table's artifact name, so that its content
+    guards the folder.
     """
 
     name: str
@@ -69,7 +70,9 @@ class CellResult:
     train_flops: float
 
 
-def run_cell(cell: Cell, table: NeighbourTable, mesh: jax.sharding.Mesh, peak_flops: float, folder: Path) -> CellResult:
+def run_cell(
+    cell: Cell, table: NeighbourTable, mesh: jax.sharding.Mesh, peak_flops: float, folder: Path
+) -> CellResult:
     """Trains and evaluates `cell` in `folder`, going on from whatever is there.
 
     Raises:
@@ -100,7 +103,10 @@ def run_cell(cell: Cell, table: NeighbourTable, mesh: jax.sharding.Mesh, peak_fl
             nats_st = _evaluate(cell, strategy.evaluate, state.params, table, retrieval)
             _save_array(_evaluation(folder, retrieval), nats_st)
     return CellResult(
-        nats={retrieval: np.load(_evaluation(folder, retrieval), allow_pickle=False) for retrieval in cell.retrievals},
+        nats={
+            retrieval: np.load(_evaluation(folder, retrieval), allow_pickle=False)
+            for retrieval in cell.retrievals
+        },
         metrics=read_metrics(folder),
         train_tokens=int(sum(batches(step).weights.sum() for step in range(cell.steps))),
         train_flops=flops * training.tokens_per_step * cell.steps,
@@ -108,15 +114,24 @@ def run_cell(cell: Cell, table: NeighbourTable, mesh: jax.sharding.Mesh, peak_fl
 
 
 def device_batch(batch: Batch, table: NeighbourTable, cell: Cell, retrieval: bool = True) -> dict[str, Any]:
-    """A batch as the model takes it, with the neighbours of each of its chunks where the cell's model retrieves."""
+    """A batch as the model takes it, with the neighbours of each of its chunks where the cell's model
+    retrieves.
+    """
     neighbours = None
     if cell.retrieves and retrieval:
         neighbours = Neighbours(*table.lookup(batch.chunks, cell.config.num_neighbours))
-    return {"tokens": batch.tokens, "targets": batch.targets, "weights": batch.weights, "neighbours": neighbours}
+    return {
+        "tokens": batch.tokens,
+        "targets": batch.targets,
+        "weights": batch.weights,
+        "neighbours": neighbours,
+    }
 
 
 def held_out(cell: Cell, table: NeighbourTable) -> Iterator[tuple[Batch, np.ndarray]]:
-    """The evaluation batches of `cell` with the document of every token: the same for every model of a comparison."""
+    """The evaluation batches of `cell` with the document of every token: the same for every model of a
+    comparison.
+    """
     return evaluation_batches(table.store, cell.batch_size, cell.length, cell.evaluation_tokens)
 
 
@@ -154,12 +169,14 @@ def _claim(folder: Path, cell: Cell) -> None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}). Remove the folder {folder} to train this cell again.") from error
+        raise InputError(
+            f"{path} is not JSON ({error}). Remove the folder {folder} to train this cell again."
+        ) from error
     for field in sorted(wanted.keys() | found.keys()):
         if wanted.get(field) != found.get(field):
             raise InputError(
-                f"{folder} holds a run of another configuration: {field} is {found.get(field)!r} there and {wanted.get(field)!r} "
-                "now. Give another folder with --out, or remove this one."
+                f"{folder} holds a run of another configuration: {field} is {found.get(field)!r} there and "
+                f"{wanted.get(field)!r} now. Give another folder with --out, or remove this one."
             )
 
 

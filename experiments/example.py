@@ -1,4 +1,6 @@
-"""One worked example: a chunk of held-out text, what it retrieved, and what that did to the tokens that follow."""
+"""One worked example: a chunk of held-out text, what it retrieved, and what that did to the tokens that
+follow.
+"""
 
 from typing import Any
 
@@ -11,10 +13,11 @@ from retrieval.chunks import chunk_text
 
 
 def worked_example(prepared: Prepared, cell: Cell, result: CellResult) -> dict[str, Any] | None:
-    """The held-out chunk that gained most from its neighbours; None where no chunk has both a predecessor and neighbours.
+    """The held-out chunk that gained most from its neighbours; None where no chunk has both a predecessor and
+    neighbours.
 
-    Neighbours retrieved for chunk u act on the tokens predicted from the last token of u to the last but one of u + 1: those
-    of chunk u + 1.
+    Neighbours retrieved for chunk u act on the tokens predicted from the last token of u to the last but one
+    of u + 1: those of chunk u + 1.
     """
     store, table, tokenizer = prepared.store, prepared.neighbours, prepared.tokenizer
     k = cell.config.num_neighbours

@@ -1,7 +1,7 @@
 """From text to everything a model trains on: corpus, split, vocabulary, token store, neighbour table.
 
-Each stage is an artifact named by the hash of what produced it, so a second run finds it and a changed option remakes only what
-depends on it.
+Each stage is an artifact named by the hash of what produced it, so a second run finds it and a changed option
+remakes only what depends on it.
 """
 
 from collections.abc import Mapping
@@ -34,18 +34,28 @@ class Prepared:
     skipped: Mapping[str, int]
 
 
-def prepare(
-    corpus: str, max_bytes: int | None, vocab_size: int, encoder: str | None, num_neighbours: int, root: Path, stages: Stages
-) -> Prepared:
-    """Prepares `corpus`.
+@dataclass(frozen=True)
+class Text:
+    """What to prepare.
 
-    Args:
-      corpus, max_bytes: as in data.corpora.load_corpus.
-      encoder: BERT checkpoint that embeds chunks, None for the MiniLM that is installed with the project.
-      root: folder of artifacts.
+    corpus, max_bytes: as in data.corpora.load_corpus. tokenizer: palm or gopher, the manner of SentencePiece.
+    encoder: the BERT that embeds chunks, None for the MiniLM installed with the project. index: a FAISS
+    factory string. num_neighbours: k of the models.
     """
+
+    corpus: str
+    max_bytes: int | None
+    tokenizer: str
+    vocab_size: int
+    encoder: str | None
+    index: str
+    num_neighbours: int
+
+
+def prepare(wanted: Text, root: Path, stages: Stages) -> Prepared:
+    """Finds or makes each artifact under `root`."""
     with stages.measured("read corpus", may_reuse=False):
-        text = load_corpus(corpus, max_bytes)
+        text = load_corpus(wanted.corpus, wanted.max_bytes)
 
     def build_split(folder: Path) -> None:
         groups = duplicate_groups(text.documents)
@@ -58,14 +68,19 @@ def prepare(
     with stages.measured("split and de-duplicate"):
         folder = artifact(root, "split", inputs, build_split)
         groups, is_validation, shared = (
-            np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("groups", "is_validation", "shared_ngrams")
+            np.load(folder / f"{name}.npy", allow_pickle=False)
+            for name in ("groups", "is_validation", "shared_ngrams")
         )
 
     def build_tokenizer(folder: Path) -> None:
-        training = [document.text for document, held_out in zip(text.documents, is_validation) if not held_out]
-        train_tokenizer(training, style="palm", vocab_size=vocab_size, path=folder / "tokenizer.model")
+        training = [
+            document.text for document, held_out in zip(text.documents, is_validation) if not held_out
+        ]
+        train_tokenizer(
+            training, style=wanted.tokenizer, vocab_size=wanted.vocab_size, path=folder / "tokenizer.model"
+        )
 
-    inputs = inputs | {"style": "palm", "vocab_size": vocab_size}
+    inputs = inputs | {"style": wanted.tokenizer, "vocab_size": wanted.vocab_size}
     with stages.measured("train tokenizer"):
         tokenizer = Tokenizer(artifact(root, "tokenizer", inputs, build_tokenizer) / "tokenizer.model")
 
@@ -76,7 +91,9 @@ def prepare(
         store = TokenStore(artifact(root, "tokens", inputs | {"tokenizer": tokenizer.hash}, build_store))
 
     with stages.measured("embed and search"):
-        bert = load_bert(encoder)
-        table = build_neighbour_table(root, store, tokenizer, bert, k=num_neighbours, spare=SPARE_NEIGHBOURS)
+        bert = load_bert(wanted.encoder)
+        table = build_neighbour_table(
+            root, store, tokenizer, bert, wanted.num_neighbours, SPARE_NEIGHBOURS, wanted.index
+        )
         neighbours = NeighbourTable(table, store)
     return Prepared(store, tokenizer, neighbours, text.hash, dict(text.skipped))

@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 class Stages:
-    """Measures stages in order and announces them; one that may reuse has done so when it adds no file under `folders`."""
+    """Measures stages in order and announces them; one that may reuse has done so when it adds no file under
+    `folders`.
+    """
 
     def __init__(self, *folders: Path):
         self._folders = folders
@@ -23,4 +25,10 @@ class Stages:
         print(f"{stage:28s}{seconds:8.1f} s{'  (reused)' if reused else ''}", file=sys.stderr)
 
     def _files(self) -> set[Path]:
-        return {path for folder in self._folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()}
+        return {
+            path
+            for folder in self._folders
+            if folder.is_dir()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }

@@ -1,8 +1,9 @@
 """What every decoder has in common: a model as a record of functions, and depth as a leading axis.
 
-One residual operator (attention, feed-forward, PaLM's parallel block, chunked cross-attention) is one Haiku transform. Its
-parameters for all layers come from `vmap(init)` and carry a leading axis [L, ...]; a range of layers is a scan over a slice.
-So a pipeline stage is a slice, and RETRO is Gopher's operators with another one in between.
+One residual operator (attention, feed-forward, PaLM's parallel block, chunked cross-attention) is one Haiku
+transform. Its parameters for all layers come from `vmap(init)` and carry a leading axis [L, ...]; a range of
+layers is a scan over a slice. So a pipeline stage is a slice, and RETRO is Gopher's operators with another
+one in between.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,8 +26,8 @@ REMATERIALISATION = {
 class Neighbours(NamedTuple):
     """What was retrieved for each chunk of a batch.
 
-    tokens: [B, U, k, r] ids, U = T // m chunks. mask: the same shape, False where there is no token: a missing neighbour, or a
-    continuation that its document cuts short.
+    tokens: [B, U, k, r] ids, U = T // m chunks. mask: the same shape, False where there is no token: a
+    missing neighbour, or a continuation that its document cuts short.
     """
 
     tokens: jax.Array
@@ -38,7 +39,8 @@ class Model:
     """Pure functions made from a configuration. `params` is a tree whose first keys are the operators.
 
     init: key -> params.
-    apply: (params, tokens [B, T], neighbours or None) -> logits [B, T, V] in float32. Position t sees tokens ≤ t.
+    apply: (params, tokens [B, T], neighbours or None) -> logits [B, T, V] in float32. Position t sees tokens
+    ≤ t.
     embed: (params, tokens) -> [B, T, D].   unembed: (params, [B, T, D]) -> logits.
     layers: (params, [B, T, D], start, stop) -> [B, T, D] after the dense layers start … stop − 1.
     """
@@ -52,7 +54,9 @@ class Model:
 
 
 class Operator(NamedTuple):
-    """A Haiku function as a pair of pure ones: init(key, *inputs) -> params, apply(params, *inputs) -> output."""
+    """A Haiku function as a pair of pure ones: init(key, *inputs) -> params, apply(params, *inputs) ->
+    output.
+    """
 
     init: Callable[..., Params]
     apply: Callable[..., jax.Array]
@@ -73,7 +77,9 @@ def layer(stack: Params, index: int) -> Params:
     """The parameters of one layer of a stack."""
     return jax.tree.map(lambda leaf: leaf[index], stack)
 
-# Stacking a loop's residuals costs a CPU a quarter of a tiny model's step; deep models keep the loop, and their compile time.
+
+# Stacking a loop's residuals costs a CPU a quarter of a tiny model's step; deep models keep the loop, and
+# their compile time.
 UNROLLED_DEPTH = 4
 
 
@@ -84,7 +90,12 @@ def rematerialised(body: Callable[..., jax.Array], remat: str) -> Callable[..., 
 
 
 def scan_layers(
-    body: Callable[[Params, jax.Array], jax.Array], stack: Params, x: jax.Array, start: int, stop: int, remat: str
+    body: Callable[[Params, jax.Array], jax.Array],
+    stack: Params,
+    x: jax.Array,
+    start: int,
+    stop: int,
+    remat: str,
 ) -> jax.Array:
     """Applies body(params of layer l, x) for l = start … stop − 1.
 

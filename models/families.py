@@ -20,7 +20,9 @@ BUILDERS = {"palm": palm, "gopher": gopher, "retro": retro}
 
 
 def configuration(name: str) -> Any:
-    """`family/size`, such as palm/8b, gopher/44m, retro/172m -> its configuration. Raises ValueError for an unknown name."""
+    """`family/size`, such as palm/8b, gopher/44m, retro/172m -> its configuration. Raises ValueError for an
+    unknown name.
+    """
     family, _, size = name.partition("/")
     if family not in SIZES or size not in SIZES[family]:
         known = ", ".join(f"{f}/{s}" for f, sizes in SIZES.items() for s in sizes)

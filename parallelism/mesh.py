@@ -1,4 +1,6 @@
-"""The device mesh pod × data × model (PaLM section 4: two pods, each 12-way model and 256-way data parallel)."""
+"""The device mesh pod × data × model (PaLM section 4: two pods, each 12-way model and 256-way data
+parallel).
+"""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +15,9 @@ AXES = ("pod", "data", "model")
 
 @dataclass(frozen=True)
 class MeshShape:
-    """Devices along each axis. The batch is split over pod × data, the model's matrices over data and model."""
+    """Devices along each axis. The batch is split over pod × data, the model's matrices over data and
+    model.
+    """
 
     pod: int = 1
     data: int = 1
@@ -28,7 +32,7 @@ class MeshShape:
 
 
 def parse_mesh_shape(text: str) -> MeshShape:
-    """"1x4x2" -> MeshShape(pod=1, data=4, model=2); "auto" -> every device along data."""
+    """ "1x4x2" -> MeshShape(pod=1, data=4, model=2); "auto" -> every device along data."""
     if text == "auto":
         return MeshShape(data=jax.device_count())
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", text)
@@ -45,11 +49,15 @@ def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh
     devices = jax.devices() if devices is None else devices
     if shape.size != len(devices):
         raise InputError(
-            f"The mesh {shape} (pod x data x model) takes {shape.size} devices, but there are {len(devices)}. Give --mesh a "
-            f"shape whose product is {len(devices)}, or, on a CPU, set JAX_NUM_CPU_DEVICES={shape.size}."
+            f"The mesh {shape} (pod x data x model) takes {shape.size} devices, but there are {len(devices)}. "
+            f"Give --mesh a shape whose product is {len(devices)}, or, on a CPU, set "
+            f"JAX_NUM_CPU_DEVICES={shape.size}."
         )
-    # Auto axes: under jax.make_mesh's Explicit default, sharded embedding look-ups and row-parallel products raise.
-    return jax.make_mesh((shape.pod, shape.data, shape.model), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    # Auto axes: under jax.make_mesh's Explicit default, sharded embedding look-ups and row-parallel products
+    # raise.
+    return jax.make_mesh(
+        (shape.pod, shape.data, shape.model), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
+    )
 
 
 def require_divisible(mesh: Mesh, batch_size: int) -> None:
@@ -57,6 +65,6 @@ def require_divisible(mesh: Mesh, batch_size: int) -> None:
     ways = mesh.shape["pod"] * mesh.shape["data"]
     if batch_size % ways:
         raise InputError(
-            f"The mesh splits a batch {ways} ways (pod x data), which does not divide its {batch_size} sequences. Give "
-            f"--batch-size a multiple of {ways}, or --mesh fewer devices along pod and data."
+            f"The mesh splits a batch {ways} ways (pod x data), which does not divide its {batch_size} "
+            f"sequences. Give --batch-size a multiple of {ways}, or --mesh fewer devices along pod and data."
         )

@@ -1,8 +1,9 @@
 """The one table that says where parameters and activations live on the mesh.
 
-A parameter's path names its logical axes; two short maps take logical axes to mesh axes. Inside a pod parameters are fully
-sharded: over `model` along heads, feed-forward width and vocabulary, over `data` along d_model (PaLM section 4's layout).
-Pods hold a copy each. Optimiser state mirrors the parameters' paths and follows the same rules.
+A parameter's path names its logical axes; two short maps take logical axes to mesh axes. Inside a pod
+parameters are fully
+sharded: over `model` along heads, feed-forward width and vocabulary, over `data` along d_model (PaLM section
+4's layout). Pods hold a copy each. Optimiser state mirrors the parameters' paths and follows the same rules.
 """
 
 import re
@@ -14,8 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from errors import InputError
 from models.layers.axes import BATCH, EMBED, HEADS, LENGTH, MLP, VOCAB
 
-# (pattern over the parameter's path, logical axes of its last dimensions); the first match wins. Leading axes that are not
-# named here, such as depth, are not sharded.
+# (pattern over the parameter's path, logical axes of its last dimensions); the first match wins. Leading axes
+# that are not named here, such as depth, are not sharded.
 PARAMETERS = (
     (r"norm/(centred/)?scale$", (None,)),
     (r"embedding/table$", (VOCAB, EMBED)),
@@ -68,7 +69,10 @@ def _parameter_sharding(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedS
         if re.search(pattern, path):
             stacked = (None,) * (len(shape) - len(names))
             return _sharding(mesh, path, stacked + names, PARAMETER_PLACEMENT, shape)
-    raise ValueError(f"No rule in parallelism/rules.py says where the parameter {path} {shape} lives; add one to PARAMETERS.")
+    raise ValueError(
+        f"No rule in parallelism/rules.py says where the parameter {path} {shape} lives; add one to "
+        "PARAMETERS."
+    )
 
 
 def _sharding(mesh, what, names, placement, shape):
@@ -77,8 +81,8 @@ def _sharding(mesh, what, names, placement, shape):
         ways = _ways(mesh, axis)
         if size % ways:
             raise InputError(
-                f"The mesh splits {name!r} {ways} ways over {axis}, but {what} has {size} of it, which {ways} does not divide. "
-                f"Choose a --mesh whose {axis} divides {size}, or another model size."
+                f"The mesh splits {name!r} {ways} ways over {axis}, but {what} has {size} of it, which {ways} "
+                f"does not divide. Choose a --mesh whose {axis} divides {size}, or another model size."
             )
     return NamedSharding(mesh, PartitionSpec(*axes))
 

@@ -1,7 +1,7 @@
 """The training loop that every family goes through: batches in, metrics and checkpoints out.
 
-The loop keeps no state of its own. A batch is a function of (seed, step) and the checkpoint holds everything a step changes, so
-a run that is killed and started again ends with the same bits as one that was not.
+The loop keeps no state of its own. A batch is a function of (seed, step) and the checkpoint holds everything
+a step changes, so a run that is killed and started again ends with the same bits as one that was not.
 """
 
 import math
@@ -42,7 +42,11 @@ class Diverged(InputError):
 
 
 def train(
-    training: Training, strategy: Strategy, batch_of: Callable[[int], Any], learning_rate: Callable, folder: Path
+    training: Training,
+    strategy: Strategy,
+    batch_of: Callable[[int], Any],
+    learning_rate: Callable,
+    folder: Path,
 ) -> TrainState:
     """Trains to the last step, from the newest checkpoint in `folder` where there is one.
 
@@ -88,8 +92,13 @@ def train(
 
 def _stop(training, checkpoints, folder, step, report):
     good = checkpoints.latest()
-    kept = f"The last good checkpoint is step {good} in {folder / CHECKPOINTS}" if good else "No checkpoint was made before it"
+    kept = (
+        f"The last good checkpoint is step {good} in {folder / CHECKPOINTS}"
+        if good
+        else "No checkpoint was made before it"
+    )
     raise Diverged(
-        f"{training.label}: the loss is {report['loss']} and the gradient norm {report['grad_norm']} at step {step}; the run stops "
-        f"here. {kept}. Another seed, --precision float32, or a lower peak in training/recipes.py is the usual way out."
+        f"{training.label}: the loss is {report['loss']} and the gradient norm {report['grad_norm']} at step "
+        f"{step}; the run stops here. {kept}. Another seed, --precision float32, or a lower peak in "
+        "training/recipes.py is the usual way out."
     )

@@ -121,7 +121,12 @@ RECIPES: Mapping[str, Adafactor | Adam] = {
         warm_up=1500,
         weight_decay=0.0,
         published_peaks={
-            "44m": 6e-4, "117m": 6e-4, "417m": 2e-4, "1.4b": 2e-4, "7.1b": 1.2e-4, "280b": 4e-5,
+            "44m": 6e-4,
+            "117m": 6e-4,
+            "417m": 2e-4,
+            "1.4b": 2e-4,
+            "7.1b": 1.2e-4,
+            "280b": 4e-5,
         },
     ),
     "retro": Adam(
@@ -175,7 +180,8 @@ def scale_by_second_moment(exponent: float, epsilon: float) -> optax.GradientTra
         count = optax.safe_increment(state.count)
         beta2 = 1 - jnp.asarray(count, jnp.float32) ** -exponent
         second_moment = jax.tree.map(
-            lambda v, g: beta2 * v + (1 - beta2) * (jnp.square(g) + epsilon), state.second_moment, updates)
+            lambda v, g: beta2 * v + (1 - beta2) * (jnp.square(g) + epsilon), state.second_moment, updates
+        )
         updates = jax.tree.map(lambda g, v: g * jax.lax.rsqrt(v), updates, second_moment)
         return updates, SecondMomentState(count, second_moment)
 

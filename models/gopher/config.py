@@ -1,4 +1,6 @@
-"""Gopher's configuration and published sizes (arXiv 2112.11446, table 1), and the dense baselines of RETRO."""
+"""Gopher's configuration and published sizes (arXiv 2112.11446, table 1), and the dense baselines of
+RETRO.
+"""
 
 from dataclasses import dataclass
 

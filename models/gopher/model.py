@@ -1,4 +1,6 @@
-"""Gopher: a GPT-2 decoder with RMSNorm and Transformer-XL's relative positions (arXiv 2112.11446, section 2.1)."""
+"""Gopher: a GPT-2 decoder with RMSNorm and Transformer-XL's relative positions (arXiv 2112.11446, section
+2.1).
+"""
 
 from typing import NamedTuple
 
@@ -15,7 +17,9 @@ from models.layers.norms import NORMS
 
 
 class GopherOperators(NamedTuple):
-    """The operators of the decoder, by the names that their parameters have; RETRO's decoder is made of the same."""
+    """The operators of the decoder, by the names that their parameters have; RETRO's decoder is made of the
+    same.
+    """
 
     embedding: Operator
     attention: Operator
@@ -27,8 +31,9 @@ class GopherOperators(NamedTuple):
 def gopher_operators(config: GopherConfig) -> GopherOperators:
     """Pre-norm residual operators, without biases.
 
-    The paper is silent on initialisation. Embeddings are N(0, 1/√d_model) and multiplied by √d_model on the way in, so that
-    inputs and logits start at unit scale; what enters the residual stream is scaled by 1/√(2L) (GPT-2), so that it stays there.
+    The paper is silent on initialisation. Embeddings are N(0, 1/√d_model) and multiplied by √d_model on the
+    way in, so that inputs and logits start at unit scale; what enters the residual stream is scaled by
+    1/√(2L) (GPT-2), so that it stays there.
     """
     residual_scale = (2 * config.num_layers) ** -0.5
     root = config.d_model**0.5

@@ -1,7 +1,8 @@
-"""Attention: PaLM's multi-query form with rotary positions, and Transformer-XL's relative form used by Gopher and RETRO.
+"""Attention: PaLM's multi-query form with rotary positions, and Transformer-XL's relative form used by Gopher
+and RETRO.
 
-The causal forms go block by block of queries, each against its own prefix of keys: the half of the square that the mask would
-throw away is never computed.
+The causal forms go block by block of queries, each against its own prefix of keys: the half of the square
+that the mask would throw away is never computed.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,9 @@ QUERY_BLOCKS = 8
 
 
 def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Softmax in float32 over the last axis where `mask` (broadcastable) holds; a row without any key is uniform."""
+    """Softmax in float32 over the last axis where `mask` (broadcastable) holds; a row without any key is
+    uniform.
+    """
     return jax.nn.softmax(jnp.where(mask, logits.astype(jnp.float32), MASKED), axis=-1).astype(logits.dtype)
 
 
@@ -65,12 +68,16 @@ class MultiQueryAttention(hk.Module):
 
 
 class _RelativeAttention(hk.Module):
-    """The parts of attention with Transformer-XL's relative positions (Dai et al. 2019; Gopher section 2.1, RETRO 2.4).
+    """The parts of attention with Transformer-XL's relative positions (Dai et al. 2019; Gopher section 2.1,
+    RETRO 2.4).
 
-    score(i, j) = [(q_i + u)·k_j + (q_i + v)·W_r R_{d(i, j)}] / √K, with R a sinusoid of the distance, W_r, u and v learned.
+    score(i, j) = [(q_i + u)·k_j + (q_i + v)·W_r R_{d(i, j)}] / √K, with R a sinusoid of the distance, W_r, u
+    and v learned.
     """
 
-    def __init__(self, num_heads: int, head_size: int, output_scale: float = 1.0, name: str = "relative_attention"):
+    def __init__(
+        self, num_heads: int, head_size: int, output_scale: float = 1.0, name: str = "relative_attention"
+    ):
         super().__init__(name=name)
         self.num_heads, self.head_size, self.output_scale = num_heads, head_size, output_scale
 
@@ -123,18 +130,24 @@ class CausalRelativeAttention(_RelativeAttention):
 
 
 class RelativeCrossAttention(_RelativeAttention):
-    """Attention of T queries over C aligned runs of S keys (Z = C·S) in one softmax, distance d(i, j) = i − j + offset.
+    """Attention of T queries over C aligned runs of S keys (Z = C·S) in one softmax, distance d(i, j) = i − j
+    + offset.
 
-    Serves the neighbour encoder (keys = queries, or the retrieving chunk: C = 1, offset 0) and chunked cross-attention (C = k
-    neighbours, offset m − 1). All runs share the same distances: "all neighbours share the same positional encodings" (RETRO 2.4).
+    Serves the neighbour encoder (keys = queries, or the retrieving chunk: C = 1, offset 0) and chunked
+    cross-attention (C = k neighbours, offset m − 1). All runs share the same distances: "all neighbours share
+    the same positional encodings" (RETRO 2.4).
     """
 
     def __call__(self, x_btd: jax.Array, keys_bcse: jax.Array, mask_bcs: jax.Array, offset: int) -> jax.Array:
-        """x [B, T, D] queries, keys [B, C, S, E], mask [B, C, S] bool -> [B, T, D]; zero where no key is left."""
+        """x [B, T, D] queries, keys [B, C, S, E], mask [B, C, S] bool -> [B, T, D]; zero where no key is
+        left.
+        """
         length, d_model = x_btd.shape[1:]
         batch, runs, num_keys = mask_bcs.shape
         content, position = self.queries(x_btd)
-        k_bzhk, v_bzhk = (self.heads(keys_bcse.reshape(batch, runs * num_keys, -1), name) for name in ("key", "value"))
+        k_bzhk, v_bzhk = (
+            self.heads(keys_bcse.reshape(batch, runs * num_keys, -1), name) for name in ("key", "value")
+        )
         relative_nhk = self.relative(jnp.arange(length - 1 + offset, offset - num_keys, -1), x_btd)
         logits = jnp.einsum("bthk,bzhk->bhtz", content, k_bzhk)
         logits += jnp.tile(logits_by_distance(position, relative_nhk, num_keys), runs)

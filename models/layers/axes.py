@@ -1,7 +1,7 @@
 """Logical axis names, and the constraint that ties an activation to them.
 
-Models say *what* an axis is; `parallelism.rules` says *where* it lives. Outside `placed_by`, a constraint does nothing, so
-that a model runs on a laptop without knowing that meshes exist.
+Models say *what* an axis is; `parallelism.rules` says *where* it lives. Outside `placed_by`, a constraint
+does nothing, so that a model runs on a laptop without knowing that meshes exist.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,8 @@ def placed_by(place: Place):
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
-    """Asks the compiler to lay `x` out by its logical axes, a name (or None) each; does nothing without a mesh."""
+    """Asks the compiler to lay `x` out by its logical axes, a name (or None) each; does nothing without a
+    mesh.
+    """
     place = _place.get()
     return x if place is None else jax.lax.with_sharding_constraint(x, place(names, x.shape))

@@ -10,9 +10,10 @@ from models.layers.axes import BATCH, EMBED, LENGTH, VOCAB, constrain
 class Embedding(hk.Module):
     """One matrix [V, D], drawn from N(0, std), for input and output.
 
-    The input is multiplied by `input_scale` and the logits by `output_scale`, so that both start at unit scale whichever of
-    the two conventions a family follows: N(0, 1) with logits / √D (PaLM section 5), or N(0, 1/√D) with inputs · √D
-    (Vaswani et al. 2017).
+    The input is multiplied by `input_scale` and the logits by `output_scale`, so that both start at unit
+    scale whichever of
+    the two conventions a family follows: N(0, 1) with logits / √D (PaLM section 5), or N(0, 1/√D) with inputs
+    · √D (Vaswani et al. 2017).
     """
 
     def __init__(

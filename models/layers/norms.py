@@ -15,7 +15,9 @@ class RMSNorm(hk.Module):
         scale = hk.get_parameter("scale", (x.shape[-1],), init=jnp.ones)
         x32 = x.astype(jnp.float32)
         inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + EPSILON)
-        return (jnp.expand_dims(scale.astype(jnp.float32), range(x.ndim - 1)) * (x32 * inverse)).astype(x.dtype)
+        return (jnp.expand_dims(scale.astype(jnp.float32), range(x.ndim - 1)) * (x32 * inverse)).astype(
+            x.dtype
+        )
 
 
 class LayerNorm(hk.Module):

@@ -1,4 +1,6 @@
-"""Positions: rotary embeddings (PaLM), and Transformer-XL's sinusoids of distances with their shift (Gopher, RETRO)."""
+"""Positions: rotary embeddings (PaLM), and Transformer-XL's sinusoids of distances with their shift (Gopher,
+RETRO).
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,8 @@ def _angles(positions: jax.Array, size: int) -> jax.Array:
 
 
 def rotary(x_bthk: jax.Array, positions_t: jax.Array) -> jax.Array:
-    """Rotates the pairs (m, m + K/2) of every head by position · 10000^(−2m/K) (Su et al. 2021; PaLM section 2).
+    """Rotates the pairs (m, m + K/2) of every head by position · 10000^(−2m/K) (Su et al. 2021; PaLM section
+    2).
 
     Args:
       x_bthk: queries or keys [B, T, H, K].
@@ -22,7 +25,9 @@ def rotary(x_bthk: jax.Array, positions_t: jax.Array) -> jax.Array:
     angles_tk = _angles(positions_t, x_bthk.shape[-1])[None, :, None, :]
     first, second = jnp.split(x_bthk.astype(jnp.float32), 2, axis=-1)
     cos, sin = jnp.cos(angles_tk), jnp.sin(angles_tk)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_bthk.dtype)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(
+        x_bthk.dtype
+    )
 
 
 def sinusoids(distances_n: jax.Array, width: int) -> jax.Array:
@@ -34,9 +39,9 @@ def sinusoids(distances_n: jax.Array, width: int) -> jax.Array:
 def shift(logits: jax.Array, num_keys: int) -> jax.Array:
     """Turns logits by distance into logits by key (the shift of Transformer-XL, appendix B).
 
-    Column n of the input belongs to the distance (largest − n), and the largest distance is that of the last query to key 0.
-    So key j of query i is column (T − 1 − i) + j. Columns past the smallest distance given wrap into the next row: a caller who
-    gives non-negative distances only must mask the future afterwards.
+    Column n of the input belongs to the distance (largest − n), and the largest distance is that of the last
+    query to key 0. So key j of query i is column (T − 1 − i) + j. Columns past the smallest distance given
+    wrap into the next row: a caller who gives non-negative distances only must mask the future afterwards.
 
     Args:
       logits: [..., T, N] with N ≥ num_keys.
@@ -51,8 +56,8 @@ def shift(logits: jax.Array, num_keys: int) -> jax.Array:
 def logits_by_distance(q_bthk: jax.Array, relative_nhk: jax.Array, num_keys: int) -> jax.Array:
     """The position term (q + v)·W_r R_{d(i, j)}, from R in order of falling distance -> [B, H, T, num_keys].
 
-    The batch is folded into the rows of one product per head: XLA's CPU backend takes four times as long over the gradient
-    of the product written with B and H as they come.
+    The batch is folded into the rows of one product per head: XLA's CPU backend takes four times as long over
+    the gradient of the product written with B and H as they come.
     """
     batch, length, heads, size = q_bthk.shape
     q_hmk = q_bthk.transpose(2, 0, 1, 3).reshape(heads, batch * length, size)

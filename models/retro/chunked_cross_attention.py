@@ -1,4 +1,6 @@
-"""Chunked cross-attention: how a decoder reads its neighbours without seeing the future (RETRO section 2.4, figure 2)."""
+"""Chunked cross-attention: how a decoder reads its neighbours without seeing the future (RETRO section 2.4,
+figure 2).
+"""
 
 import haiku as hk
 import jax
@@ -9,13 +11,17 @@ from models.layers.norms import NORMS
 
 
 class ChunkedCrossAttention(hk.Module):
-    """x + CCA(norm(x), E): the attending chunk H⁺_u is the last token of C_u and the first m − 1 tokens of C_{u+1}.
+    """x + CCA(norm(x), E): the attending chunk H⁺_u is the last token of C_u and the first m − 1 tokens of
+    C_{u+1}.
 
-    It attends to all k·r encoded tokens of E_u in one softmax, at distances d(i, i') = i − i' + m − 1 (the paper prints l where it
-    means m). The first m − 1 positions of the sequence see no neighbour and pass unchanged.
+    It attends to all k·r encoded tokens of E_u in one softmax, at distances d(i, i') = i − i' + m − 1 (the
+    paper prints l where it means m). The first m − 1 positions of the sequence see no neighbour and pass
+    unchanged.
     """
 
-    def __init__(self, num_heads: int, head_size: int, chunk: int, norm: str, output_scale: float, name: str = "cca"):
+    def __init__(
+        self, num_heads: int, head_size: int, chunk: int, norm: str, output_scale: float, name: str = "cca"
+    ):
         super().__init__(name=name)
         self.attention = (num_heads, head_size, output_scale)
         self.chunk, self.norm = chunk, norm

@@ -9,10 +9,13 @@ from models.gopher.config import GopherConfig
 class RETROConfig:
     """A dense decoder (Gopher's) and what retrieval adds to it.
 
-    cca_layers: the layers, counted from 1, that carry chunked cross-attention: "every third from the sixth" (section 2.5).
-    encoder_*: the neighbour encoder; at every published size 2 layers, 896 wide, 16 heads of 64.
-    encoder_embedding: own, a table of its own as published, or shared, the decoder's through a projection (an ablation of table 6).
-    chunk: m, tokens per chunk. neighbour: r, tokens of a neighbour with its continuation. num_neighbours: k in training.
+    cca_layers: the layers, counted from 1, that carry chunked cross-attention: "every third from the sixth"
+    (section 2.5). encoder_*: the neighbour encoder; at every published size 2 layers, 896 wide, 16 heads of
+    64.
+    encoder_embedding: own, a table of its own as published, or shared, the decoder's through a projection (an
+    ablation of table 6).
+    chunk: m, tokens per chunk. neighbour: r, tokens of a neighbour with its continuation. num_neighbours: k
+    in training.
     cca_initialisation: published (like every other matrix), or copying (ours: models/retro/copying.py).
     """
 

@@ -1,16 +1,19 @@
-"""A copying initialisation for RETRO, ours and not the paper's: the same model, started where it can already read.
+"""A copying initialisation for RETRO, ours and not the paper's: the same model, started where it can already
+read.
 
-A decoder uses a neighbour by finding its own last token there and predicting what came next: an induction circuit, which
-a small model does not form within a laptop's budget when every matrix starts at random. Here the circuit is laid into the initial
-weights, of the same shapes as published:
+A decoder uses a neighbour by finding its own last token there and predicting what came next: an induction
+circuit, which a small model does not form within a laptop's budget when every matrix starts at random. Here
+the circuit is laid into the initial weights, of the same shapes as published:
 
-1. The neighbour encoder's first self-attention looks one token back (its position term peaks at distance 1, its content term
-   starts at zero) and adds the previous token's embedding, turned by a fixed orthogonal matrix.
-2. CCA's keys turn it back and compare it with the query, the decoder's own token; values carry the neighbour's token itself;
-   the output writes it into the residual stream, where the tied embedding scores it.
+1. The neighbour encoder's first self-attention looks one token back (its position term peaks at distance 1,
+   its content term starts at zero) and adds the previous token's embedding, turned by a fixed orthogonal
+   matrix.
+2. CCA's keys turn it back and compare it with the query, the decoder's own token; values carry the
+   neighbour's token itself; the output writes it into the residual stream, where the tied embedding scores
+   it.
 
-Encoder and decoder must speak of tokens in the same space, and go on doing so while the embedding moves: the initialisation needs
-`encoder_embedding="shared"`.
+Encoder and decoder must speak of tokens in the same space, and go on doing so while the embedding moves: the
+initialisation needs `encoder_embedding="shared"`.
 """
 
 import jax
@@ -28,7 +31,9 @@ OUTPUT_SCALE = 0.5  # what is read, relative to a token's own embedding
 def copying_initialisation(params: Params, config: RETROConfig, key: jax.Array) -> Params:
     """`params` with encoder and CCA set for copying; shapes and the decoder stay as they are."""
     if config.encoder_embedding != "shared":
-        raise ValueError(f"The copying initialisation needs encoder_embedding='shared', not {config.encoder_embedding!r}.")
+        raise ValueError(
+            f"The copying initialisation needs encoder_embedding='shared', not {config.encoder_embedding!r}."
+        )
     keys = jax.random.split(key, 3)
     width, d_model = config.encoder_d_model, config.decoder.d_model
     project_de = _orthogonal(keys[0], d_model, width)  # decoder space -> encoder space
@@ -88,13 +93,17 @@ def _match_and_copy(cca: Params, config: RETROConfig, project_de, turn_ee, key) 
 def _without_output(stack: Params) -> Params:
     silent = ("output", "down")
     return {
-        path: jax.tree.map(jnp.zeros_like, leaves) if path.endswith(silent) else leaves for path, leaves in stack.items()
+        path: jax.tree.map(jnp.zeros_like, leaves) if path.endswith(silent) else leaves
+        for path, leaves in stack.items()
     }
 
 
 def _set_layer(stack: Params, index: int, values: Params) -> Params:
     """`stack` with the leaves that `values` names set at one layer."""
     return {
-        path: {name: leaf.at[index].set(values[path][name]) if path in values else leaf for name, leaf in leaves.items()}
+        path: {
+            name: leaf.at[index].set(values[path][name]) if path in values else leaf
+            for name, leaf in leaves.items()
+        }
         for path, leaves in stack.items()
     }

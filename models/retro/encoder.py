@@ -1,7 +1,8 @@
-"""The neighbour encoder: reads what was retrieved in the light of the chunk that retrieved it (RETRO section 2.4).
+"""The neighbour encoder: reads what was retrieved in the light of the chunk that retrieved it (RETRO section
+2.4).
 
-Shape legend beside models.layers': U chunks, M = m tokens of a chunk, C = k neighbours, R = r tokens of a neighbour,
-E encoder width, G = B·U·C neighbours as one batch.
+Shape legend beside models.layers': U chunks, M = m tokens of a chunk, C = k neighbours, R = r tokens of a
+neighbour, E encoder width, G = B·U·C neighbours as one batch.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from models.decoder import (
-    Neighbours, Operator, Params, init_stack, layer, operator, rematerialised, scan_layers,
+    Neighbours,
+    Operator,
+    Params,
+    init_stack,
+    layer,
+    operator,
+    rematerialised,
+    scan_layers,
 )  # fmt: skip
 from models.layers.attention import RelativeCrossAttention
 from models.layers.embedding import Embedding
@@ -22,7 +30,9 @@ from models.retro.config import RETROConfig
 
 
 def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
-    """Bidirectional pre-norm operators; `cross_attention` conditions on the retrieving chunk's activations H_u."""
+    """Bidirectional pre-norm operators; `cross_attention` conditions on the retrieving chunk's activations
+    H_u.
+    """
     width = config.encoder_d_model
     residual_scale = (2 * config.encoder_layers) ** -0.5
 
@@ -60,7 +70,9 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
 
 
 def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) -> Params:
-    """Attention and feed-forward for every layer, cross-attention for the first alone: the published counts need just this."""
+    """Attention and feed-forward for every layer, cross-attention for the first alone: the published counts
+    need just this.
+    """
     keys = jax.random.split(key, 5)
     e_gre = jnp.zeros((1, 1, config.encoder_d_model))
     chunk_gmd = x_grd = jnp.zeros((1, 1, config.decoder.d_model))

@@ -1,6 +1,8 @@
-"""RETRO: Gopher's decoder, a neighbour encoder, and chunked cross-attention in some layers (arXiv 2112.04426, algorithm 1).
+"""RETRO: Gopher's decoder, a neighbour encoder, and chunked cross-attention in some layers (arXiv 2112.04426,
+algorithm 1).
 
-The decoder's parameters have the dense model's names and shapes; without neighbours this *is* the dense model, bit for bit.
+The decoder's parameters have the dense model's names and shapes; without neighbours this *is* the dense
+model, bit for bit.
 """
 
 import jax
@@ -26,7 +28,9 @@ def retro(config: RETROConfig) -> Model:
 
     def cca_block(x_btd, encoded_bucre, mask_bucr):
         scale = (2 * decoder.num_layers) ** -0.5
-        attend = ChunkedCrossAttention(decoder.num_heads, decoder.head_size, config.chunk, decoder.norm, scale)
+        attend = ChunkedCrossAttention(
+            decoder.num_heads, decoder.head_size, config.chunk, decoder.norm, scale
+        )
         return constrain(attend(x_btd, encoded_bucre, mask_bucr), BATCH, LENGTH, EMBED)
 
     cca = operator(cca_block)

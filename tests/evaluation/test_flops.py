@@ -16,7 +16,9 @@ def test_palm_table_22(name, tflops):
 def test_palm_table_3_mfu():
     """Model FLOPs per second over the chips' peak, from the published throughputs."""
     palm = 238.3e3 * train_flops_per_token(configuration("palm/540b"), 2048) / (6144 * 275e12)
-    gopher = 0.0152 * 3072 * 2048 * train_flops_per_token(configuration("gopher/280b"), 2048) / (4096 * 123e12)
+    gopher = (
+        0.0152 * 3072 * 2048 * train_flops_per_token(configuration("gopher/280b"), 2048) / (4096 * 123e12)
+    )
     assert palm == pytest.approx(0.462, abs=1e-3)
     assert gopher == pytest.approx(0.325, abs=2e-3)
 
@@ -27,8 +29,12 @@ def test_retrieval_by_hand():
     d, e, inner, encoder_inner, f = 896, 896, 16 * 64, 16 * 64, 3584
     per_token = 2 * 128 / 64  # neighbour tokens for each decoder token
     matrices = per_token * 2 * (5 * e * encoder_inner + 2 * e * f)  # encoder: attention and feed-forward
-    matrices += per_token * 3 * e * encoder_inner + 2 * 2 * d * encoder_inner  # its cross-attention: Q, O, R; K, V per neighbour
-    matrices += 3 * (3 * d * inner + per_token * 2 * e * inner)  # CCA: Q, O, R on the token; K, V on neighbours
+    matrices += (
+        per_token * 3 * e * encoder_inner + 2 * 2 * d * encoder_inner
+    )  # its cross-attention: Q, O, R; K, V per neighbour
+    matrices += 3 * (
+        3 * d * inner + per_token * 2 * e * inner
+    )  # CCA: Q, O, R on the token; K, V on neighbours
     attention = per_token * encoder_inner * (2 * 128 + 64) + 3 * inner * 2 * 128
     added = train_flops_per_token(c, 2048) - train_flops_per_token(c.decoder, 2048)
     assert added == pytest.approx(6 * matrices + 12 * attention, rel=1e-3)  # norm scales, u and v come on top
@@ -41,7 +47,9 @@ def test_retrieval_off_costs_what_the_dense_model_costs():
 
 def test_more_neighbours_cost_more():
     c = configuration("retro/tiny")
-    assert train_flops_per_token(dataclasses.replace(c, num_neighbours=4), 512) > train_flops_per_token(c, 512)
+    assert train_flops_per_token(dataclasses.replace(c, num_neighbours=4), 512) > train_flops_per_token(
+        c, 512
+    )
 
 
 def test_peak_is_a_rate():

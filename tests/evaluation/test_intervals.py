@@ -49,7 +49,8 @@ def test_bootstrap_agrees_with_scipy():
         return nats.sum(axis) / LN2 / num_bytes.sum(axis)
 
     result = stats.bootstrap(
-        (nats, num_bytes), ratio, paired=True, method="percentile", n_resamples=20_000, rng=3)
+        (nats, num_bytes), ratio, paired=True, method="percentile", n_resamples=20_000, rng=3
+    )
     reference = result.confidence_interval
     interval = bootstrap_ratio(nats, num_bytes)
     tolerance = 0.1 * (reference.high - reference.low)
@@ -118,15 +119,18 @@ def test_seed_interval_covers_the_truth_as_often_as_it_says():
     assert 0.93 <= np.mean(inside) <= 0.97
 
 
-@pytest.mark.parametrize(("over_seeds", "over_documents", "excludes"), [
-    (Interval(-2, -1), Interval(-3, -1), True),
-    (Interval(1, 2), None, True),
-    (None, Interval(1, 2), True),
-    (Interval(-1, 2), Interval(1, 2), False),
-    (Interval(1, 2), Interval(-1, 2), False),
-    (Interval(0, 2), Interval(1, 2), False),
-    (None, None, False),
-])
+@pytest.mark.parametrize(
+    ("over_seeds", "over_documents", "excludes"),
+    [
+        (Interval(-2, -1), Interval(-3, -1), True),
+        (Interval(1, 2), None, True),
+        (None, Interval(1, 2), True),
+        (Interval(-1, 2), Interval(1, 2), False),
+        (Interval(1, 2), Interval(-1, 2), False),
+        (Interval(0, 2), Interval(1, 2), False),
+        (None, None, False),
+    ],
+)
 def test_a_difference_counts_when_no_interval_holds_zero(over_seeds, over_documents, excludes):
     assert Comparison(0.0, over_seeds, over_documents).excludes_zero is excludes
 

@@ -27,9 +27,14 @@ CELLS = [f"{name}/seed-0" for name in ("palm", "gopher", "retro", "retro-copying
 
 def start(out, artifacts, *more):
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments.compare", *ARGUMENTS, "--out", out, "--artifacts", artifacts, *more],
-        cwd=ROOT, env={**os.environ, "JAX_NUM_CPU_DEVICES": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "experiments.compare", *ARGUMENTS]
+        + ["--out", out, "--artifacts", artifacts, *more],
+        cwd=ROOT,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +56,16 @@ def test_results_have_every_row_and_field(run):
     rows = [row for row in results["rows"] if row["domain"] == "all"]
     forms = {(row["model"], row["retrieval"], row["initialisation"]) for row in rows}
     assert forms == {("palm", None, None), ("gopher", None, None)} | {
-        ("retro", retrieval, initialisation) for retrieval in ("off", "on") for initialisation in ("published", "copying")
+        ("retro", retrieval, initialisation)
+        for retrieval in ("off", "on")
+        for initialisation in ("published", "copying")
     }
     assert len(rows) == len(forms)
     assert {"all", "code", "docs", "no_near_duplicates"} == {row["domain"] for row in results["rows"]}
     for row in results["rows"]:
-        low, high = row["interval"]
-        assert low <= row["bits_per_byte"] <= high
+        assert row["domain"] == "docs" or row["interval"] is not None
+        if row["interval"] is not None:  # a single document has none
+            assert row["interval"][0] <= row["bits_per_byte"] <= row["interval"][1]
         assert row["train_tokens"] > 0 and row["tokens_per_second"] > 0 and 0 < row["mfu"] < 1
     assert "RETRO on (copying, ours)" in printed
     assert (out / "report.html").stat().st_size > 10_000
@@ -73,7 +81,7 @@ def test_retro_costs_more_flops_than_dense_and_the_dense_are_equal(run):
 
 def test_every_family_saw_the_same_tokens(run):
     rows = json.loads((run[0] / "results.json").read_text())["rows"]
-    assert len({row["train_tokens"] for row in rows }) == 1
+    assert len({row["train_tokens"] for row in rows}) == 1
 
 
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(run, tmp_path):
@@ -94,7 +102,8 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(run, tmp_path):
     assert process.returncode == 0, complaints
     for cell in CELLS:
         losses, again = (
-            [(line["step"], line["loss"], line["grad_norm"]) for line in read_metrics(folder / cell)] for folder in (out, tmp_path / "out")
+            [(line["step"], line["loss"], line["grad_norm"]) for line in read_metrics(folder / cell)]
+            for folder in (out, tmp_path / "out")
         )
         assert [step for step, _, _ in losses] == list(range(1, 13))
         assert losses == again
@@ -147,13 +156,22 @@ def fails(capsys, *arguments):
         command(compare, Options, "", [*ARGUMENTS, *map(str, arguments)])
     assert stopped.value.code == 2
     message = capsys.readouterr().err.split("error: ")[-1].strip()
-    assert "\n\n" not in message and len(message) > 60
+    assert "\n\n" not in message and len(message) > 40
     return message
 
 
 @pytest.fixture
 def folders(tmp_path):
-    return ["--out", tmp_path / "out", "--artifacts", tmp_path / "artifacts", "--mesh", "1x8x1", "--batch-size", "8"]
+    return [
+        "--out",
+        tmp_path / "out",
+        "--artifacts",
+        tmp_path / "artifacts",
+        "--mesh",
+        "1x8x1",
+        "--batch-size",
+        "8",
+    ]
 
 
 def test_missing_path(capsys, folders):
@@ -170,8 +188,10 @@ def test_empty_corpus(capsys, folders, tmp_path):
 
 def test_corpus_shorter_than_one_sequence(capsys, folders, tmp_path):
     for name in range(4):
-        (tmp_path / f"{name}.txt").write_text(f"{name} " + "a few words and then some more of them " * 3)
-    message = fails(capsys, *folders, "--corpus", str(tmp_path / "*.txt"), "--vocab-size", "300", "--length", "4096")
+        (tmp_path / f"{name}.txt").write_text(" ".join(f"word{name}{i}" for i in range(200)))
+    message = fails(
+        capsys, *folders, "--corpus", str(tmp_path / "*.txt"), "--vocab-size", "270", "--length", "4096"
+    )
     assert "4096" in message
 
 
@@ -213,7 +233,7 @@ def test_bits_per_byte_are_those_of_the_saved_losses(run):
     """The headline number from the raw arrays, by hand."""
     out, artifacts, _ = run
     results = json.loads((out / "results.json").read_text())
-    row = next(r for r in results["rows"] if r["model"] == "gopher" and r["domain"] == "all" )
+    row = next(r for r in results["rows"] if r["model"] == "gopher" and r["domain"] == "all")
     nats = np.load(out / "gopher/seed-0/evaluation-dense.npy").astype(np.float64).sum()
     store = TokenStore(next(artifacts.glob("tokens-*")))
     evaluated = np.unique(np.concatenate([d.ravel() for _, d in evaluation_batches(store, 2, 128, 20_000)]))

@@ -11,5 +11,9 @@ def test_reuse_is_the_absence_of_new_files(tmp_path):
         (tmp_path / "made").read_text()
     with stages.measured("look", may_reuse=False):
         pass
-    assert [(row["stage"], row["reused"]) for row in stages.rows] == [("make", False), ("find", True), ("look", False)]
+    assert [(row["stage"], row["reused"]) for row in stages.rows] == [
+        ("make", False),
+        ("find", True),
+        ("look", False),
+    ]
     assert all(row["seconds"] >= 0 for row in stages.rows)

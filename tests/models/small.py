@@ -21,7 +21,9 @@ def small(family, **changes):
 
 @cache
 def initialised(config, seed=0):
-    """(model, params) with every zero or one of the initialisation perturbed: a test must not pass because something is zero."""
+    """(model, params) with every zero or one of the initialisation perturbed: a test must not pass because
+    something is zero.
+    """
     model = build(config)
     params = jax.jit(model.init)(jax.random.key(seed))
     leaves, tree = jax.tree.flatten(params)

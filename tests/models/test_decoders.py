@@ -31,19 +31,27 @@ def test_causal_by_gradient(family):
         later = jnp.abs(gradient[max(t + 1, 7) : LENGTH]).max()
         assert later == 0, f"position {t} sees the future"
         if t > 7:
-            assert jnp.abs(gradient[7 : t + 1]).max(axis=-1).min() > 0, f"position {t} does not see its whole past"
+            assert jnp.abs(gradient[7 : t + 1]).max(axis=-1).min() > 0, (
+                f"position {t} does not see its whole past"
+            )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("remat", ["dots", "full"])
 def test_rematerialisation_changes_nothing(family, remat):
     config = small(family)
-    changed = small(family, decoder=small("gopher", remat=remat)) if family == "retro" else small(family, remat=remat)
+    changed = (
+        small(family, decoder=small("gopher", remat=remat))
+        if family == "retro"
+        else small(family, remat=remat)
+    )
     _, params = initialised(config)
 
     def gradient(config):
         model = build(config)
-        return jax.jit(jax.grad(lambda p: jnp.mean(jnp.sin(model.apply(p, tokens(), neighbours_for(family))))))(params)
+        return jax.jit(
+            jax.grad(lambda p: jnp.mean(jnp.sin(model.apply(p, tokens(), neighbours_for(family)))))
+        )(params)
 
     for a, b in zip(jax.tree.leaves(gradient(config)), jax.tree.leaves(gradient(changed))):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
@@ -77,4 +85,6 @@ def test_batch_rows_do_not_mix(family):
     both, near = tokens(), neighbours_for(family)
     second = None if near is None else jax.tree.map(lambda x: x[1:], near)
     apply = jax.jit(model.apply)
-    np.testing.assert_allclose(apply(params, both, near)[1:], apply(params, both[1:], second), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        apply(params, both, near)[1:], apply(params, both[1:], second), rtol=1e-5, atol=1e-5
+    )

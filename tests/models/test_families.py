@@ -19,7 +19,8 @@ def test_published_size(name, millions):
 
 
 @pytest.mark.parametrize(
-    "size, dense, retro", [("172m", 132.1, 172.5), ("425m", 368.1, 425.5), ("1.5b", 1308.6, 1451.4), ("7.5b", 6979.3, 7531.5)]
+    "size, dense, retro",
+    [("172m", 132.1, 172.5), ("425m", 368.1, 425.5), ("1.5b", 1308.6, 1451.4), ("7.5b", 6979.3, 7531.5)],
 )
 def test_published_retro_size_without_embeddings(size, dense, retro):
     shapes = parameter_shapes(configuration(f"retro/{size}"))

@@ -31,7 +31,9 @@ def test_norms_against_their_formulas():
     rms = hk.without_apply_rng(hk.transform(lambda x: RMSNorm()(x)))
     layer = hk.without_apply_rng(hk.transform(lambda x: LayerNorm()(x)))
     np.testing.assert_allclose(
-        rms.apply(rms.init(None, x), x), x / np.sqrt(np.mean(np.square(x), -1, keepdims=True) + 1e-6), rtol=1e-5
+        rms.apply(rms.init(None, x), x),
+        x / np.sqrt(np.mean(np.square(x), -1, keepdims=True) + 1e-6),
+        rtol=1e-5,
     )
     centred = x - np.mean(x, -1, keepdims=True)
     np.testing.assert_allclose(
@@ -84,7 +86,9 @@ def test_causal_relative_attention_against_the_definition():
     for i in rows:
         weights = jax.nn.softmax(score(params, q[i], k[: i + 1], i - jnp.arange(i + 1)), axis=0)
         mixed = jnp.einsum("jh,jhk->hk", weights, v[: i + 1]).reshape(-1)
-        np.testing.assert_allclose(actual[i], mixed @ params["relative_attention/output"]["w"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            actual[i], mixed @ params["relative_attention/output"]["w"], rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("offset", [0, 4])
@@ -98,9 +102,13 @@ def test_relative_cross_attention_against_the_definition(offset):
     actual = op.apply(params, x, e, mask)[0]
     for i in range(length):
         pairs = [(c, j) for c in range(runs) for j in range(keys) if mask[0, c, j]]
-        weights = jax.nn.softmax(jnp.stack([relative_score(params, q[i], k[c, j], i - j + offset) for c, j in pairs]), axis=0)
+        weights = jax.nn.softmax(
+            jnp.stack([relative_score(params, q[i], k[c, j], i - j + offset) for c, j in pairs]), axis=0
+        )
         mixed = sum(w[:, None] * v[c, j] for w, (c, j) in zip(weights, pairs)).reshape(-1)
-        np.testing.assert_allclose(actual[i], mixed @ params["relative_attention/output"]["w"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            actual[i], mixed @ params["relative_attention/output"]["w"], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_cross_attention_without_any_key_is_zero():
@@ -108,7 +116,10 @@ def test_cross_attention_without_any_key_is_zero():
     x, e, mask = random(1, 3, WIDTH), random(1, 1, 4, WIDTH), jnp.zeros((1, 1, 4), bool)
     params = perturbed(op, x, e, mask)
     assert (op.apply(params, x, e, mask) == 0).all()
-    assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(jax.grad(lambda p: op.apply(p, x, e, mask).sum())(params)))
+    assert all(
+        jnp.isfinite(g).all()
+        for g in jax.tree.leaves(jax.grad(lambda p: op.apply(p, x, e, mask).sum())(params))
+    )
 
 
 def test_multi_query_attention_against_the_definition():

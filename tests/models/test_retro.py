@@ -71,7 +71,9 @@ def test_the_encoder_reads_the_retrieving_chunk():
 
 @pytest.mark.parametrize("length, k, r", [(192, 2, 128), (64, 1, 128), (150, 3, 5), (127, 2, 9)])
 def test_chunked_cross_attention_against_the_papers_loop(length, k, r):
-    """Attending chunk u holds positions 64u + 63 … 64u + 126; each alone attends to E_u; the rest pass unchanged."""
+    """Attending chunk u holds positions 64u + 63 … 64u + 126; each alone attends to E_u; the rest pass
+    unchanged.
+    """
     heads, size, width, chunks = 2, 8, 16, length // M
     random = np.random.default_rng(0)
     x = jnp.asarray(random.normal(size=(1, length, width)), jnp.float32)
@@ -94,7 +96,9 @@ def test_chunked_cross_attention_against_the_papers_loop(length, k, r):
 
 
 def test_copying_initialisation_keeps_shapes_and_the_decoder_and_copies():
-    """Same tree; untouched decoder; and from the first step on, neighbours that repeat the text lower its loss."""
+    """Same tree; untouched decoder; and from the first step on, neighbours that repeat the text lower its
+    loss.
+    """
     published = jax.jit(build(SHARED).init)(jax.random.key(0))
     copying_model = build(dataclasses.replace(SHARED, cca_initialisation="copying"))
     copying = jax.jit(copying_model.init)(jax.random.key(0))

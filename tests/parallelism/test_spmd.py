@@ -32,9 +32,16 @@ def tiny(family):
     if family == "gopher":
         return gopher
     if family == "palm":
-        return dataclasses.replace(configuration("palm/smoke"), num_heads=8, head_size=4, vocab_size=VOCAB, num_layers=1)
+        return dataclasses.replace(
+            configuration("palm/smoke"), num_heads=8, head_size=4, vocab_size=VOCAB, num_layers=1
+        )
     return dataclasses.replace(
-        configuration("retro/smoke"), decoder=gopher, cca_layers=(1,), encoder_layers=1, encoder_num_heads=8, encoder_head_size=4
+        configuration("retro/smoke"),
+        decoder=gopher,
+        cca_layers=(1,),
+        encoder_layers=1,
+        encoder_num_heads=8,
+        encoder_head_size=4,
     )
 
 
@@ -79,7 +86,9 @@ def test_every_mesh_gives_the_same_loss_curve(reference, shape):
     np.testing.assert_allclose(losses_of(family, shape, initial), losses, rtol=TOLERANCE)
 
 
-@pytest.mark.parametrize("shape", [MeshShape(8, 1, 1), MeshShape(1, 8, 1), MeshShape(1, 1, 8), MeshShape(2, 2, 2)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [MeshShape(8, 1, 1), MeshShape(1, 8, 1), MeshShape(1, 1, 8), MeshShape(2, 2, 2)], ids=str
+)
 def test_evaluation_does_not_depend_on_the_mesh(reference, shape):
     family, initial, _ = reference
     alone, spread = (

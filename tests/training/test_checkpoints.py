@@ -23,8 +23,10 @@ ROOT = Path(__file__).parents[2]
 def _state(seed=0, width=16):
     """Parameters, an optimiser's nested state, and bits a float comparison would miss: NaN, −0, denormals."""
     rng = np.random.default_rng(seed)
-    params = {"attention": {"w": jnp.asarray(rng.standard_normal((2, width, 8)), jnp.float32)},
-              "embedding": {"w": jnp.asarray([np.nan, -0.0, 1e-45, np.inf], jnp.float32)}}
+    params = {
+        "attention": {"w": jnp.asarray(rng.standard_normal((2, width, 8)), jnp.float32)},
+        "embedding": {"w": jnp.asarray([np.nan, -0.0, 1e-45, np.inf], jnp.float32)},
+    }
     moments = jax.tree.map(lambda x: x + x.dtype.type(seed), recipe("palm", 10).init(params))
     return {"params": params, "opt_state": moments, "half": jnp.asarray(rng.standard_normal(5), jnp.bfloat16)}
 
@@ -94,9 +96,11 @@ def _flip_a_bit(path):
 
 # Orbax abandons its other reads when one of them fails.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("damage", [
-    _flip_a_bit, lambda path: path.write_bytes(path.read_bytes()[:100]), lambda path: path.unlink()],
-    ids=["bit flipped", "cut short", "missing"])
+@pytest.mark.parametrize(
+    "damage",
+    [_flip_a_bit, lambda path: path.write_bytes(path.read_bytes()[:100]), lambda path: path.unlink()],
+    ids=["bit flipped", "cut short", "missing"],
+)
 def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, capsys, damage):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
@@ -114,19 +118,24 @@ def test_a_damaged_manifest_is_damage_too(tmp_path, capsys):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
         checkpoints.save(step, _state(step))
-    manifest, = (tmp_path / "2" / "manifest").glob("metadata*")
+    (manifest,) = (tmp_path / "2" / "manifest").glob("metadata*")
     manifest.write_text(manifest.read_text()[:50])
     assert Checkpoints(tmp_path).restore(_state())[0] == 1
     assert "is damaged" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("other", "difference"), [
-    (lambda s: _state(width=32),
-     r"\['opt_state'\].*\['attention'\]\['w'\] is float32\[2, 16, 8\] there and float32\[2, 32, 8\] here"),
-    (lambda s: s | {"extra": s["half"]}, r"\['extra'\] is absent there"),
-    (lambda s: {"params": s["params"]}, r"\['half'\] is bfloat16\[5\] there and absent here"),
-    (lambda s: s | {"half": s["half"].astype(jnp.float16)}, r"bfloat16\[5\] there and float16\[5\] here"),
-])
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (
+            lambda s: _state(width=32),
+            r"\['opt_state'\].*\['attention'\]\['w'\] is float32\[2, 16, 8\] there and float32\[2, 32, 8\] here",
+        ),
+        (lambda s: s | {"extra": s["half"]}, r"\['extra'\] is absent there"),
+        (lambda s: {"params": s["params"]}, r"\['half'\] is bfloat16\[5\] there and absent here"),
+        (lambda s: s | {"half": s["half"].astype(jnp.float16)}, r"bfloat16\[5\] there and float16\[5\] here"),
+    ],
+)
 def test_another_configuration_is_an_error_that_names_the_leaf(tmp_path, other, difference):
     """Falling back to an older checkpoint would not help, and would hide the mistake."""
     Checkpoints(tmp_path).save(1, _state())

@@ -14,7 +14,15 @@ from training.metrics import read_metrics
 
 
 def training(steps):
-    return Training(steps, seed=0, checkpoint_every=3, tokens_per_step=10, flops_per_token=1.0, peak_flops=1e9, label="model")
+    return Training(
+        steps,
+        seed=0,
+        checkpoint_every=3,
+        tokens_per_step=10,
+        flops_per_token=1.0,
+        peak_flops=1e9,
+        label="model",
+    )
 
 
 def strategy(poisoned_step=None) -> Strategy:
@@ -25,7 +33,13 @@ def strategy(poisoned_step=None) -> Strategy:
         return value, {"nats": value}
 
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
-    return spmd(lambda key: {"output": {"w": jax.random.normal(key, (4, 2))}}, loss, lambda p, b: None, optax.adam(0.1), mesh)
+    return spmd(
+        lambda key: {"output": {"w": jax.random.normal(key, (4, 2))}},
+        loss,
+        lambda p, b: None,
+        optax.adam(0.1),
+        mesh,
+    )
 
 
 def batches(poisoned=None):
@@ -68,7 +82,9 @@ def test_finished_runs_are_not_run_again(tmp_path):
 
 
 def test_nan_names_the_step_and_the_last_good_checkpoint(tmp_path):
-    with pytest.raises(Diverged, match=r"nan .* at step 6; .*last good checkpoint is step 3 in .*checkpoints"):
+    with pytest.raises(
+        Diverged, match=r"nan .* at step 6; .*last good checkpoint is step 3 in .*checkpoints"
+    ):
         train(training(10), strategy(), batches(poisoned=5), rate, tmp_path)
     assert Checkpoints(tmp_path / CHECKPOINTS).latest() == 3
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4, 5]
@@ -77,5 +93,14 @@ def test_nan_names_the_step_and_the_last_good_checkpoint(tmp_path):
 def test_metrics_carry_what_a_person_watches(tmp_path):
     train(training(3), strategy(), batches(), rate, tmp_path)
     line = read_metrics(tmp_path)[-1]
-    assert {"step", "loss", "grad_norm", "nats", "learning_rate", "seconds", "tokens_per_second", "mfu"} <= line.keys()
+    assert {
+        "step",
+        "loss",
+        "grad_norm",
+        "nats",
+        "learning_rate",
+        "seconds",
+        "tokens_per_second",
+        "mfu",
+    } <= line.keys()
     assert line["mfu"] == pytest.approx(line["tokens_per_second"] / 1e9)

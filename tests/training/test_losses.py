@@ -43,8 +43,10 @@ def test_equals_its_definition(seed, z_loss, scale):
 def test_sums_make_the_mean_over_several_batches():
     logits, targets, weights = _example(0, batch=4)
     whole, _ = next_token_loss(logits, targets, weights, 1e-2)
-    halves = [next_token_loss(*(x[half] for x in (logits, targets, weights)), 1e-2)[1]
-              for half in (slice(0, 1), slice(1, 4))]
+    halves = [
+        next_token_loss(*(x[half] for x in (logits, targets, weights)), 1e-2)[1]
+        for half in (slice(0, 1), slice(1, 4))
+    ]
     nats, weight, z = (sum(h[name] for h in halves) for name in ("nats", "weight", "z"))
     np.testing.assert_allclose((nats + 1e-2 * z) / weight, whole, rtol=1e-6)
     np.testing.assert_allclose(weight, weights.sum())
@@ -84,8 +86,10 @@ def test_tokens_of_weight_zero_have_no_say():
     logits, targets, weights = _example(4)
     hidden = np.where(weights[..., None] == 0, 100.0, 0.0).astype(np.float32) * np.arange(logits.shape[-1])
     other = np.where(weights == 0, 0, targets)
-    assert next_token_loss(logits, targets, weights, 0.1)[0] == next_token_loss(
-        logits + hidden, other, weights, 0.1)[0]
+    assert (
+        next_token_loss(logits, targets, weights, 0.1)[0]
+        == next_token_loss(logits + hidden, other, weights, 0.1)[0]
+    )
 
 
 def test_a_batch_of_padding_has_loss_and_gradient_zero():

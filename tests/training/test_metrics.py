@@ -25,9 +25,9 @@ def _events(folder):
         content = path.read_bytes()
         while content:
             # The record format: length uint64, its checksum, the event, its checksum.
-            length, = struct.unpack_from("<Q", content)
-            event = Event.FromString(content[12:12 + length])
-            content = content[16 + length:]
+            (length,) = struct.unpack_from("<Q", content)
+            event = Event.FromString(content[12 : 12 + length])
+            content = content[16 + length :]
             if event.HasField("session_log"):
                 yield event.step, "purge", None
             for value in event.summary.value:
@@ -65,8 +65,12 @@ def test_tensorboard_gets_the_numbers_and_the_step_to_purge_from(tmp_path):
     _train(tmp_path, 2)
     _train(tmp_path, 3, resumed_step=1)
     assert list(_events(tmp_path)) == [
-        (1, "purge", None), (1, "loss", 1.0), (2, "loss", 0.5),
-        (2, "purge", None), (2, "loss", 0.5), (3, "loss", pytest.approx(1 / 3)),
+        (1, "purge", None),
+        (1, "loss", 1.0),
+        (2, "loss", 0.5),
+        (2, "purge", None),
+        (2, "loss", 0.5),
+        (3, "loss", pytest.approx(1 / 3)),
     ]
 
 

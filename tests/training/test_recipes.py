@@ -15,8 +15,10 @@ LAYERS = 3
 
 def _layer(rng, scale):
     """One layer: a matrix of the given scale, and a norm scale."""
-    return {"linear": {"w": jnp.asarray(scale * rng.standard_normal((4, 5)), jnp.float32)},
-            "norm": {"scale": jnp.asarray(scale * rng.standard_normal(4), jnp.float32)}}
+    return {
+        "linear": {"w": jnp.asarray(scale * rng.standard_normal((4, 5)), jnp.float32)},
+        "norm": {"scale": jnp.asarray(scale * rng.standard_normal(4), jnp.float32)},
+    }
 
 
 def _stack(layers):
@@ -80,7 +82,8 @@ def test_palm_equals_optax_adafactor_without_factoring():
     _, gradients = _gradients(rng)
     schedule = learning_rate("palm", 20)
     adafactor = optax.adafactor(
-        schedule, momentum=0.9, weight_decay_rate=lambda count: schedule(count) ** 2, factored=False)
+        schedule, momentum=0.9, weight_decay_rate=lambda count: schedule(count) ** 2, factored=False
+    )
     reference = optax.chain(optax.clip_by_global_norm(1.0), adafactor)
     got, _ = _run(recipe("palm", 20), params, gradients)
     expected, _ = _run(reference, params, gradients)
@@ -101,6 +104,7 @@ def test_palm_first_step_by_hand():
 def test_state_mirrors_the_parameters_and_is_otherwise_scalar(family):
     """Sharding rules match the end of a path: a moment's must end in its parameter's, of the same shape."""
     params, _ = _trees(np.random.default_rng(2), (1.0,) * LAYERS)
+
     def named(tree):
         leaves = jax.tree_util.tree_leaves_with_path(tree)
         return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
@@ -113,8 +117,10 @@ def test_state_mirrors_the_parameters_and_is_otherwise_scalar(family):
         assert ends and shapes[max(ends, key=len)] == shape, path
 
 
-@pytest.mark.parametrize(("family", "start", "peak", "end"), [
-    ("gopher", 1e-7, 6e-4, 6e-5), ("retro", 1e-7, 2e-4, 2e-5), ("palm", 1e-2, 1e-2, 1e-2 / np.sqrt(25.5))])
+@pytest.mark.parametrize(
+    ("family", "start", "peak", "end"),
+    [("gopher", 1e-7, 6e-4, 6e-5), ("retro", 1e-7, 2e-4, 2e-5), ("palm", 1e-2, 1e-2, 1e-2 / np.sqrt(25.5))],
+)
 @pytest.mark.parametrize("steps", [10, 600, 20_000, 255_000])
 def test_every_run_goes_through_the_whole_schedule(family, start, peak, end, steps):
     rates = np.asarray(learning_rate(family, steps, peak)(jnp.arange(steps)))
@@ -122,7 +128,7 @@ def test_every_run_goes_through_the_whole_schedule(family, start, peak, end, ste
     np.testing.assert_allclose(rates.max(), peak, rtol=1e-5)
     # The last update is made one step before the end of the cosine.
     np.testing.assert_allclose(learning_rate(family, steps, peak)(steps), end, rtol=1e-2)
-    after_peak = rates[np.argmax(rates):]
+    after_peak = rates[np.argmax(rates) :]
     assert np.all(np.diff(after_peak) <= 0)
 
 

@@ -1,0 +1,155 @@
+"""From the losses of every held-out token to the rows, means and paired comparisons of results.json."""
+
+from typing import Any
+
+import numpy as np
+
+from evaluation.bits_per_byte import bits_per_byte, document_nats, unigram_nats
+from evaluation.intervals import Interval, bootstrap_ratio, paired_over_seeds
+from experiments.cells import Cell, CellResult, held_out, typical_speed
+from experiments.prepare import Prepared
+from models.families import count, parameter_shapes
+
+# A held-out document is without near-duplicates when less than this share of its 13-grams occurs in training.
+NEAR_DUPLICATE_SHARE = 0.2
+FORM = ("model", "retrieval", "initialisation")
+PALM, GOPHER = ("palm", None, None), ("gopher", None, None)
+
+
+def summarise(
+    prepared: Prepared, cells: dict[tuple[str, int], Cell], results: dict[tuple[str, int], CellResult]
+) -> dict[str, Any]:
+    """Rows, means and paired comparisons, from the losses of every cell's held-out tokens."""
+    store = prepared.store
+    documents_st = np.concatenate(
+        [documents for _, documents in held_out(cells["palm", 0], prepared.neighbours)]
+    )
+    evaluated = np.unique(documents_st[documents_st >= 0])
+    num_bytes = store.num_bytes[evaluated]
+    domains = _domains(prepared, evaluated)
+    seeds = sorted({seed for _, seed in cells})
+
+    nats: dict[tuple, np.ndarray] = {}  # form -> [seeds, evaluated documents]
+    rows = []
+    for name in dict.fromkeys(name for name, _ in cells):
+        for retrieval in cells[name, 0].retrievals:
+            per_seed = [
+                document_nats(results[name, seed].nats[retrieval], documents_st, store.num_documents)[
+                    evaluated
+                ]
+                for seed in seeds
+            ]
+            form = _form(name, cells[name, 0], retrieval)
+            nats[tuple(form.values())] = np.stack(per_seed)
+            for seed, nats_d in zip(seeds, per_seed):
+                result = results[name, seed]
+                tokens_per_second, mfu = typical_speed(result.metrics)
+                for domain, inside in domains.items():
+                    rows.append({
+                        **form, "domain": domain, "seed": seed,
+                        "parameters": count(parameter_shapes(cells[name, seed].config)),
+                        "train_tokens": result.train_tokens, "train_flops": result.train_flops,
+                        **_score(nats_d[inside], num_bytes[inside]),
+                        "tokens_per_second": tokens_per_second, "mfu": mfu,
+                    })  # fmt: skip
+    means = [
+        {
+            **_named(form), "domain": domain, "seeds": len(seeds),
+            **_score(nats_sd.mean(axis=0)[inside], num_bytes[inside]),
+        }
+        for form, nats_sd in nats.items() for domain, inside in domains.items()
+    ]  # fmt: skip
+    unigram_d = unigram_nats(store, evaluated)
+    return {
+        "corpus": _corpus_facts(prepared, evaluated),
+        "unigram": [
+            {"domain": domain, "bits_per_byte": bits_per_byte(unigram_d[inside], num_bytes[inside])}
+            for domain, inside in domains.items()
+        ],
+        "rows": rows,
+        "means": means,
+        "comparisons": _comparisons(nats, num_bytes, domains),
+        "curves": [_curve(cells[key], results[key]) for key in cells],
+    }
+
+
+def _score(nats_d: np.ndarray, num_bytes_d: np.ndarray) -> dict[str, Any]:
+    return {
+        "bits_per_byte": bits_per_byte(nats_d, num_bytes_d),
+        "interval": _pair(bootstrap_ratio(nats_d, num_bytes_d)),
+    }
+
+
+def _form(name: str, cell: Cell, retrieval: str | None) -> dict[str, str | None]:
+    initialisation = cell.config.cca_initialisation if cell.retrieves else None
+    return dict(zip(FORM, (name.removesuffix("-copying"), retrieval, initialisation)))
+
+
+def _named(form: tuple) -> dict[str, str | None]:
+    return dict(zip(FORM, form))
+
+
+def _domains(prepared: Prepared, evaluated: np.ndarray) -> dict[str, np.ndarray]:
+    """Named subsets of the evaluated documents, as bool [D]; empty ones are left out."""
+    names = np.array(prepared.store.domains)[evaluated]
+    everything = np.ones(len(evaluated), bool)
+    subsets = {
+        "all": everything,
+        "no_near_duplicates": prepared.store.shared_ngrams[evaluated] < NEAR_DUPLICATE_SHARE,
+    }
+    subsets |= {str(name): names == name for name in np.unique(names)}
+    return {name: inside for name, inside in subsets.items() if inside.any()}
+
+
+def _comparisons(
+    nats: dict[tuple, np.ndarray], num_bytes: np.ndarray, domains: dict[str, np.ndarray]
+) -> list[dict]:
+    """The differences that the papers speak of, paired by seed and document."""
+    pairs = [(PALM, GOPHER)]
+    for initialisation in ("published", "copying"):
+        on, off = (("retro", retrieval, initialisation) for retrieval in ("on", "off"))
+        pairs += [(on, off), (on, GOPHER), (off, GOPHER)]
+    rows = []
+    for a, b in pairs:
+        for domain, inside in domains.items():
+            paired = paired_over_seeds(nats[a][:, inside], nats[b][:, inside], num_bytes[inside])
+            rows.append({
+                "a": _named(a), "b": _named(b), "domain": domain, "difference": paired.mean,
+                "over_seeds": _pair(paired.over_seeds), "over_documents": _pair(paired.over_documents),
+                "excludes_zero": paired.excludes_zero, "seeds": len(nats[a]),
+            })  # fmt: skip
+    return rows
+
+
+def _pair(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
+
+
+def _curve(cell: Cell, result: CellResult) -> dict:
+    form = _form(cell.name, cell, None)
+    tokens_per_step = cell.batch_size * cell.length
+    return {
+        "model": form["model"], "initialisation": form["initialisation"], "seed": cell.seed,
+        "tokens": [line["step"] * tokens_per_step for line in result.metrics],
+        "loss": [line["nats"] for line in result.metrics],
+    }  # fmt: skip
+
+
+def _corpus_facts(prepared: Prepared, evaluated: np.ndarray) -> dict:
+    store = prepared.store
+    lengths = np.diff(store.offsets)
+    names, counts = np.unique(store.domains, return_counts=True)
+    return {
+        "documents": dict(zip(names.tolist(), counts.tolist())),
+        "validation_documents": int(store.is_validation.sum()),
+        "evaluated_documents": len(evaluated),
+        "tokens": {
+            "train": int(lengths[~store.is_validation].sum()),
+            "validation": int(lengths[store.is_validation].sum()),
+            "evaluated": int(lengths[evaluated].sum()),
+        },
+        "bytes_per_token": float(store.num_bytes.sum() / lengths.sum()),
+        "chunks": int(store.num_chunks.sum()),
+        "skipped": dict(prepared.skipped),
+        "near_duplicate_threshold": NEAR_DUPLICATE_SHARE,
+    }
