@@ -48,6 +48,8 @@ def _retrieval_flops_per_token(config: RETROConfig) -> float:
     per_neighbour_token = (
         count(encoder["attention"]) + count(encoder["feed_forward"]) + cross_queries + cca_keys
     )
+    if config.encoder_embedding == "shared":  # a projection, where the published form only looks up
+        per_neighbour_token += count(encoder["embedding"])
     parameters = 6 * (
         neighbour_tokens * per_neighbour_token + chunk_keys * config.num_neighbours + cca_queries
     )

@@ -29,7 +29,7 @@ from training.metrics import Progress, read_metrics
 from training.objective import objective
 from training.recipes import learning_rate, recipe
 
-CHECKPOINTS_PER_RUN = 5
+CHECKPOINTS_PER_RUN = 10
 
 
 @dataclass(frozen=True)

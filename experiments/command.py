@@ -38,7 +38,7 @@ def command(
             "some space, or point --out and --artifacts elsewhere, and run the same command again.", 2,
         )  # fmt: skip
     except KeyboardInterrupt:
-        _exit("stopped. The same command goes on from the last checkpoint.", 130)
+        _exit("stopped. The same command goes on from here.", 130)
 
 
 def _exit(message: str, code: int) -> None:

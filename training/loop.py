@@ -16,6 +16,7 @@ import jax
 from errors import InputError
 from parallelism.spmd import Strategy, TrainState
 from training.checkpoints import Checkpoints
+from training.interruption import stop_requests
 from training.metrics import MetricsWriter, Progress
 
 CHECKPOINTS = "checkpoints"
@@ -56,6 +57,7 @@ def train(
 
     Raises:
       Diverged: naming the step and the last good checkpoint.
+      KeyboardInterrupt: after SIGINT or SIGTERM, once the step in flight is saved.
     """
     checkpoints = Checkpoints(folder / CHECKPOINTS)
     if checkpoints.latest() is None:
@@ -67,7 +69,7 @@ def train(
 
     progress = Progress(training.label, training.steps, start)
     clock = time.perf_counter()
-    with MetricsWriter(folder, start) as metrics:
+    with MetricsWriter(folder, start) as metrics, stop_requests() as asked_to_stop:
         for step in range(start, training.steps):
             state, report = strategy.step(state, batch_of(step))
             # Reading the report waits for the step, and only then may the state be called good and saved.
@@ -83,9 +85,12 @@ def train(
                 tokens_per_second=tokens_per_second, mfu=mfu,
             )  # fmt: skip
             progress.update(done, report["loss"], tokens_per_second, mfu)
-            if done % training.checkpoint_every == 0 or done == training.steps:
+            stop = asked_to_stop()
+            if stop or done % training.checkpoint_every == 0 or done == training.steps:
                 checkpoints.save(done, state)
                 clock = time.perf_counter()
+            if stop:
+                raise KeyboardInterrupt
     progress.close()
     return state
 

@@ -1,5 +1,4 @@
-"""A copying initialisation for RETRO, ours and not the paper's: the same model, started where it can already
-read.
+"""A copying initialisation for RETRO, ours and not the paper's: the same model, started able to read.
 
 A decoder uses a neighbour by finding its own last token there and predicting what came next: an induction
 circuit, which a small model does not form within a laptop's budget when every matrix starts at random. Here

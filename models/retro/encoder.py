@@ -1,5 +1,4 @@
-"""The neighbour encoder: reads what was retrieved in the light of the chunk that retrieved it (RETRO section
-2.4).
+"""The neighbour encoder: reads what was retrieved in the light of the chunk that did it (RETRO section 2.4).
 
 Shape legend beside models.layers': U chunks, M = m tokens of a chunk, C = k neighbours, R = r tokens of a
 neighbour, E encoder width, G = B·U·C neighbours as one batch.
@@ -30,9 +29,7 @@ from models.retro.config import RETROConfig
 
 
 def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
-    """Bidirectional pre-norm operators; `cross_attention` conditions on the retrieving chunk's activations
-    H_u.
-    """
+    """Bidirectional pre-norm operators; `cross_attention` conditions on H_u, the retrieving chunk's activations."""
     width = config.encoder_d_model
     residual_scale = (2 * config.encoder_layers) ** -0.5
 
@@ -61,7 +58,7 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
         return e_gre + mlp(RMSNorm(name="norm")(e_gre))
 
     return {
-        "embedding": operator(own_embedding if config.encoder_embedding == "own" else projection),
+        "embedding": operator({"own": own_embedding, "shared": projection}[config.encoder_embedding]),
         "attention": operator(attention),
         "cross_attention": operator(cross_attention),
         "feed_forward": operator(feed_forward),
@@ -70,9 +67,7 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
 
 
 def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) -> Params:
-    """Attention and feed-forward for every layer, cross-attention for the first alone: the published counts
-    need just this.
-    """
+    """Attention and feed-forward for every layer, cross-attention for the first: what the published counts need."""
     keys = jax.random.split(key, 5)
     e_gre = jnp.zeros((1, 1, config.encoder_d_model))
     chunk_gmd = x_grd = jnp.zeros((1, 1, config.decoder.d_model))

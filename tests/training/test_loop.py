@@ -1,5 +1,8 @@
 """The loop: goes on bit for bit, and stops at the first number that is none."""
 
+import os
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +73,20 @@ def test_interrupted_equals_uninterrupted(tmp_path):
         np.testing.assert_array_equal(a, b)
     losses, again = ([line["loss"] for line in read_metrics(tmp_path / name)] for name in ("whole", "parts"))
     assert losses == again and len(losses) == 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_saves_the_step_in_flight(tmp_path, number):
+    def asked_at_seven(step):
+        if step == 7:
+            os.kill(os.getpid(), number)
+        return batches()(step)
+
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        train(training(10), strategy(), asked_at_seven, rate, tmp_path)
+    assert Checkpoints(tmp_path / CHECKPOINTS).latest() == 8
+    assert signal.getsignal(number) == before
 
 
 def test_finished_runs_are_not_run_again(tmp_path):
