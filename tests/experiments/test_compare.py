@@ -22,6 +22,8 @@ from training.metrics import read_metrics
 ROOT = Path(__file__).parents[2]
 TINY_BERT = str(ROOT / "tests/models/bert/tiny")
 ARGUMENTS = ["--preset", "smoke", "--encoder", TINY_BERT]
+# One worker runs this file: its tests share a finished run.
+pytestmark = pytest.mark.xdist_group("compare")
 CELLS = [f"{name}/seed-0" for name in ("palm", "gopher", "retro", "retro-copying")]
 
 
@@ -61,9 +63,11 @@ def test_results_have_every_row_and_field(run):
         for initialisation in ("published", "copying")
     }
     assert len(rows) == len(forms)
-    assert {"all", "code", "docs", "no_near_duplicates"} == {row["domain"] for row in results["rows"]}
+    # Which of the few documents of this budget are held out differs between versions of Python.
+    domains = {row["domain"] for row in results["rows"]}
+    assert "all" in domains and domains <= {"all", "code", "docs", "no_near_duplicates"}
     for row in results["rows"]:
-        assert row["domain"] == "docs" or row["interval"] is not None
+        assert row["domain"] != "all" or row["interval"] is not None
         if row["interval"] is not None:  # a single document has none
             assert row["interval"][0] <= row["bits_per_byte"] <= row["interval"][1]
         assert row["train_tokens"] > 0 and row["tokens_per_second"] > 0 and 0 < row["mfu"] < 1
@@ -187,10 +191,12 @@ def test_empty_corpus(capsys, folders, tmp_path):
 
 
 def test_corpus_shorter_than_one_sequence(capsys, folders, tmp_path):
+    random = np.random.default_rng(0)
     for name in range(4):
-        (tmp_path / f"{name}.txt").write_text(" ".join(f"word{name}{i}" for i in range(200)))
+        words = ("".join(random.choice(list("abcdefgh"), 6)) for _ in range(60))
+        (tmp_path / f"{name}.txt").write_text(" ".join(words))
     message = fails(
-        capsys, *folders, "--corpus", str(tmp_path / "*.txt"), "--vocab-size", "270", "--length", "4096"
+        capsys, *folders, "--corpus", str(tmp_path / "*.txt"), "--vocab-size", "300", "--length", "4096"
     )
     assert "4096" in message
 

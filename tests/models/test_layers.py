@@ -80,9 +80,9 @@ def test_causal_relative_attention_against_the_definition():
     x = random(1, length, WIDTH)
     params = perturbed(op, x)
     q, k, v = (heads(params, name, x[0]) for name in ("query", "key", "value"))
-    rows = [0, 1, 63, 64, 65, 129]
+    rows = [0, 63, 64, 129]
     actual = jax.jit(op.apply)(params, x)[0]
-    score = jax.vmap(relative_score, (None, None, 0, 0))
+    score = jax.jit(jax.vmap(relative_score, (None, None, 0, 0)))
     for i in rows:
         weights = jax.nn.softmax(score(params, q[i], k[: i + 1], i - jnp.arange(i + 1)), axis=0)
         mixed = jnp.einsum("jh,jhk->hk", weights, v[: i + 1]).reshape(-1)

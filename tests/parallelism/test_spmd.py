@@ -75,30 +75,29 @@ def losses_of(family, shape, initial):
 
 @pytest.fixture(scope="module", params=["palm", "gopher", "retro"])
 def reference(request):
-    """(family, initial state, losses) on one device."""
-    initial = jax.device_get(strategy_of(request.param, MeshShape()).init(jax.random.key(0)))
-    return request.param, initial, losses_of(request.param, MeshShape(), initial)
+    """(family, initial state, losses, evaluation) on one device."""
+    family = request.param
+    strategy = strategy_of(family, MeshShape())
+    initial = jax.device_get(strategy.init(jax.random.key(0)))
+    evaluation = np.asarray(strategy.evaluate(initial.params, batch(family, STEPS)))
+    return family, initial, losses_of(family, MeshShape(), initial), evaluation
 
 
 @pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
 def test_every_mesh_gives_the_same_loss_curve(reference, shape):
-    family, initial, losses = reference
+    family, initial, losses, _ = reference
     np.testing.assert_allclose(losses_of(family, shape, initial), losses, rtol=TOLERANCE)
 
 
-@pytest.mark.parametrize(
-    "shape", [MeshShape(8, 1, 1), MeshShape(1, 8, 1), MeshShape(1, 1, 8), MeshShape(2, 2, 2)], ids=str
-)
+@pytest.mark.parametrize("shape", [MeshShape(1, 1, 8), MeshShape(2, 2, 2)], ids=str)
 def test_evaluation_does_not_depend_on_the_mesh(reference, shape):
-    family, initial, _ = reference
-    alone, spread = (
-        strategy_of(family, s).evaluate(initial.params, batch(family, STEPS)) for s in (MeshShape(), shape)
-    )
-    np.testing.assert_allclose(spread, alone, rtol=TOLERANCE, atol=TOLERANCE)
+    family, initial, _, evaluation = reference
+    spread = strategy_of(family, shape).evaluate(initial.params, batch(family, STEPS))
+    np.testing.assert_allclose(spread, evaluation, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_losses_move(reference):
-    _, _, losses = reference
+    _, _, losses, _ = reference
     assert len({round(loss, 3) for loss in losses}) == STEPS
 
 
@@ -125,10 +124,11 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused():
 def test_mixed_precision_stays_near_float32():
     model = build(tiny("gopher"))
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     one = jax.tree.map(jnp.asarray, batch("gopher", 0))
     exact, mixed = (
-        float(objective(model, "gopher", precision)[0](params, one)[0]) for precision in ("float32", "mixed")
+        float(jax.jit(objective(model, "gopher", precision)[0])(params, one)[0])
+        for precision in ("float32", "mixed")
     )
     assert exact != mixed
     assert mixed == pytest.approx(exact, rel=1e-2)
