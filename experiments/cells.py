@@ -5,7 +5,6 @@
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from data.artifacts import write_atomic
 from data.batches import Batch, TrainBatches, evaluation_batches
-from errors import InputError
 from evaluation.flops import train_flops_per_token
+from experiments.run_folder import claim
 from models.decoder import Neighbours
 from models.families import build, family_of
 from models.retro.config import RETROConfig
@@ -78,7 +76,7 @@ def run_cell(
     Raises:
       InputError: the folder holds another configuration; the message names the first field that differs.
     """
-    _claim(folder, cell)
+    claim(folder, dataclasses.asdict(cell))
     model = build(cell.config)
     family = family_of(cell.config)
     strategy = spmd(model.init, *objective(model, family, cell.precision), recipe(family, cell.steps), mesh)
@@ -156,28 +154,6 @@ def _save_array(path: Path, array: np.ndarray) -> None:
     with open(partial, "wb") as file:
         np.save(file, array, allow_pickle=False)
     partial.replace(path)
-
-
-def _claim(folder: Path, cell: Cell) -> None:
-    """Writes the cell's configuration into its folder, or checks that the one there is the same."""
-    wanted = json.loads(json.dumps(dataclasses.asdict(cell)))
-    path = folder / "config.json"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(wanted, indent=2))
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"{path} is not JSON ({error}). Remove the folder {folder} to train this cell again."
-        ) from error
-    for field in sorted(wanted.keys() | found.keys()):
-        if wanted.get(field) != found.get(field):
-            raise InputError(
-                f"{folder} holds a run of another configuration: {field} is {found.get(field)!r} there and "
-                f"{wanted.get(field)!r} now. Give another folder with --out, or remove this one."
-            )
 
 
 def typical_speed(metrics: list[dict]) -> tuple[float, float]:

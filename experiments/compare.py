@@ -1,8 +1,8 @@
 """PaLM, Gopher and RETRO on the same text, tokens, batches and mesh: the table, with intervals.
 
-    python -m experiments.compare --seeds 3                           with intervals over seeds
-    python -m experiments.compare --preset smoke                      the whole path at a tiny budget
-    python -m experiments.compare --corpus 'notes/*.md' --steps 500   your own text
+python -m experiments.compare --seeds 3                           with intervals over seeds
+python -m experiments.compare --preset smoke                      the whole path at a tiny budget
+python -m experiments.compare --corpus 'notes/*.md' --steps 500   your own text
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ from experiments.environment import environment
 from experiments.example import worked_example
 from experiments.prepare import Text, prepare
 from experiments.report import save_plot, terminal_table, write_report
+from experiments.run_folder import claim
 from experiments.stages import Stages
 from experiments.summary import summarise
 from models.families import configuration, with_vocab_size
@@ -103,16 +104,13 @@ def compare(options: Options) -> None:
         options.corpus, preset.corpus_bytes, options.tokenizer, preset.vocab_size, options.encoder,
         options.index, forms["retro"].num_neighbours,
     )  # fmt: skip
-    prepared = prepare(text, options.artifacts, stages)
     config = {
         "preset": options.preset,
         "options": {**_plain(options), **dataclasses.asdict(preset)},
         "models": {name: dataclasses.asdict(config) for name, config in forms.items()},
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_atomic(
-        options.out / "config.json", json.dumps({**config, "corpus_hash": prepared.corpus_hash}, indent=1)
-    )
+    claim(options.out, _what_makes_the_run(config))
+    prepared = prepare(text, options.artifacts, stages)
     with stages.measured("measure the machine's peak", may_reuse=False):
         peak_flops = matrix_product_peak()
 
@@ -173,6 +171,12 @@ def _forms(preset: Preset) -> dict[str, Any]:
         "retro": retro,
         "retro-copying": dataclasses.replace(retro, cca_initialisation="copying", encoder_embedding="shared"),
     }
+
+
+def _what_makes_the_run(config: dict) -> dict:
+    """`config` without what may change between two commands that go on with one run."""
+    free = {"seeds", "mesh", "out", "artifacts"}
+    return {**config, "options": {name: v for name, v in config["options"].items() if name not in free}}
 
 
 def _plain(options: Options) -> dict:

@@ -49,8 +49,8 @@ def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh
     devices = jax.devices() if devices is None else devices
     if shape.size != len(devices):
         raise InputError(
-            f"The mesh {shape} (pod x data x model) takes {shape.size} devices, but there are {len(devices)}. "
-            f"Give --mesh a shape whose product is {len(devices)}, or, on a CPU, set "
+            f"The mesh {shape} (pod x data x model) takes {shape.size} devices, but there are "
+            f"{len(devices)}. Give --mesh a shape whose product is {len(devices)}, or, on a CPU, set "
             f"JAX_NUM_CPU_DEVICES={shape.size}."
         )
     # Auto axes: under jax.make_mesh's Explicit default, sharded embedding look-ups and row-parallel products

@@ -81,8 +81,8 @@ def _sharding(mesh, what, names, placement, shape):
         ways = _ways(mesh, axis)
         if size % ways:
             raise InputError(
-                f"The mesh splits {name!r} {ways} ways over {axis}, but {what} has {size} of it, which {ways} "
-                f"does not divide. Choose a --mesh whose {axis} divides {size}, or another model size."
+                f"The mesh splits {name!r} {ways} ways over {axis}, but {what} has {size} of it, which "
+                f"{ways} does not divide. Choose a --mesh whose {axis} divides {size}, or another model size."
             )
     return NamedSharding(mesh, PartitionSpec(*axes))
 

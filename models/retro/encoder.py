@@ -29,7 +29,7 @@ from models.retro.config import RETROConfig
 
 
 def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
-    """Bidirectional pre-norm operators; `cross_attention` conditions on H_u, the retrieving chunk's activations."""
+    """Bidirectional pre-norm operators; `cross_attention` conditions on H_u, the retrieving chunk."""
     width = config.encoder_d_model
     residual_scale = (2 * config.encoder_layers) ** -0.5
 
@@ -67,7 +67,7 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
 
 
 def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) -> Params:
-    """Attention and feed-forward for every layer, cross-attention for the first: what the published counts need."""
+    """Attention and feed-forward for every layer, cross-attention for the first alone, as the counts need."""
     keys = jax.random.split(key, 5)
     e_gre = jnp.zeros((1, 1, config.encoder_d_model))
     chunk_gmd = x_grd = jnp.zeros((1, 1, config.decoder.d_model))

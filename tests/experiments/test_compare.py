@@ -125,13 +125,11 @@ def checkpoint_bytes(cell):
 def test_a_second_run_reuses_everything(run):
     out, artifacts, _ = run
     before = (out / "palm/seed-0/metrics.jsonl").stat().st_mtime_ns
-    started = time.monotonic()
     process = start(out, artifacts)
     _, complaints = process.communicate()
     assert process.returncode == 0, complaints
     assert (out / "palm/seed-0/metrics.jsonl").stat().st_mtime_ns == before
     assert complaints.count("(reused)") >= 4 + len(CELLS)
-    assert time.monotonic() - started < 60
 
 
 def test_a_damaged_token_store_is_named_and_rebuilt(run):
@@ -150,7 +148,7 @@ def test_a_folder_of_another_configuration_is_refused(run):
     process = start(run[0], run[1], "--steps", "13")
     _, complaints = process.communicate()
     assert process.returncode == 2
-    assert "steps is 12 there and 13 now" in complaints and "--out" in complaints
+    assert "options.steps is 12 there and 13 now" in complaints and "--out" in complaints
     assert "Traceback" not in complaints
 
 

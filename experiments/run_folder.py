@@ -1,0 +1,48 @@
+"""A folder belongs to one configuration, written into it at the start."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from data.artifacts import write_atomic
+from errors import InputError
+
+FILE_NAME = "config.json"
+
+
+def claim(folder: Path, config: Mapping) -> None:
+    """Writes `config` into `folder`, or checks that what is there is the same.
+
+    Raises:
+      InputError: the folder holds another configuration; the message names the first field that differs.
+    """
+    wanted = json.loads(json.dumps(config))
+    path = folder / FILE_NAME
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(wanted, indent=1))
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not JSON ({error}). Remove the folder {folder} to start anew."
+        ) from error
+    there, now = _flat(found), _flat(wanted)
+    for field in sorted(there.keys() | now.keys()):
+        if there.get(field) != now.get(field):
+            raise InputError(
+                f"{folder} holds a run of another configuration: {field} is {there.get(field)!r} there and "
+                f"{now.get(field)!r} now. Give another folder with --out, or remove this one."
+            )
+
+
+def _flat(value, prefix: str = "") -> dict:
+    """Nested mappings as one, with names such as decoder.d_model."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        name: leaf
+        for key, inner in value.items()
+        for name, leaf in _flat(inner, f"{prefix}.{key}" if prefix else key).items()
+    }
