@@ -1,0 +1,132 @@
+"""Every published size against its paper: parameters, model FLOPs per token, and the utilisation of the big runs.
+
+    python -m experiments.sizes
+
+Shapes only, nothing is allocated, so 540B takes as long as 44M.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from data.artifacts import write_atomic
+from evaluation.flops import recomputed_flops_per_token, train_flops_per_token
+from experiments.command import command
+from experiments.environment import environment
+from models.families import configuration, count, parameter_shapes
+
+LENGTH = 2048
+
+# As printed: PaLM table 1, Gopher table 1, RETRO table 2. RETRO's figures and its baselines' exclude embeddings.
+PUBLISHED = {
+    "palm/8b": 8.63e9, "palm/62b": 62.50e9, "palm/540b": 540.35e9,
+    "gopher/44m": 44e6, "gopher/117m": 117e6, "gopher/417m": 417e6,
+    "gopher/1.4b": 1.4e9, "gopher/7.1b": 7.1e9, "gopher/280b": 280e9,
+    "retro/172m": 172e6, "retro/425m": 425e6, "retro/1.5b": 1451e6, "retro/7.5b": 7532e6,
+    "dense/132m": 132e6, "dense/368m": 368e6, "dense/1.3b": 1309e6, "dense/7.0b": 6982e6,
+}  # fmt: skip
+DENSE_BASELINES = {"132m": "172m", "368m": "425m", "1.3b": "1.5b", "7.0b": "7.5b"}
+
+# PaLM table 22: the share of the forward pass outside attention that is recomputed; attention always is.
+RECOMPUTED = {"palm/8b": (0.0, 0.0550, 0.0561), "palm/62b": (0.0, 0.388, 0.392), "palm/540b": (0.75, 3.28, 4.10)}
+
+
+@dataclass(frozen=True)
+class Options:
+    out: Path = Path("runs/sizes")
+    """Folder for results.json."""
+
+
+def sizes(options: Options) -> None:
+    """Prints the tables and writes results.json."""
+    rows, systems = size_rows(), system_rows()
+    print(tabulate([_shown(row) for row in rows], headers="keys", floatfmt=".4g"))
+    print(f"\nFLOPs per token: 6N + 12LHKT at length {LENGTH} (PaLM appendix B), RETRO with retrieval.\n")
+    print(tabulate(systems, headers="keys", floatfmt=".3f"))
+    print("\nMFU and HFU in %, from published throughput and chips; recomputed by our accountant.")
+    options.out.mkdir(parents=True, exist_ok=True)
+    results = {
+        "experiment": "sizes",
+        "config": {"length": LENGTH},
+        "environment": environment(),
+        "rows": rows,
+        "systems": systems,
+    }
+    write_atomic(options.out / "results.json", json.dumps(results, indent=1))
+
+
+def size_rows() -> list[dict[str, Any]]:
+    """One row per published size: family, size, parameters (ours), published, flops_per_token."""
+    return [
+        {
+            "family": name.split("/")[0],
+            "size": name.split("/")[1],
+            "parameters": _parameters(name),
+            "published": published,
+            "flops_per_token": train_flops_per_token(_configuration(name), LENGTH),
+        }
+        for name, published in PUBLISHED.items()
+    ]
+
+
+def _configuration(name: str) -> Any:
+    family, size = name.split("/")
+    return configuration(f"retro/{DENSE_BASELINES[size]}").decoder if family == "dense" else configuration(name)
+
+
+def _parameters(name: str) -> int:
+    """In the paper's convention: RETRO's figures and its baselines' leave embeddings out."""
+    shapes = parameter_shapes(_configuration(name))
+    total = count(shapes)
+    if name.startswith(("retro/", "dense/")):
+        total -= count(shapes["embedding"])
+    if name.startswith("retro/"):
+        total -= count(shapes["encoder"]["embedding"])
+    return total
+
+
+def system_rows() -> list[dict[str, Any]]:
+    """PaLM's tables 3 and 22 from our accountant: what, ours, published."""
+    palm, gopher = configuration("palm/540b"), configuration("gopher/280b")
+    attention_free = 6 * count(parameter_shapes(palm))
+    per_token = train_flops_per_token(palm, LENGTH)
+    with_recomputation = per_token + recomputed_flops_per_token(palm, LENGTH, RECOMPUTED["palm/540b"][0])
+    # Megatron-Turing NLG is not one of our models: 530B parameters, 105 layers, 128 heads of 160.
+    megatron = 6 * 530e9 + 12 * 105 * 128 * 160 * LENGTH
+    tpu_v4, tpu_v3, a100 = 275e12, 123e12, 312e12
+    figures = [
+        ("Gopher 280B MFU", _percent(0.0152 * 3072 * LENGTH * train_flops_per_token(gopher, LENGTH), 4096 * tpu_v3), 32.5),
+        ("MT-NLG 530B MFU", _percent(65.43e3 * megatron, 2240 * a100), 30.2),
+        ("PaLM 540B MFU, without attention", _percent(238.3e3 * attention_free, 6144 * tpu_v4), 45.7),
+        ("PaLM 540B MFU", _percent(238.3e3 * per_token, 6144 * tpu_v4), 46.2),
+        ("PaLM 540B HFU", _percent(238.3e3 * with_recomputation, 6144 * tpu_v4), 57.8),
+    ]  # fmt: skip
+    for name, (share, model, hardware) in RECOMPUTED.items():
+        config = configuration(name)
+        flops = train_flops_per_token(config, LENGTH)
+        recomputed = recomputed_flops_per_token(config, LENGTH, share)
+        figures.append((f"{name} TFLOP per token, model", flops / 1e12, model))
+        figures.append((f"{name} TFLOP per token, with recomputation", (flops + recomputed) / 1e12, hardware))
+    return [{"figure": name, "ours": ours, "published": published} for name, ours, published in figures]
+
+
+def _percent(flops_per_second: float, peak: float) -> float:
+    return 100 * flops_per_second / peak
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "family": row["family"],
+        "size": row["size"],
+        "parameters": f"{row['parameters']:,}",
+        "published": f"{row['published']:,.0f}",
+        "difference": f"{row['parameters'] / row['published'] - 1:+.2%}",
+        "TFLOP per token": row["flops_per_token"] / 1e12,
+    }
+
+
+if __name__ == "__main__":
+    command(sizes, Options, "Count the parameters and FLOPs of every published size.")

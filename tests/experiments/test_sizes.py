@@ -1,0 +1,38 @@
+"""The tables of sizes agree with the papers to the digits that they print."""
+
+import json
+
+import pytest
+
+from experiments.sizes import Options, size_rows, sizes, system_rows
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {f"{row['family']}/{row['size']}": row for row in size_rows()}
+
+
+def test_every_published_size_is_there(rows):
+    families = [name.split("/")[0] for name in rows]
+    assert {f: families.count(f) for f in families} == {"palm": 3, "gopher": 6, "retro": 4, "dense": 4}
+
+
+def test_counts_agree_with_the_papers(rows):
+    """To half a percent, or to half of the last digit of a name such as 1.4B."""
+    rounding = {"gopher/44m": 0.5e6, "gopher/1.4b": 0.05e9, "gopher/7.1b": 0.05e9, "gopher/280b": 0.5e9}
+    for name, row in rows.items():
+        tolerance = rounding.get(name, 0.005 * row["published"])
+        assert row["parameters"] == pytest.approx(row["published"], abs=tolerance), name
+
+
+def test_systems_agree_with_palms_tables():
+    for row in system_rows():
+        digit = 0.1 if row["published"] > 20 else 0.005 * row["published"]
+        assert row["ours"] == pytest.approx(row["published"], abs=digit), row["figure"]
+
+
+def test_command_writes_results(tmp_path, capsys):
+    sizes(Options(out=tmp_path))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert len(results["rows"]) == 17
+    assert "540,3" in capsys.readouterr().out
