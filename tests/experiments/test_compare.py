@@ -22,8 +22,6 @@ from training.metrics import read_metrics
 ROOT = Path(__file__).parents[2]
 TINY_BERT = str(ROOT / "tests/models/bert/tiny")
 ARGUMENTS = ["--preset", "smoke", "--encoder", TINY_BERT]
-# One worker runs this file: its tests share a finished run.
-pytestmark = pytest.mark.xdist_group("compare")
 CELLS = [f"{name}/seed-0" for name in ("palm", "gopher", "retro", "retro-copying")]
 
 
