@@ -71,7 +71,9 @@ def _help_topics(path: Path) -> dict[str, str]:
     """The dictionary that the module `pydoc_data.topics` consists of; none where it is not installed."""
     if not path.is_file():
         return {}
-    assignments = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.Assign)]
+    assignments = [
+        node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.Assign)
+    ]
     return ast.literal_eval(assignments[0].value)
 
 

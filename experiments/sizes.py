@@ -31,7 +31,11 @@ PUBLISHED = {
 DENSE_BASELINES = {"132m": "172m", "368m": "425m", "1.3b": "1.5b", "7.0b": "7.5b"}
 
 # PaLM table 22: the share of the forward pass outside attention that is recomputed; attention always is.
-RECOMPUTED = {"palm/8b": (0.0, 0.0550, 0.0561), "palm/62b": (0.0, 0.388, 0.392), "palm/540b": (0.75, 3.28, 4.10)}
+RECOMPUTED = {
+    "palm/8b": (0.0, 0.0550, 0.0561),
+    "palm/62b": (0.0, 0.388, 0.392),
+    "palm/540b": (0.75, 3.28, 4.10),
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,9 @@ def size_rows() -> list[dict[str, Any]]:
 
 def _configuration(name: str) -> Any:
     family, size = name.split("/")
-    return configuration(f"retro/{DENSE_BASELINES[size]}").decoder if family == "dense" else configuration(name)
+    return (
+        configuration(f"retro/{DENSE_BASELINES[size]}").decoder if family == "dense" else configuration(name)
+    )
 
 
 def _parameters(name: str) -> int:

@@ -9,9 +9,11 @@ import pytest
 
 from models.decoder import Neighbours, operator
 from models.families import build, parameter_shapes
+from models.layers.positions import sinusoids
 from models.retro.chunked_cross_attention import ChunkedCrossAttention
 from tests.models.small import LENGTH, M, R, initialised, neighbours, small, tokens
 
+NAMES = ("query", "key", "value", "relative", "output")
 CONFIG = small("retro")
 SHARED = dataclasses.replace(CONFIG, encoder_embedding="shared")
 DEEP = dataclasses.replace(CONFIG, decoder=small("gopher", num_layers=4), cca_layers=(2, 3), encoder_layers=3)
@@ -80,19 +82,36 @@ def test_chunked_cross_attention_against_the_papers_loop(length, k, r):
     encoded = jnp.asarray(random.normal(size=(1, chunks, k, r, 12)), jnp.float32)
     mask = jnp.ones(encoded.shape[:-1], bool)
     op = operator(lambda x, e, m: ChunkedCrossAttention(heads, size, M, "rms", 1.0)(x, e, m))
-    params = jax.tree.map(lambda p: p + 0.3, op.init(jax.random.key(0), x, encoded, mask))
-    apply = jax.jit(op.apply)
-    actual = apply(params, x, encoded, mask)
+    params = jax.tree.map(
+        lambda p: p + jnp.asarray(0.2 * random.normal(size=p.shape), jnp.float32),
+        op.init(jax.random.key(0), x, encoded, mask),
+    )
+    actual = jax.jit(op.apply)(params, x, encoded, mask)
+
+    w = {name: params[f"cca/relative_attention/{name}"]["w"] for name in NAMES}
+    u, v = params["cca/relative_attention"]["u"], params["cca/relative_attention"]["v"]
+    normed = (
+        x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6) * params["cca/norm"]["scale"][None, None]
+    )
+
+    @jax.jit
+    def one_token(position, keys_kre, i):
+        """Token i of an attending chunk over all k·r keys, at d(i, i') = i − i' + m − 1."""
+        q = (normed[0, position] @ w["query"]).reshape(1, 1, heads, size)
+        keys, values = ((keys_kre @ w[name]).reshape(k, r, heads, size) for name in ("key", "value"))
+        distances = sinusoids(i - jnp.arange(r) + M - 1, width) @ w["relative"]
+        by_distance = jnp.sum((q[0] + v[None]) * distances.reshape(r, heads, size), -1)
+        logits = (jnp.sum((q + u[None, None]) * keys, -1) + by_distance[None]) / size**0.5
+        weights = jax.nn.softmax(logits.reshape(k * r, heads), axis=0)
+        return jnp.einsum("zh,zhs->hs", weights, values.reshape(k * r, heads, size)).reshape(-1) @ w["output"]
 
     np.testing.assert_array_equal(actual[:, : M - 1], x[:, : M - 1])
-    # One chunk on its own, padded in front by what is identity anyway, must give the same for each u.
-    for u in range(chunks):
-        positions = np.arange(M * u + M - 1, min(M * u + 2 * M - 1, length))
-        alone = jnp.zeros((1, 2 * M - 1, width)).at[:, M - 1 : M - 1 + len(positions)].set(x[:, positions])
-        expected = apply(params, alone, encoded[:, u : u + 1], mask[:, u : u + 1])
-        np.testing.assert_allclose(
-            actual[:, positions], expected[:, M - 1 : M - 1 + len(positions)], rtol=1e-5, atol=1e-5
-        )
+    for chunk in range(chunks):
+        for i in (0, 1, M - 1):
+            position = M * chunk + M - 1 + i
+            if position < length:
+                expected = x[0, position] + one_token(position, encoded[0, chunk], i)
+                np.testing.assert_allclose(actual[0, position], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_copying_initialisation_keeps_shapes_and_the_decoder_and_copies():
