@@ -33,7 +33,7 @@ def train_flops_per_token(config: object, length: int, retrieval: bool = True) -
 
 
 def recomputed_flops_per_token(config: object, length: int, share_of_forward: float) -> float:
-    """What rematerialisation adds for a dense model: attention, and a share of the rest, run forward once more.
+    """What rematerialisation adds for a dense model: attention and a share of the rest, forward once more.
 
     PaLM appendix B: all of attention, and 75 % of the rest at 540B, nothing of it at 8B and 62B.
     """

@@ -1,4 +1,4 @@
-"""Every published size against its paper: parameters, model FLOPs per token, and the utilisation of the big runs.
+"""Every published size against its paper: parameters, FLOPs per token, utilisation of the big runs.
 
     python -m experiments.sizes
 
@@ -20,7 +20,7 @@ from models.families import configuration, count, parameter_shapes
 
 LENGTH = 2048
 
-# As printed: PaLM table 1, Gopher table 1, RETRO table 2. RETRO's figures and its baselines' exclude embeddings.
+# As printed: PaLM table 1, Gopher table 1, RETRO table 2. RETRO's and its baselines' exclude embeddings.
 PUBLISHED = {
     "palm/8b": 8.63e9, "palm/62b": 62.50e9, "palm/540b": 540.35e9,
     "gopher/44m": 44e6, "gopher/117m": 117e6, "gopher/417m": 417e6,
@@ -103,8 +103,9 @@ def system_rows() -> list[dict[str, Any]]:
     # Megatron-Turing NLG is not one of our models: 530B parameters, 105 layers, 128 heads of 160.
     megatron = 6 * 530e9 + 12 * 105 * 128 * 160 * LENGTH
     tpu_v4, tpu_v3, a100 = 275e12, 123e12, 312e12
+    gopher_rate = 0.0152 * 3072 * LENGTH * train_flops_per_token(gopher, LENGTH)
     figures = [
-        ("Gopher 280B MFU", _percent(0.0152 * 3072 * LENGTH * train_flops_per_token(gopher, LENGTH), 4096 * tpu_v3), 32.5),
+        ("Gopher 280B MFU", _percent(gopher_rate, 4096 * tpu_v3), 32.5),
         ("MT-NLG 530B MFU", _percent(65.43e3 * megatron, 2240 * a100), 30.2),
         ("PaLM 540B MFU, without attention", _percent(238.3e3 * attention_free, 6144 * tpu_v4), 45.7),
         ("PaLM 540B MFU", _percent(238.3e3 * per_token, 6144 * tpu_v4), 46.2),
