@@ -1,7 +1,8 @@
 """A cell: one model trained from one seed and evaluated, in a folder of its own.
 
-`config.json` says what the cell is and guards the folder; `metrics.jsonl` and `checkpoints/` are the loop's;
-`evaluation-*.npy` hold the loss of every held-out token. A cell that is finished is never run again.
+`config.json` says what the cell is and guards the folder; `data.json` names the artifacts that it was made
+from; `metrics.jsonl` and `checkpoints/` are the loop's; `evaluation-*.npy` hold the loss of every held-out
+token. A cell that is finished is never run again.
 """
 
 import dataclasses
@@ -15,11 +16,12 @@ import numpy as np
 
 from data.batches import Batch, TrainBatches, evaluation_batches
 from evaluation.flops import train_flops_per_token
+from experiments.prepare import Prepared
 from experiments.run_folder import claim
 from models.decoder import Neighbours
 from models.families import build, family_of
 from models.retro.config import RETROConfig
-from parallelism.spmd import spmd
+from parallelism.spmd import Strategy, spmd
 from retrieval.neighbours import NeighbourTable
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS, Training, train
@@ -69,17 +71,18 @@ class CellResult:
 
 
 def run_cell(
-    cell: Cell, table: NeighbourTable, mesh: jax.sharding.Mesh, peak_flops: float, folder: Path
+    cell: Cell, prepared: Prepared, mesh: jax.sharding.Mesh, peak_flops: float, folder: Path
 ) -> CellResult:
-    """Trains and evaluates `cell` in `folder`, going on from whatever is there.
+    """Trains and evaluates `cell` in `folder`, going on from whatever is there. The folder then says all
+    that experiments.trained.load_run needs.
 
     Raises:
       InputError: the folder holds another configuration; the message names the first field that differs.
     """
     claim(folder, dataclasses.asdict(cell))
-    model = build(cell.config)
-    family = family_of(cell.config)
-    strategy = spmd(model.init, *objective(model, family, cell.precision), recipe(family, cell.steps), mesh)
+    prepared.save(folder)
+    table, family = prepared.neighbours, family_of(cell.config)
+    strategy = strategy_of(cell, mesh)
     batches = TrainBatches(table.store, cell.batch_size, cell.length, cell.seed)
     flops = train_flops_per_token(cell.config, cell.length)
     training = Training(
@@ -109,6 +112,12 @@ def run_cell(
         train_tokens=int(sum(batches(step).weights.sum() for step in range(cell.steps))),
         train_flops=flops * training.tokens_per_step * cell.steps,
     )
+
+
+def strategy_of(cell: Cell, mesh: jax.sharding.Mesh) -> Strategy:
+    """How `cell` is trained on `mesh`: its model, objective and optimiser."""
+    model, family = build(cell.config), family_of(cell.config)
+    return spmd(model.init, *objective(model, family, cell.precision), recipe(family, cell.steps), mesh)
 
 
 def device_batch(batch: Batch, table: NeighbourTable, cell: Cell, retrieval: bool = True) -> dict[str, Any]:

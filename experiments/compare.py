@@ -124,7 +124,7 @@ def compare(options: Options) -> None:
             )  # fmt: skip
             with stages.measured(f"{name} seed {seed}"):
                 folder = options.out / name / f"seed-{seed}"
-                results[name, seed] = run_cell(cell, prepared.neighbours, mesh, peak_flops, folder)
+                results[name, seed] = run_cell(cell, prepared, mesh, peak_flops, folder)
             cells[name, seed] = cell
 
     with stages.measured("report", may_reuse=False):

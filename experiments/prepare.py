@@ -4,34 +4,93 @@ Each stage is an artifact named by the hash of what produced it, so a second run
 remakes only what depends on it.
 """
 
+import dataclasses
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from data.artifacts import artifact
+from data.artifacts import artifact, write_atomic
 from data.corpora import load_corpus
 from data.duplicates import duplicate_groups, shared_ngram_fraction, split
 from data.token_store import TokenStore, write_token_store
 from data.tokenizers import Tokenizer, train_tokenizer
+from errors import InputError
 from experiments.stages import Stages
 from models.bert.load import load_bert
-from retrieval.neighbours import NeighbourTable, build_neighbour_table
+from retrieval.neighbours import INDEX, NeighbourTable, build_database, build_neighbour_table
 
 VALIDATION_FRACTION = 0.12
 SPARE_NEIGHBOURS = 8
+FILE_NAME = "data.json"
+TOKENIZER = "tokenizer.model"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What comes out. corpus_hash names the documents, skipped counts what could not be read, by reason."""
+    """What comes out: artifacts by the names of their folders under `root`, each opened when first used.
 
-    store: TokenStore
-    tokenizer: Tokenizer
-    neighbours: NeighbourTable
+    encoder: the BERT that embeds chunks, None for the MiniLM installed with the project. corpus_hash names
+    the documents, skipped counts what could not be read, by reason.
+    """
+
+    root: Path
+    tokenizer_name: str
+    store_name: str
+    index_name: str
+    neighbours_name: str
+    encoder: str | None
     corpus_hash: str
     skipped: Mapping[str, int]
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer(self.root / self.tokenizer_name / TOKENIZER)
+
+    @cached_property
+    def store(self) -> TokenStore:
+        return TokenStore(self.root / self.store_name)
+
+    @cached_property
+    def neighbours(self) -> NeighbourTable:
+        return NeighbourTable(self.root / self.neighbours_name, self.store)
+
+    @property
+    def index_path(self) -> Path:
+        return self.root / self.index_name / INDEX
+
+    def save(self, folder: Path) -> None:
+        """Writes the names into `folder`, so that `reopen` finds everything again.
+
+        A root given relative to the working directory is written relative to `folder`: the two may move
+        together.
+        """
+        root = self.root
+        if not root.is_absolute():
+            root = os.path.relpath(root.resolve(), folder.resolve())
+        names = dataclasses.asdict(self) | {"root": str(root)}
+        write_atomic(folder / FILE_NAME, json.dumps(names, indent=1))
+
+
+def reopen(folder: Path) -> Prepared:
+    """What `Prepared.save` wrote into `folder`.
+
+    Raises:
+        InputError: nothing was written there, or something else; what it names may still be missing.
+    """
+    path = folder / FILE_NAME
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+        return Prepared(**names | {"root": folder / names["root"]})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}, which names the tokenizer and the data of this run, is missing or damaged ({error}). "
+            "Run the command that made the run again: it writes the file anew and keeps what is trained."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -77,12 +136,13 @@ def prepare(wanted: Text, root: Path, stages: Stages) -> Prepared:
             document.text for document, held_out in zip(text.documents, is_validation) if not held_out
         ]
         train_tokenizer(
-            training, style=wanted.tokenizer, vocab_size=wanted.vocab_size, path=folder / "tokenizer.model"
+            training, style=wanted.tokenizer, vocab_size=wanted.vocab_size, path=folder / TOKENIZER
         )
 
     inputs = inputs | {"style": wanted.tokenizer, "vocab_size": wanted.vocab_size}
     with stages.measured("train tokenizer"):
-        tokenizer = Tokenizer(artifact(root, "tokenizer", inputs, build_tokenizer) / "tokenizer.model")
+        tokenizer_folder = artifact(root, "tokenizer", inputs, build_tokenizer)
+        tokenizer = Tokenizer(tokenizer_folder / TOKENIZER)
 
     def build_store(folder: Path) -> None:
         write_token_store(folder, text.documents, tokenizer, groups, is_validation, {"shared_ngrams": shared})
@@ -92,8 +152,11 @@ def prepare(wanted: Text, root: Path, stages: Stages) -> Prepared:
 
     with stages.measured("embed and search"):
         bert = load_bert(wanted.encoder)
+        index = build_database(root, store, tokenizer, bert, wanted.index)
         table = build_neighbour_table(
             root, store, tokenizer, bert, wanted.num_neighbours, SPARE_NEIGHBOURS, wanted.index
         )
-        neighbours = NeighbourTable(table, store)
-    return Prepared(store, tokenizer, neighbours, text.hash, dict(text.skipped))
+    folders = (tokenizer_folder, store.path, index, table)
+    return Prepared(
+        root, *(folder.name for folder in folders), wanted.encoder, text.hash, dict(text.skipped)
+    )  # fmt: skip

@@ -21,9 +21,26 @@ from retrieval.chunks import chunk_groups, neighbour_tokens, store_hash
 from retrieval.embed import embed_store
 from retrieval.index import build_index, every_list_searched, load_index, save_index, search
 
+INDEX = "index.faiss"
+
 # How many of the query's own group the first search allows for; where that is too few, it searches again.
 OWN_GROUP_ALLOWANCE = 40
 QUERY_ROWS, SEARCH_ENTRIES = 4096, 2**22
+
+
+def build_database(
+    root: Path, store: TokenStore, tokenizer: Tokenizer, bert: Bert, factory: str = "Flat"
+) -> Path:
+    """The artifact folder of the index over the chunks of the training documents, built under `root` with the
+    keys it needs. Its file is `INDEX`.
+    """
+
+    def build(folder: Path) -> None:
+        keys_nd = embed_store(root, store, tokenizer, bert)
+        database = np.flatnonzero(~np.repeat(store.is_validation, store.num_chunks))
+        save_index(build_index(keys_nd[database], database, factory), folder / INDEX)
+
+    return artifact(root, "index", _inputs(store, tokenizer, bert, factory), build)
 
 
 def build_neighbour_table(
@@ -39,22 +56,21 @@ def build_neighbour_table(
 
     Queries are all chunks, the database is the chunks of the training documents.
     """
-    inputs = {"store": store_hash(store), "tokenizer": tokenizer.hash, "bert": bert.hash, "factory": factory}
 
     def build_table(folder: Path) -> None:
+        index = load_index(build_database(root, store, tokenizer, bert, factory) / INDEX)
         keys_nd = embed_store(root, store, tokenizer, bert)
         groups_n = chunk_groups(store, np.arange(len(keys_nd)))
-
-        def build_database(folder: Path) -> None:
-            database = np.flatnonzero(~np.repeat(store.is_validation, store.num_chunks))
-            save_index(build_index(keys_nd[database], database, factory), folder / "index.faiss")
-
-        index = load_index(artifact(root, "index", inputs, build_database) / "index.faiss")
         distances, ids = nearest_outside_group(index, keys_nd, groups_n, k + spare)
         np.save(folder / "ids.npy", ids)
         np.save(folder / "distances.npy", distances)
 
+    inputs = _inputs(store, tokenizer, bert, factory)
     return artifact(root, "neighbours", inputs | {"k": k, "spare": spare}, build_table)
+
+
+def _inputs(store, tokenizer, bert, factory) -> dict[str, str]:
+    return {"store": store_hash(store), "tokenizer": tokenizer.hash, "bert": bert.hash, "factory": factory}
 
 
 def nearest_outside_group(
