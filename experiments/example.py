@@ -10,6 +10,7 @@ from data.token_store import CHUNK
 from experiments.cells import Cell, CellResult, held_out
 from experiments.prepare import Prepared
 from retrieval.chunks import chunk_text
+from retrieval.live import source
 
 
 def worked_example(prepared: Prepared, cell: Cell, result: CellResult) -> dict[str, Any] | None:
@@ -62,14 +63,6 @@ def worked_example(prepared: Prepared, cell: Cell, result: CellResult) -> dict[s
 
 
 def _neighbour(prepared: Prepared, chunk: int, neighbour: int) -> dict[str, Any]:
-    store, table = prepared.store, prepared.neighbours
-    document = int(store.chunk_documents(neighbour))
-    first = neighbour - store.chunk_offsets[document]
-    followed = first + 1 < store.num_chunks[document]
-    return {
-        "source": store.sources[document],
-        "chunk": int(first),
-        "distance": float(table.distances[chunk][table.ids[chunk] == neighbour][0]),
-        "text": chunk_text(store, prepared.tokenizer, neighbour),
-        "continuation": chunk_text(store, prepared.tokenizer, neighbour + 1) if followed else "",
-    }
+    table = prepared.neighbours
+    distance = table.distances[chunk][table.ids[chunk] == neighbour][0]
+    return source(prepared.store, prepared.tokenizer, neighbour, distance)
