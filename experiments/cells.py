@@ -27,6 +27,7 @@ from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS, Training, train
 from training.metrics import Progress, read_metrics
 from training.objective import objective
+from training.precision import optimiser_under
 from training.recipes import learning_rate, recipe
 
 CHECKPOINTS_PER_RUN = 10
@@ -117,7 +118,8 @@ def run_cell(
 def strategy_of(cell: Cell, mesh: jax.sharding.Mesh) -> Strategy:
     """How `cell` is trained on `mesh`: its model, objective and optimiser."""
     model, family = build(cell.config), family_of(cell.config)
-    return spmd(model.init, *objective(model, family, cell.precision), recipe(family, cell.steps), mesh)
+    optimiser = optimiser_under(cell.precision, recipe(family, cell.steps))
+    return spmd(model.init, *objective(model, family, cell.precision), optimiser, mesh)
 
 
 def device_batch(batch: Batch, table: NeighbourTable, cell: Cell, retrieval: bool = True) -> dict[str, Any]:

@@ -77,8 +77,10 @@ class Options:
     """Text taken from the corpus, at most."""
     evaluation_tokens: int | None = None
     """Held-out tokens that are evaluated, at most."""
-    precision: Literal["float32", "mixed"] = "float32"
-    """mixed: float32 parameters, bfloat16 activations."""
+    precision: Literal["float32", "mixed", "bfloat16_with_float32_copy", "bfloat16_stochastic_rounding"] = (
+        "float32"
+    )
+    """What parameters and activations are kept and computed in: training/precision.py explains the four."""
     mesh: str = "auto"
     """Devices as PODxDATAxMODEL, such as 1x4x2; auto puts all along data."""
     encoder: str | None = None

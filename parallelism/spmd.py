@@ -22,6 +22,17 @@ class TrainState(NamedTuple):
     optimiser: Any
 
 
+class Optimiser(NamedTuple):
+    """How gradients change parameters, and in what precision these are kept (`training.precision`).
+
+    init: parameters as initialised, float32 -> (parameters as kept, optimiser state).
+    update: (gradients float32, optimiser state, parameters as kept, step) -> (parameters, optimiser state).
+    """
+
+    init: Callable[[Any], tuple[Any, Any]]
+    update: Callable[[Any, Any, Any, jax.Array], tuple[Any, Any]]
+
+
 @dataclass(frozen=True)
 class Strategy:
     """How a model is trained and evaluated, whatever lies beneath.
@@ -42,7 +53,7 @@ def spmd(
     init_params: Callable[[jax.Array], Any],
     loss: Callable[[Any, Any], tuple[jax.Array, dict[str, jax.Array]]],
     metric: Callable[[Any, Any], Any],
-    optimiser: optax.GradientTransformation,
+    optimiser: Optimiser,
     mesh: Mesh,
 ) -> Strategy:
     """Makes the strategy.
@@ -55,8 +66,7 @@ def spmd(
     place = place_activation(mesh)
 
     def init(key):
-        params = init_params(key)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimiser.init(params))
+        return TrainState(jnp.zeros((), jnp.int32), *optimiser.init(init_params(key)))
 
     shapes = jax.eval_shape(init, jax.random.key(0))
     shardings = state_shardings(shapes, mesh)
@@ -69,9 +79,10 @@ def spmd(
     def step(state, batch):
         with placed_by(place):
             (value, report), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
-        updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.params)
+        gradients = jax.tree.map(lambda gradient: gradient.astype(jnp.float32), gradients)
         report = {"loss": value, "grad_norm": optax.global_norm(gradients), **report}
-        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), optimiser_state), report
+        kept = optimiser.update(gradients, state.optimiser, state.params, state.step)
+        return TrainState(state.step + 1, *kept), report
 
     def evaluate(params, batch):
         with placed_by(place):

@@ -13,6 +13,7 @@ from models.families import build, configuration
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.spmd import spmd
 from training.objective import objective
+from training.precision import optimiser_under
 from training.recipes import recipe
 
 STEPS, LENGTH, BATCH, VOCAB = 4, 128, 8, 64
@@ -56,10 +57,11 @@ def batch(family, step, rows=BATCH):
     return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:], "weights": weights, "neighbours": near}
 
 
-def strategy_of(family, shape):
+def strategy_of(family, shape, precision="float32"):
     model = build(tiny(family))
     mesh = make_mesh(shape, jax.devices()[: shape.size])
-    return spmd(model.init, *objective(model, family, "float32"), recipe(family, STEPS), mesh)
+    optimiser = optimiser_under(precision, recipe(family, STEPS))
+    return spmd(model.init, *objective(model, family, precision), optimiser, mesh)
 
 
 def losses_of(family, shape, initial):
@@ -123,7 +125,6 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused():
 
 def test_mixed_precision_stays_near_float32():
     model = build(tiny("gopher"))
-    mesh = make_mesh(MeshShape(), jax.devices()[:1])
     params = jax.jit(model.init)(jax.random.key(0))
     one = jax.tree.map(jnp.asarray, batch("gopher", 0))
     exact, mixed = (
@@ -132,6 +133,6 @@ def test_mixed_precision_stays_near_float32():
     )
     assert exact != mixed
     assert mixed == pytest.approx(exact, rel=1e-2)
-    strategy = spmd(model.init, *objective(model, "gopher", "mixed"), recipe("gopher", STEPS), mesh)
+    strategy = strategy_of("gopher", MeshShape(), "mixed")
     state, _ = strategy.step(strategy.init(jax.random.key(0)), one)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))

@@ -14,6 +14,7 @@ from parallelism.spmd import Strategy, spmd
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS, Diverged, Training, train
 from training.metrics import read_metrics
+from training.precision import optimiser_under
 
 
 def training(steps):
@@ -40,7 +41,7 @@ def strategy(poisoned_step=None) -> Strategy:
         lambda key: {"output": {"w": jax.random.normal(key, (4, 2))}},
         loss,
         lambda p, b: None,
-        optax.adam(0.1),
+        optimiser_under("float32", optax.adam(0.1)),
         mesh,
     )
 
