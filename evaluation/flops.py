@@ -29,7 +29,13 @@ def train_flops_per_token(config: object, length: int, retrieval: bool = True) -
         dense = train_flops_per_token(config.decoder, length)
         return dense + _retrieval_flops_per_token(config) if retrieval else dense
     attention = 12 * config.num_layers * config.num_heads * config.head_size * length
-    return 6 * count(parameter_shapes(config)) + attention
+    return 6 * _multiplied(config) + attention
+
+
+def _multiplied(config: object) -> int:
+    """Parameters that a dense model's tokens are multiplied with: all but learned positions, which add."""
+    shapes = parameter_shapes(config)
+    return count(shapes) - count(shapes["embedding"]["embedding"].get("positions", ()))
 
 
 def recomputed_flops_per_token(config: object, length: int, share_of_forward: float) -> float:
@@ -38,13 +44,13 @@ def recomputed_flops_per_token(config: object, length: int, share_of_forward: fl
     PaLM appendix B: all of attention, and 75 % of the rest at 540B, nothing of it at 8B and 62B.
     """
     attention = 4 * config.num_layers * config.num_heads * config.head_size * length
-    return share_of_forward * 2 * count(parameter_shapes(config)) + attention
+    return share_of_forward * 2 * _multiplied(config) + attention
 
 
 def _retrieval_flops_per_token(config: RETROConfig) -> float:
     """What the encoder and chunked cross-attention add per decoder token."""
     shapes = parameter_shapes(config)
-    neighbour_tokens = config.num_neighbours * config.neighbour / config.chunk
+    neighbour_tokens = config.num_neighbours * config.content_length / config.chunk
     encoder, cca = shapes["encoder"], shapes["cca"]
 
     def split(parameters):
@@ -52,7 +58,8 @@ def _retrieval_flops_per_token(config: RETROConfig) -> float:
         keys = sum(count(leaf["w"]) for path, leaf in parameters.items() if path.endswith(("/key", "/value")))
         return keys, count(parameters) - keys
 
-    chunk_keys, cross_queries = split(encoder["cross_attention"])
+    conditioned = encoder.get("cross_attention", {})
+    chunk_keys, cross_queries = split(conditioned)
     cca_keys, cca_queries = split(cca)
     per_neighbour_token = (
         count(encoder["attention"]) + count(encoder["feed_forward"]) + cross_queries + cca_keys
@@ -66,9 +73,10 @@ def _retrieval_flops_per_token(config: RETROConfig) -> float:
     encoder_width = config.encoder_num_heads * config.encoder_head_size
     decoder_width = config.decoder.num_heads * config.decoder.head_size
     encoder_attention = (
-        neighbour_tokens * encoder_width * (config.encoder_layers * config.neighbour + config.chunk)
-    )
-    cca_attention = len(config.cca_layers) * decoder_width * config.num_neighbours * config.neighbour
+        neighbour_tokens * encoder_width
+        * (config.encoder_layers * config.content_length + (config.chunk if conditioned else 0))
+    )  # fmt: skip
+    cca_attention = len(config.cca_layers) * decoder_width * config.num_neighbours * config.content_length
     return parameters + 12 * (encoder_attention + cca_attention)
 
 

@@ -25,7 +25,7 @@ from experiments.report import save_plot, terminal_table, write_report
 from experiments.run_folder import claim
 from experiments.stages import Stages
 from experiments.summary import summarise
-from models.families import configuration, with_vocab_size
+from models.families import configuration, with_decoder_fields
 from parallelism.mesh import make_mesh, parse_mesh_shape, require_divisible
 
 PEAK_CONVENTION = (
@@ -101,7 +101,10 @@ def compare(options: Options) -> None:
     stages = Stages(options.out, options.artifacts)
     mesh = make_mesh(parse_mesh_shape(options.mesh))
     require_divisible(mesh, preset.batch_size)
-    forms = {name: with_vocab_size(form, preset.vocab_size) for name, form in _forms(preset).items()}
+    forms = {
+        name: with_decoder_fields(form, vocab_size=preset.vocab_size, max_length=preset.length)
+        for name, form in _forms(preset).items()
+    }
     text = Text(
         options.corpus, preset.corpus_bytes, options.tokenizer, preset.vocab_size, options.encoder,
         options.index, forms["retro"].num_neighbours,

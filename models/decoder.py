@@ -2,8 +2,8 @@
 
 One residual operator (attention, feed-forward, PaLM's parallel block, chunked cross-attention) is one Haiku
 transform. Its parameters for all layers come from `vmap(init)` and carry a leading axis [L, ...]; a range of
-layers is a scan over a slice. So a pipeline stage is a slice, and RETRO is Gopher's operators with another
-one in between.
+layers is a scan over a slice. So a pipeline stage is a slice, RETRO is Gopher's operators with another one in
+between, and the cached step scans the same parameters.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,8 @@ import haiku as hk
 import jax
 
 Params = Mapping[str, Any]
+# position: int32, how many tokens have been read. layers: by residual operator, leaves [L, B, S, ...].
+Cache = Mapping[str, Any]
 
 # What a backward pass may find stored; everything else in a layer is computed again.
 REMATERIALISATION = {
@@ -43,6 +45,9 @@ class Model:
     ≤ t.
     embed: (params, tokens) -> [B, T, D].   unembed: (params, [B, T, D]) -> logits.
     layers: (params, [B, T, D], start, stop) -> [B, T, D] after the dense layers start … stop − 1.
+    cache: (params, batch, length) -> a Cache with room for `length` positions of which none is read.
+    step: (params, cache, tokens [B, t], neighbours or None) -> (logits [B, t, V], cache): reads the next t
+    tokens, as `apply` on the whole would. For RETRO see models.retro.model.attending_spans.
     """
 
     config: Any
@@ -51,6 +56,8 @@ class Model:
     embed: Callable[[Params, jax.Array], jax.Array]
     unembed: Callable[[Params, jax.Array], jax.Array]
     layers: Callable[[Params, jax.Array, int, int], jax.Array]
+    cache: Callable[[Params, int, int], Cache]
+    step: Callable[..., tuple[jax.Array, Cache]]
 
 
 class Operator(NamedTuple):
@@ -60,6 +67,18 @@ class Operator(NamedTuple):
 
     init: Callable[..., Params]
     apply: Callable[..., jax.Array]
+
+
+class Residual(NamedTuple):
+    """x -> x + f(x), and how it goes on from what it has read; parameters are those of `whole` throughout.
+
+    whole: x [B, T, D] -> x. past: (x, length) -> an empty cache of one layer, {} where a position needs no
+    other. step: (x, past, position) -> (x, what these positions add to the cache).
+    """
+
+    whole: Operator
+    past: Operator
+    step: Operator
 
 
 def operator(function: Callable[..., jax.Array]) -> Operator:
@@ -109,3 +128,41 @@ def scan_layers(
     part = jax.tree.map(lambda leaf: leaf[start:stop], stack)
     unroll = stop - start <= UNROLLED_DEPTH
     return jax.lax.scan(lambda carry, params: (body(params, carry), None), x, part, unroll=unroll)[0]
+
+
+def step_layers(
+    residuals: Mapping[str, Residual],
+    params: Params,
+    layers: Cache,
+    x: jax.Array,
+    position: jax.Array,
+    start: int,
+    stop: int,
+) -> tuple[jax.Array, Cache]:
+    """The cached form of layers start … stop − 1: x [B, t, D], and what they add to the cache `layers`,
+    leaves [stop − start, B, t, ...].
+    """
+
+    def body(x, stack):
+        added = {}
+        for name, residual in residuals.items():
+            x, added[name] = residual.step.apply(stack["params"][name], x, stack["past"][name], position)
+        return x, added
+
+    stack = {
+        "params": {name: params[name] for name in residuals},
+        "past": {name: layers[name] for name in residuals},
+    }
+    return jax.lax.scan(body, x, jax.tree.map(lambda leaf: leaf[start:stop], stack))
+
+
+def extended(layers: Cache, added: Cache, position: jax.Array) -> Cache:
+    """The cache `layers` with what a step added, leaves [L, B, t, ...], in its place."""
+    return {
+        name: past
+        | {
+            part: jax.lax.dynamic_update_slice_in_dim(past[part], new, position, axis=2)
+            for part, new in added[name].items()
+        }
+        for name, past in layers.items()
+    }

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from errors import InputError
 from models.decoder import Model
 from models.gopher.config import SIZES as GOPHER_SIZES
 from models.gopher.model import gopher
@@ -20,13 +21,13 @@ BUILDERS = {"palm": palm, "gopher": gopher, "retro": retro}
 
 
 def configuration(name: str) -> Any:
-    """`family/size`, such as palm/8b, gopher/44m, retro/172m -> its configuration. Raises ValueError for an
+    """`family/size`, such as palm/8b, gopher/44m, retro/172m -> its configuration. Raises InputError for an
     unknown name.
     """
     family, _, size = name.partition("/")
     if family not in SIZES or size not in SIZES[family]:
         known = ", ".join(f"{f}/{s}" for f, sizes in SIZES.items() for s in sizes)
-        raise ValueError(f"no model {name!r}; known: {known}")
+        raise InputError(f"There is no model {name!r}; choose one of {known}.")
     return SIZES[family][size]
 
 
@@ -40,11 +41,11 @@ def build(config: Any) -> Model:
     return BUILDERS[family_of(config)](config)
 
 
-def with_vocab_size(config: Any, vocab_size: int) -> Any:
-    """The same configuration over another vocabulary."""
+def with_decoder_fields(config: Any, **fields: Any) -> Any:
+    """The same configuration with other fields of its decoder, such as vocab_size, max_length or remat."""
     if isinstance(config, RETROConfig):
-        return dataclasses.replace(config, decoder=with_vocab_size(config.decoder, vocab_size))
-    return dataclasses.replace(config, vocab_size=vocab_size)
+        return dataclasses.replace(config, decoder=with_decoder_fields(config.decoder, **fields))
+    return dataclasses.replace(config, **fields)
 
 
 def parameter_shapes(config: Any) -> Any:

@@ -20,9 +20,10 @@ from models.layers.axes import BATCH, EMBED, HEADS, LENGTH, MLP, VOCAB
 PARAMETERS = (
     (r"norm/(centred/)?scale$", (None,)),
     (r"embedding/table$", (VOCAB, EMBED)),
+    (r"embedding/positions$", (None, EMBED)),
     (r"multi_query_attention/(key|value)/w$", (EMBED, None)),  # one head: nothing to split
     (r"(query|key|value|relative)/w$", (EMBED, HEADS)),
-    (r"relative_attention/[uv]$", (HEADS, None)),
+    (r"attention/[uv]$", (HEADS, None)),
     (r"projection/w$", (EMBED, None)),
     (r"output/w$", (HEADS, EMBED)),
     (r"(gate|up)/w$", (EMBED, MLP)),

@@ -4,6 +4,13 @@ RETRO.
 
 from dataclasses import dataclass
 
+from models.decoder import REMATERIALISATION
+from models.layers.feed_forward import ACTIVATIONS
+from models.layers.norms import NORMS
+from models.switches import require_known
+
+POSITIONS = ("relative", "learned")
+
 
 @dataclass(frozen=True)
 class GopherConfig:
@@ -11,7 +18,11 @@ class GopherConfig:
 
     activation: the paper says "GPT-2", hence gelu; relu is the reading of one survey.
     norm: rms as published; layer is the form it replaced.
+    positions: relative as published; learned, a table of max_length rows, is the form it replaced.
+    max_length: tokens of a training sequence; bounds learned positions and relative distances.
     remat: what the backward pass recomputes, a name in models.decoder.REMATERIALISATION.
+
+    Raises InputError for a switch value that does not exist.
     """
 
     num_layers: int
@@ -22,7 +33,12 @@ class GopherConfig:
     vocab_size: int = 32_000
     activation: str = "gelu"
     norm: str = "rms"
+    positions: str = "relative"
+    max_length: int = 2048
     remat: str = "none"
+
+    def __post_init__(self):
+        require_known(self, activation=ACTIVATIONS, norm=NORMS, positions=POSITIONS, remat=REMATERIALISATION)
 
 
 SIZES = {

@@ -1,104 +1,62 @@
-"""Attention: PaLM's multi-query form with rotary positions, and Transformer-XL's relative form used by Gopher
-and RETRO.
-
-The causal forms go block by block of queries, each against its own prefix of keys: the half of the square
-that the mask would throw away is never computed.
+"""Attention modules: causal self-attention with the papers' head sharing and positions, and RETRO's attention
+over aligned runs of keys. The arithmetic of the causal form lives in causal_attention.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
 from models.layers.axes import BATCH, HEADS, LENGTH, constrain
+from models.layers.causal_attention import (
+    causal_attention,
+    causal_relative_attention,
+    grouped_logits,
+    masked_softmax,
+    weighted,
+)
 from models.layers.linear import linear
 from models.layers.positions import logits_by_distance, rotary, sinusoids
 
-MASKED = -1e30  # finite, so that a row without any key stays free of NaN
-QUERY_BLOCKS = 8
+KEY_VALUE_HEADS = ("multi_query", "multi_head")
+POSITIONS = ("rope", "learned", "relative")
+
+# What a layer of a cache holds: key, value [B, S, G, K], and for relative positions relative [2S − 1, H, K].
+Past = Mapping[str, jax.Array]
 
 
-def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Softmax in float32 over the last axis where `mask` (broadcastable) holds; a row without any key is
-    uniform.
-    """
-    return jax.nn.softmax(jnp.where(mask, logits.astype(jnp.float32), MASKED), axis=-1).astype(logits.dtype)
-
-
-def causal_blocks(length: int, attend: Callable[[int, int], jax.Array]) -> jax.Array:
-    """Concatenates attend(start, stop) [B, stop − start, ...] over blocks of queries that see keys [0, stop).
-
-    A block's weights are computed again in the backward pass: storing them costs more than the two products.
-    """
-    block = max(64, -(-length // QUERY_BLOCKS))
-    attend = jax.checkpoint(attend, static_argnums=(0, 1), prevent_cse=False)
-    blocks = [attend(start, min(start + block, length)) for start in range(0, length, block)]
-    return jnp.concatenate(blocks, axis=1)
-
-
-def _causal_mask(start: int, stop: int) -> jax.Array:
-    """[stop − start, stop]: query start + i sees keys up to itself."""
-    return jnp.arange(start, stop)[:, None] >= jnp.arange(stop)[None, :]
-
-
-class MultiQueryAttention(hk.Module):
-    """Causal attention with H query heads and one key/value head shared by all of them (PaLM section 2)."""
-
-    def __init__(self, num_heads: int, head_size: int, name: str = "multi_query_attention"):
-        super().__init__(name=name)
-        self.num_heads, self.head_size = num_heads, head_size
-
-    def __call__(self, x_btd: jax.Array) -> jax.Array:
-        batch, length, d_model = x_btd.shape
-        heads, size = self.num_heads, self.head_size
-        positions = jnp.arange(length)
-        q_bthk = linear(heads * size, "query")(x_btd).reshape(batch, length, heads, size)
-        q_bthk = constrain(rotary(q_bthk, positions), BATCH, LENGTH, HEADS, None)
-        k_bsk = rotary(linear(size, "key")(x_btd)[:, :, None], positions)[:, :, 0]
-        v_bsk = linear(size, "value")(x_btd)
-
-        def attend(start, stop):
-            logits = jnp.einsum("bthk,bsk->bths", q_bthk[:, start:stop], k_bsk[:, :stop]) * size**-0.5
-            weights = masked_softmax(logits, _causal_mask(start, stop)[None, :, None])
-            return jnp.einsum("bths,bsk->bthk", weights, v_bsk[:, :stop])
-
-        mixed_bthk = constrain(causal_blocks(length, attend), BATCH, LENGTH, HEADS, None)
-        return linear(d_model, "output")(mixed_bthk.reshape(batch, length, heads * size))
-
-
-class _RelativeAttention(hk.Module):
-    """The parts of attention with Transformer-XL's relative positions (Dai et al. 2019; Gopher section 2.1,
-    RETRO 2.4).
+class _Attention(hk.Module):
+    """The projections, and Transformer-XL's relative positions where `relative` (Dai et al. 2019; Gopher
+    section 2.1, RETRO 2.4):
 
     score(i, j) = [(q_i + u)·k_j + (q_i + v)·W_r R_{d(i, j)}] / √K, with R a sinusoid of the distance, W_r, u
-    and v learned.
+    and v learned. Without, score(i, j) = q_i·k_j / √K.
     """
 
-    def __init__(
-        self, num_heads: int, head_size: int, output_scale: float = 1.0, name: str = "relative_attention"
-    ):
+    def __init__(self, num_heads: int, head_size: int, relative: bool, output_scale: float, name: str):
         super().__init__(name=name)
-        self.num_heads, self.head_size, self.output_scale = num_heads, head_size, output_scale
+        self.num_heads, self.head_size = num_heads, head_size
+        self.relative, self.output_scale = relative, output_scale
 
     @hk.transparent
-    def heads(self, x: jax.Array, name: str) -> jax.Array:
+    def heads(self, x: jax.Array, name: str, num_heads: int | None = None) -> jax.Array:
         """[..., D] -> [..., H, K]."""
-        projected = linear(self.num_heads * self.head_size, name)(x)
-        return projected.reshape(*x.shape[:-1], self.num_heads, self.head_size)
+        num_heads = num_heads or self.num_heads
+        projected = linear(num_heads * self.head_size, name)(x)
+        return projected.reshape(*x.shape[:-1], num_heads, self.head_size)
 
     @hk.transparent
-    def queries(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """[..., D] -> (q + u)/√K and (q + v)/√K, each [..., H, K]."""
-        q = self.heads(x, "query")
+    def biased(self, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Queries [..., H, K] -> (q + u)/√K and (q + v)/√K."""
         bias = [hk.get_parameter(name, q.shape[-2:], init=jnp.zeros) for name in ("u", "v")]
         content, position = (q + jnp.expand_dims(b.astype(q.dtype), range(q.ndim - 2)) for b in bias)
         return content * self.head_size**-0.5, position * self.head_size**-0.5
 
     @hk.transparent
-    def relative(self, distances_n: jax.Array, x: jax.Array) -> jax.Array:
-        """[N] distances -> W_r R [N, H, K], R as wide as `x` and of its type."""
-        return self.heads(sinusoids(distances_n, x.shape[-1]).astype(x.dtype), "relative")
+    def by_distance(self, distances_n: jax.Array, like: jax.Array) -> jax.Array:
+        """[N] distances -> W_r R [N, H, K], R as wide as `like` and of its type."""
+        return self.heads(sinusoids(distances_n, like.shape[-1]).astype(like.dtype), "relative")
 
     @hk.transparent
     def output(self, mixed: jax.Array, d_model: int) -> jax.Array:
@@ -107,51 +65,145 @@ class _RelativeAttention(hk.Module):
         return linear(d_model, "output", self.output_scale)(flat)
 
 
-class CausalRelativeAttention(_RelativeAttention):
-    """Self-attention over the past, distance d(i, j) = i − j."""
+class CausalAttention(_Attention):
+    """Self-attention over the past.
+
+    key_value_heads: multi_query, one key/value head shared by all query heads (PaLM section 2), or
+    multi_head. positions: rope, relative with d(i, j) = min(i − j, max_length − 1), or learned, which add to
+    the embedding and leave attention without any.
+    """
+
+    def __init__(
+        self, num_heads: int, head_size: int, key_value_heads: str, positions: str, max_length: int,
+        output_scale: float = 1.0,
+    ):  # fmt: skip
+        super().__init__(
+            num_heads, head_size, positions == "relative", output_scale, f"{key_value_heads}_attention"
+        )
+        self.num_key_value_heads = {"multi_query": 1, "multi_head": num_heads}[key_value_heads]
+        self.rotates, self.max_length = positions == "rope", max_length
 
     def __call__(self, x_btd: jax.Array) -> jax.Array:
         """[B, T, D] -> [B, T, D]."""
         length, d_model = x_btd.shape[1:]
-        content, position = (constrain(q, BATCH, LENGTH, HEADS, None) for q in self.queries(x_btd))
-        k_bshk = constrain(self.heads(x_btd, "key"), BATCH, LENGTH, HEADS, None)
-        v_bshk = constrain(self.heads(x_btd, "value"), BATCH, LENGTH, HEADS, None)
-        relative_nhk = self.relative(jnp.arange(length - 1, -1, -1), x_btd)
+        q, k, v = self._project(x_btd, jnp.arange(length))
+        if self.relative:
+            relative_nhk = self._falling(length - 1, 0, x_btd)
+            mixed_bthk = causal_relative_attention(*self.biased(q), relative_nhk, k, v)
+        else:
+            mixed_bthk = causal_attention(q, k, v)
+        return self.output(constrain(mixed_bthk, BATCH, LENGTH, HEADS, None), d_model)
 
-        def attend(start, stop):
-            rows = slice(start, stop)
-            logits = jnp.einsum("bthk,bshk->bhts", content[:, rows], k_bshk[:, :stop])
-            logits += logits_by_distance(position[:, rows], relative_nhk[length - stop :], stop)
-            weights = masked_softmax(logits, _causal_mask(start, stop)[None, None])
-            return jnp.einsum("bhts,bshk->bthk", weights, v_bshk[:, :stop])
+    @hk.name_like("__call__")
+    def past(self, x_btd: jax.Array, length: int) -> Past:
+        """An empty cache for `length` positions of sequences like `x_btd`."""
+        shape = (x_btd.shape[0], length, self.num_key_value_heads, self.head_size)
+        empty = {name: jnp.zeros(shape, x_btd.dtype) for name in ("key", "value")}
+        # W_r R depends on parameters alone: projecting it anew would cost a step more than all the rest.
+        return empty | ({"relative": self._falling(length - 1, 1 - length, x_btd)} if self.relative else {})
 
-        mixed_bthk = constrain(causal_blocks(length, attend), BATCH, LENGTH, HEADS, None)
-        return self.output(mixed_bthk, d_model)
+    @hk.name_like("__call__")
+    def step(self, x_btd: jax.Array, past: Past, position: jax.Array) -> tuple[jax.Array, Past]:
+        """Positions position … position + T − 1 -> [B, T, D], and the keys and values that they add."""
+        length, d_model = x_btd.shape[1:]
+        q, k, v = self._project(x_btd, position + jnp.arange(length))
+        new = {"key": k, "value": v}
+        keys, values = (
+            jax.lax.dynamic_update_slice_in_dim(past[name], new[name], position, axis=1)
+            for name in ("key", "value")
+        )
+        room = keys.shape[1]
+        mask_ts = position + jnp.arange(length)[:, None] >= jnp.arange(room)[None]
+        if self.relative:
+            content, q = self.biased(q)
+            # Distances of these queries: position + T − 1 for the last to key 0, down to that of the first
+            # to the last key.
+            relative_nhk = jax.lax.dynamic_slice_in_dim(
+                past["relative"], room - length - position, room + length - 1
+            )
+            logits = grouped_logits(content, keys) + logits_by_distance(q, relative_nhk, room)
+        else:
+            logits = grouped_logits(q * self.head_size**-0.5, keys)
+        mixed_bthk = weighted(masked_softmax(logits, mask_ts[None, None]), values)
+        return self.output(mixed_bthk, d_model), new
+
+    @hk.transparent
+    def _project(self, x_btd, positions_t):
+        q = self.heads(x_btd, "query")
+        k, v = (self.heads(x_btd, name, self.num_key_value_heads) for name in ("key", "value"))
+        if self.rotates:
+            q, k = rotary(q, positions_t), rotary(k, positions_t)
+        own = None if self.num_key_value_heads == 1 else HEADS
+        return (
+            constrain(q, BATCH, LENGTH, HEADS, None),
+            constrain(k, BATCH, LENGTH, own, None),
+            constrain(v, BATCH, LENGTH, own, None),
+        )
+
+    @hk.transparent
+    def _falling(self, largest: int, smallest: int, like: jax.Array) -> jax.Array:
+        """W_r R for the distances largest … smallest; beyond the training length all are alike."""
+        return self.by_distance(jnp.minimum(jnp.arange(largest, smallest - 1, -1), self.max_length - 1), like)
 
 
-class RelativeCrossAttention(_RelativeAttention):
+class CrossAttention(_Attention):
     """Attention of T queries over C aligned runs of S keys (Z = C·S) in one softmax, distance d(i, j) = i − j
     + offset.
 
     Serves the neighbour encoder (keys = queries, or the retrieving chunk: C = 1, offset 0) and chunked
     cross-attention (C = k neighbours, offset m − 1). All runs share the same distances: "all neighbours share
-    the same positional encodings" (RETRO 2.4).
+    the same positional encodings" (RETRO 2.4). relative=False leaves positions out.
     """
+
+    def __init__(self, num_heads: int, head_size: int, output_scale: float = 1.0, relative: bool = True):
+        super().__init__(num_heads, head_size, relative, output_scale, "multi_head_attention")
 
     def __call__(self, x_btd: jax.Array, keys_bcse: jax.Array, mask_bcs: jax.Array, offset: int) -> jax.Array:
         """x [B, T, D] queries, keys [B, C, S, E], mask [B, C, S] bool -> [B, T, D]; zero where no key is
         left.
         """
-        length, d_model = x_btd.shape[1:]
+        queries = self._queries(x_btd)
+        memory = self.memory(keys_bcse)
+        distances = self.distances(x_btd.shape[1], keys_bcse.shape[2], offset, x_btd)
+        return self._attend(queries, memory, distances, mask_bcs, x_btd.shape[-1])
+
+    @hk.name_like("__call__")
+    def memory(self, keys_bcse: jax.Array) -> Past:
+        """[B, C, S, E] -> key and value [B, Z, H, K]."""
+        flat = keys_bcse.reshape(keys_bcse.shape[0], -1, keys_bcse.shape[-1])
+        return {name: self.heads(flat, name) for name in ("key", "value")}
+
+    @hk.name_like("__call__")
+    def distances(self, length: int, num_keys: int, offset: int, like: jax.Array) -> jax.Array | None:
+        """W_r R [T + S − 1, H, K] of all distances of T queries to S keys, falling; None without."""
+        if not self.relative:
+            return None
+        return self.by_distance(jnp.arange(length - 1 + offset, offset - num_keys, -1), like)
+
+    @hk.name_like("__call__")
+    def step(
+        self, x_btd: jax.Array, memory: Past, distances_nhk: jax.Array | None, mask_bcs: jax.Array,
+        first: jax.Array,
+    ) -> jax.Array:  # fmt: skip
+        """`__call__` for the T queries from number `first` on, from what `memory` and `distances` gave."""
+        if self.relative:
+            length, num_keys = x_btd.shape[1], mask_bcs.shape[-1]
+            largest = distances_nhk.shape[0] - num_keys - first - length + 1
+            distances_nhk = jax.lax.dynamic_slice_in_dim(distances_nhk, largest, length + num_keys - 1)
+        return self._attend(self._queries(x_btd), memory, distances_nhk, mask_bcs, x_btd.shape[-1])
+
+    @hk.transparent
+    def _queries(self, x_btd):
+        q_bthk = self.heads(x_btd, "query")
+        return self.biased(q_bthk) if self.relative else (q_bthk * self.head_size**-0.5, None)
+
+    @hk.transparent
+    def _attend(self, queries, memory, distances_nhk, mask_bcs, d_model):
+        content, position = queries
         batch, runs, num_keys = mask_bcs.shape
-        content, position = self.queries(x_btd)
-        k_bzhk, v_bzhk = (
-            self.heads(keys_bcse.reshape(batch, runs * num_keys, -1), name) for name in ("key", "value")
-        )
-        relative_nhk = self.relative(jnp.arange(length - 1 + offset, offset - num_keys, -1), x_btd)
-        logits = jnp.einsum("bthk,bzhk->bhtz", content, k_bzhk)
-        logits += jnp.tile(logits_by_distance(position, relative_nhk, num_keys), runs)
+        logits = grouped_logits(content, memory["key"])
+        if self.relative:
+            logits += jnp.tile(logits_by_distance(position, distances_nhk, num_keys), runs)
         mask_bz = mask_bcs.reshape(batch, runs * num_keys)
-        weights = masked_softmax(logits, mask_bz[:, None, None])
-        mixed_bthk = jnp.einsum("bhtz,bzhk->bthk", weights, v_bzhk)
+        mixed_bthk = weighted(masked_softmax(logits, mask_bz[:, None, None]), memory["value"])
         return self.output(jnp.where(mask_bz.any(-1)[:, None, None, None], mixed_bthk, 0), d_model)

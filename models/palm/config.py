@@ -2,14 +2,32 @@
 
 from dataclasses import dataclass
 
+from models.decoder import REMATERIALISATION
+from models.layers.attention import KEY_VALUE_HEADS, POSITIONS
+from models.layers.norms import NORMS
+from models.switches import require_known
+
+BLOCKS = ("parallel", "serial")
+FEED_FORWARDS = ("swiglu", "gelu", "relu")
+
 
 @dataclass(frozen=True)
 class PaLMConfig:
     """Fields as in table 1. Every published size has head_size 256, d_ff = 4 · d_model and 256,000 tokens.
 
+    The switches are what section 2 chooses between; the defaults are the published form.
+    block: parallel, y = x + MLP(norm(x)) + Attention(norm(x)); or serial, y = x + MLP(norm(x +
+    Attention(norm(x)))).
+    attention: multi_query or multi_head.
+    feed_forward: swiglu has three matrices of width d_ff, gelu and relu two; at 3/2 of its d_ff they have as
+    many parameters.
+    positions: rope; learned, a table of max_length rows; or relative (Transformer-XL's, as in Gopher).
     norm: the text says LayerNorm without bias, Google's layer library for this block uses the RMS form;
     default rms.
+    max_length: tokens of a training sequence; bounds learned positions and relative distances.
     remat: what the backward pass recomputes, a name in models.decoder.REMATERIALISATION.
+
+    Raises InputError for a switch value that does not exist.
     """
 
     num_layers: int
@@ -18,8 +36,19 @@ class PaLMConfig:
     d_ff: int
     head_size: int = 256
     vocab_size: int = 256_000
+    block: str = "parallel"
+    attention: str = "multi_query"
+    feed_forward: str = "swiglu"
+    positions: str = "rope"
     norm: str = "rms"
+    max_length: int = 2048
     remat: str = "none"
+
+    def __post_init__(self):
+        require_known(
+            self, block=BLOCKS, attention=KEY_VALUE_HEADS, feed_forward=FEED_FORWARDS, positions=POSITIONS,
+            norm=NORMS, remat=REMATERIALISATION,
+        )  # fmt: skip
 
 
 SIZES = {

@@ -2,39 +2,94 @@
 
 from dataclasses import dataclass
 
+from errors import InputError
 from models.gopher.config import GopherConfig
+from models.layers.feed_forward import ACTIVATIONS
+from models.palm.config import PaLMConfig
+from models.switches import require_known
+
+ENCODER_EMBEDDINGS = ("own", "shared")
+CCA_INITIALISATIONS = ("published", "copying")
+NEIGHBOUR_CONTENTS = ("both", "neighbour", "continuation")
 
 
 @dataclass(frozen=True)
 class RETROConfig:
-    """A dense decoder (Gopher's) and what retrieval adds to it.
+    """A dense decoder and what retrieval adds to it. The switches are those of table 6's ablations; the
+    defaults are the published form.
 
+    decoder: Gopher's, as published; or PaLM's, so that both blocks exist with and without retrieval.
     cca_layers: the layers, counted from 1, that carry chunked cross-attention: "every third from the sixth"
-    (section 2.5). encoder_*: the neighbour encoder; at every published size 2 layers, 896 wide, 16 heads of
-    64.
-    encoder_embedding: own, a table of its own as published, or shared, the decoder's through a projection (an
-    ablation of table 6).
-    chunk: m, tokens per chunk. neighbour: r, tokens of a neighbour with its continuation. num_neighbours: k
-    in training.
+    (section 2.5).
+    encoder_*: the neighbour encoder; at every published size 2 layers, 896 wide, 16 heads of 64.
+    encoder_embedding: own, a table of its own; or shared, the decoder's through a projection.
+    encoder_conditioned: whether the encoder attends to the chunk that did the retrieving.
+    cca_positions: whether chunked cross-attention has relative positions.
+    chunk: m, tokens per chunk. neighbour: r, tokens of a neighbour with its continuation.
+    neighbour_content: what of [N, F] the model reads: both, the neighbour N alone (its first m tokens), or
+    the continuation F alone.
+    num_neighbours: k in training. evaluation_neighbours: k in evaluation and generation, None for the same.
     cca_initialisation: published (like every other matrix), or copying (ours: models/retro/copying.py).
+
+    Raises InputError for a switch value or a layer that does not exist.
     """
 
-    decoder: GopherConfig
+    decoder: GopherConfig | PaLMConfig
     cca_layers: tuple[int, ...]
     encoder_layers: int = 2
     encoder_d_model: int = 896
     encoder_d_ff: int = 3584
     encoder_num_heads: int = 16
     encoder_head_size: int = 64
+    encoder_activation: str = "gelu"
     encoder_embedding: str = "own"
+    encoder_conditioned: bool = True
+    cca_positions: bool = True
     chunk: int = 64
     neighbour: int = 128
+    neighbour_content: str = "both"
     num_neighbours: int = 2
+    evaluation_neighbours: int | None = None
     cca_initialisation: str = "published"
+
+    def __post_init__(self):
+        require_known(
+            self, encoder_embedding=ENCODER_EMBEDDINGS, neighbour_content=NEIGHBOUR_CONTENTS,
+            cca_initialisation=CCA_INITIALISATIONS, encoder_activation=ACTIVATIONS,
+        )  # fmt: skip
+        layers = self.cca_layers
+        if not layers or list(layers) != sorted(set(layers) & set(range(1, self.decoder.num_layers + 1))):
+            raise InputError(
+                f"RETROConfig.cca_layers is {layers}; give rising layer numbers from 1 to "
+                f"{self.decoder.num_layers}, at least one."
+            )
 
     @property
     def vocab_size(self) -> int:
         return self.decoder.vocab_size
+
+    @property
+    def max_length(self) -> int:
+        return self.decoder.max_length
+
+    @property
+    def content(self) -> slice:
+        """Which of a neighbour's r tokens are read."""
+        return {
+            "both": slice(0, self.neighbour),
+            "neighbour": slice(0, self.chunk),
+            "continuation": slice(self.chunk, self.neighbour),
+        }[self.neighbour_content]
+
+    @property
+    def content_length(self) -> int:
+        """How many of a neighbour's r tokens are read."""
+        return self.content.stop - self.content.start
+
+    @property
+    def most_neighbours(self) -> int:
+        """k of the data that serves training and evaluation."""
+        return max(self.num_neighbours, self.evaluation_neighbours or 0)
 
 
 def _published(num_layers: int, num_heads: int, head_size: int, d_model: int) -> RETROConfig:

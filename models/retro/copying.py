@@ -18,6 +18,7 @@ initialisation needs `encoder_embedding="shared"`.
 import jax
 import jax.numpy as jnp
 
+from errors import InputError
 from models.decoder import Params
 from models.layers.positions import sinusoids
 from models.retro.config import RETROConfig
@@ -30,7 +31,7 @@ OUTPUT_SCALE = 0.5  # what is read, relative to a token's own embedding
 def copying_initialisation(params: Params, config: RETROConfig, key: jax.Array) -> Params:
     """`params` with encoder and CCA set for copying; shapes and the decoder stay as they are."""
     if config.encoder_embedding != "shared":
-        raise ValueError(
+        raise InputError(
             f"The copying initialisation needs encoder_embedding='shared', not {config.encoder_embedding!r}."
         )
     keys = jax.random.split(key, 3)
@@ -59,16 +60,16 @@ def _look_back(encoder: Params, config: RETROConfig, project_de, turn_ee) -> Par
     look_back = jnp.tile(PREVIOUS_TOKEN_SHARPNESS * size**0.5 * one_back, (heads, 1))
 
     first = {
-        "relative_attention": {"u": jnp.zeros((heads, size)), "v": look_back},
-        "relative_attention/query": {"w": jnp.zeros((width, heads * size))},
-        "relative_attention/relative": {"w": jnp.tile(select, (1, heads))},
-        "relative_attention/value": {"w": turn_ee @ jnp.eye(width, heads * size)},
-        "relative_attention/output": {"w": jnp.eye(heads * size, width)},
+        "multi_head_attention": {"u": jnp.zeros((heads, size)), "v": look_back},
+        "multi_head_attention/query": {"w": jnp.zeros((width, heads * size))},
+        "multi_head_attention/relative": {"w": jnp.tile(select, (1, heads))},
+        "multi_head_attention/value": {"w": turn_ee @ jnp.eye(width, heads * size)},
+        "multi_head_attention/output": {"w": jnp.eye(heads * size, width)},
     }
     quiet = ("cross_attention", "feed_forward")  # start as the identity, learn from there
     return {
         **encoder,
-        **{name: _without_output(encoder[name]) for name in quiet},
+        **{name: _without_output(encoder[name]) for name in quiet if name in encoder},
         "attention": _set_layer(_without_output(encoder["attention"]), 0, first),
         "embedding": {"projection": {"w": project_de}},
     }
@@ -79,14 +80,14 @@ def _match_and_copy(cca: Params, config: RETROConfig, project_de, turn_ee, key) 
     inner = config.decoder.num_heads * config.decoder.head_size
     spread_ei = _orthogonal(key, width, inner)
     settings = {
-        "cca/relative_attention/query": MATCH_SHARPNESS * project_de @ spread_ei,
-        "cca/relative_attention/key": turn_ee.T @ spread_ei,
-        "cca/relative_attention/value": spread_ei,
-        "cca/relative_attention/output": OUTPUT_SCALE * spread_ei.T @ project_de.T,
-        "cca/relative_attention/relative": jnp.zeros((d_model, inner)),
+        "cca/multi_head_attention/query": MATCH_SHARPNESS * project_de @ spread_ei,
+        "cca/multi_head_attention/key": turn_ee.T @ spread_ei,
+        "cca/multi_head_attention/value": spread_ei,
+        "cca/multi_head_attention/output": OUTPUT_SCALE * spread_ei.T @ project_de.T,
+        "cca/multi_head_attention/relative": jnp.zeros((d_model, inner)),
     }
     depth = len(config.cca_layers)
-    return {**cca, **{name: {"w": jnp.tile(w, (depth, 1, 1))} for name, w in settings.items()}}
+    return {**cca, **{name: {"w": jnp.tile(w, (depth, 1, 1))} for name, w in settings.items() if name in cca}}
 
 
 def _without_output(stack: Params) -> Params:

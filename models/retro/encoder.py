@@ -19,8 +19,8 @@ from models.decoder import (
     operator,
     rematerialised,
     scan_layers,
-)  # fmt: skip
-from models.layers.attention import RelativeCrossAttention
+)
+from models.layers.attention import CrossAttention
 from models.layers.embedding import Embedding
 from models.layers.feed_forward import FeedForward
 from models.layers.linear import linear
@@ -34,7 +34,7 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
     residual_scale = (2 * config.encoder_layers) ** -0.5
 
     def attend(*inputs):
-        heads = RelativeCrossAttention(config.encoder_num_heads, config.encoder_head_size, residual_scale)
+        heads = CrossAttention(config.encoder_num_heads, config.encoder_head_size, residual_scale)
         return heads(*inputs, offset=0)
 
     def own_embedding(tokens_gr):
@@ -54,7 +54,7 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
         return e_gre + attend(normed, keys, everything)
 
     def feed_forward(e_gre):
-        mlp = FeedForward(config.encoder_d_ff, config.decoder.activation, residual_scale)
+        mlp = FeedForward(config.encoder_d_ff, config.encoder_activation, residual_scale)
         return e_gre + mlp(RMSNorm(name="norm")(e_gre))
 
     return {
@@ -67,18 +67,22 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
 
 
 def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) -> Params:
-    """Attention and feed-forward for every layer, cross-attention for the first alone, as the counts need."""
+    """Attention and feed-forward for every layer, cross-attention for the first alone, as the counts need;
+    none where the encoder is not conditioned on the retrieving chunk.
+    """
     keys = jax.random.split(key, 5)
     e_gre = jnp.zeros((1, 1, config.encoder_d_model))
     chunk_gmd = x_grd = jnp.zeros((1, 1, config.decoder.d_model))
     mask_gr, own = jnp.ones((1, 1), bool), config.encoder_embedding == "own"
-    return {
+    params = {
         "embedding": ops["embedding"].init(keys[0], jnp.zeros((1, 1), jnp.int32) if own else x_grd),
         "attention": init_stack(ops["attention"], keys[1], config.encoder_layers, e_gre, mask_gr),
-        "cross_attention": init_stack(ops["cross_attention"], keys[2], 1, e_gre, chunk_gmd),
         "feed_forward": init_stack(ops["feed_forward"], keys[3], config.encoder_layers, e_gre),
         "final_norm": ops["final_norm"].init(keys[4], e_gre),
     }
+    if config.encoder_conditioned:
+        params["cross_attention"] = init_stack(ops["cross_attention"], keys[2], 1, e_gre, chunk_gmd)
+    return params
 
 
 def encode_neighbours(
@@ -106,6 +110,8 @@ def encode_neighbours(
         return ops["feed_forward"].apply(params["feed_forward"], e_gre)
 
     def condition(e_gre):
+        if not config.encoder_conditioned:
+            return e_gre
         return ops["cross_attention"].apply(layer(params["cross_attention"], 0), e_gre, chunk_gmd)
 
     stack = {name: params[name] for name in ("attention", "feed_forward")}

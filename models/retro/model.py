@@ -1,39 +1,64 @@
-"""RETRO: Gopher's decoder, a neighbour encoder, and chunked cross-attention in some layers (arXiv 2112.04426,
+"""RETRO: a dense decoder, a neighbour encoder, and chunked cross-attention in some layers (arXiv 2112.04426,
 algorithm 1).
 
 The decoder's parameters have the dense model's names and shapes; without neighbours this *is* the dense
-model, bit for bit.
+model, bit for bit. In Gopher's block, and PaLM's serial one, cross-attention stands between attention and
+feed-forward, as published; PaLM's parallel block has no such place, so there it follows the block.
 """
 
 import jax
 import jax.numpy as jnp
 
-from models.decoder import Model, init_stack, layer, operator, rematerialised
-from models.gopher.model import gopher, gopher_operators
+from models.decoder import (
+    Model,
+    Neighbours,
+    extended,
+    init_stack,
+    layer,
+    operator,
+    rematerialised,
+    step_layers,
+)
+from models.dense import dense_decoder
+from models.gopher.model import gopher_operators
 from models.layers.axes import BATCH, EMBED, LENGTH, constrain
+from models.palm.config import PaLMConfig
+from models.palm.model import palm_operators
 from models.retro.chunked_cross_attention import ChunkedCrossAttention
 from models.retro.config import RETROConfig
 from models.retro.copying import copying_initialisation
 from models.retro.encoder import encode_neighbours, encoder_operators, init_encoder
 
-CCA_INITIALISATIONS = {"published": lambda params, config, key: params, "copying": copying_initialisation}
+
+def attending_spans(start: int, stop: int, chunk: int) -> list[tuple[int, int]]:
+    """Cuts positions start … stop − 1 where an attending chunk begins, at u · m + m − 1: what one call of
+    `Model.step` may read. The span that begins there is given the neighbours of chunk u.
+    """
+    cuts = range(start - (start + 1) % chunk + chunk, stop, chunk)
+    bounds = [start, *cuts, stop] if stop > start else []
+    return list(zip(bounds, bounds[1:]))
 
 
 def retro(config: RETROConfig) -> Model:
     """The model of `config`. `apply` with neighbours=None is retrieval-off."""
     decoder = config.decoder
-    dense = gopher(decoder)
-    ops = gopher_operators(decoder)
+    ops = (palm_operators if isinstance(decoder, PaLMConfig) else gopher_operators)(decoder)
+    dense = dense_decoder(decoder, ops)
+    first, *others = ops.residuals
+    before, after = ({name: ops.residuals[name] for name in names} for names in ([first], others))
     encoder = encoder_operators(config)
 
-    def cca_block(x_btd, encoded_bucre, mask_bucr):
+    def attend():
         scale = (2 * decoder.num_layers) ** -0.5
-        attend = ChunkedCrossAttention(
-            decoder.num_heads, decoder.head_size, config.chunk, decoder.norm, scale
+        return ChunkedCrossAttention(
+            decoder.num_heads, decoder.head_size, config.chunk, decoder.norm, scale, config.cca_positions
         )
-        return constrain(attend(x_btd, encoded_bucre, mask_bucr), BATCH, LENGTH, EMBED)
 
-    cca = operator(cca_block)
+    cca = operator(lambda *inputs: constrain(attend()(*inputs), BATCH, LENGTH, EMBED))
+    cca_memory = operator(lambda encoded_bcre: attend().memory(encoded_bcre))
+    remember = jax.vmap(cca_memory.apply, in_axes=(0, None))
+    cca_distances = operator(lambda x_btd: attend().distances(config.content_length, x_btd))
+    cca_step = operator(lambda *inputs: attend().step(*inputs))
 
     def init(key):
         keys = jax.random.split(key, 4)
@@ -44,36 +69,38 @@ def retro(config: RETROConfig) -> Model:
             "cca": init_stack(cca, keys[1], len(config.cca_layers), x_btd, encoded, mask),
             "encoder": init_encoder(encoder, config, keys[2]),
         }
-        return CCA_INITIALISATIONS[config.cca_initialisation](params, config, keys[3])
+        if config.cca_initialisation == "copying":
+            return copying_initialisation(params, config, keys[3])
+        return params
 
-    def encode(params, neighbours, x_btd):
+    def encode(params, neighbours, chunks_bumd):
         """Runs the encoder on the activations of the chunks that did the retrieving."""
-        num_chunks = neighbours.tokens.shape[1]
-        chunks = x_btd[:, : num_chunks * config.chunk].reshape(x_btd.shape[0], num_chunks, config.chunk, -1)
         return encode_neighbours(
-            encoder, config, params["encoder"], neighbours, chunks, lambda tokens: dense.embed(params, tokens)
+            encoder, config, params["encoder"], neighbours, chunks_bumd, lambda ids: dense.embed(params, ids)
         )
 
     def retrieving_layer(params, x_btd, encoded, neighbours):
         """ATTN, CCA, FFW; the first such layer encodes the neighbours in between."""
-        x_btd = ops.attention.apply(params["attention"], x_btd)
+        x_btd = _apply(before, params, x_btd)
         if encoded is None:
-            encoded = encode(params, neighbours, x_btd)
+            batch, num_chunks, m = x_btd.shape[0], neighbours.tokens.shape[1], config.chunk
+            chunks_bumd = x_btd[:, : num_chunks * m].reshape(batch, num_chunks, m, -1)
+            encoded = encode(params, neighbours, chunks_bumd)
         x_btd = cca.apply(params["cca"], x_btd, encoded, neighbours.mask)
-        return ops.feed_forward.apply(params["feed_forward"], x_btd), encoded
+        return _apply(after, params, x_btd), encoded
 
     retrieving_layer = rematerialised(retrieving_layer, decoder.remat)
 
     def apply(params, tokens_bt, neighbours=None):
         if neighbours is None or neighbours.tokens.shape[1] == 0:
             return dense.apply(params, tokens_bt)
+        neighbours = _read(config, neighbours)
         x_btd, done, encoded = dense.embed(params, tokens_bt), 0, None
         for index, number in enumerate(config.cca_layers):
             x_btd = dense.layers(params, x_btd, done, number - 1)
             here = {
-                "attention": layer(params["attention"], number - 1),
+                **{name: layer(params[name], number - 1) for name in ops.residuals},
                 "cca": layer(params["cca"], index),
-                "feed_forward": layer(params["feed_forward"], number - 1),
                 "encoder": params["encoder"],
                 "embedding": params["embedding"],
             }
@@ -81,4 +108,80 @@ def retro(config: RETROConfig) -> Model:
             done = number
         return dense.unembed(params, dense.layers(params, x_btd, done, decoder.num_layers))
 
-    return Model(config, init, apply, dense.embed, dense.unembed, dense.layers)
+    def cache(params, batch, length):
+        """Beside the dense cache: the activations of the chunk being read, which the encoder will ask for;
+        the keys and values of its predecessor's neighbours; and what each layer makes of their distances.
+        """
+        x_btd = dense.embed(params, jnp.zeros((batch, 1), jnp.int32))
+        k, r = config.evaluation_neighbours or config.num_neighbours, config.content_length
+        unread = jnp.zeros((batch, k, r, config.encoder_d_model), x_btd.dtype)
+        return {
+            **dense.cache(params, batch, length),
+            "chunk": jnp.zeros((batch, config.chunk, decoder.d_model), x_btd.dtype),
+            "mask": jnp.zeros((batch, k, r), bool),
+            "memory": remember(params["cca"], unread),
+            "distances": jax.vmap(lambda cca: cca_distances.apply(cca, x_btd))(params["cca"]),
+        }
+
+    def step(params, cache, tokens_bt, neighbours=None):
+        position, length = cache["position"], tokens_bt.shape[1]
+        first_query = (position + 1) % config.chunk
+        x_btd, done, added = dense.embed(params, tokens_bt, position), 0, []
+        memory, chunk_bmd = cache["memory"], cache["chunk"]
+        if neighbours is None:
+            mask = jnp.where(first_query == 0, False, cache["mask"])
+        else:
+            neighbours = _read(config, neighbours)
+            mask = neighbours.mask[:, 0]
+
+        def run(residuals, x_btd, start, stop):
+            x_btd, new = step_layers(residuals, params, cache["layers"], x_btd, position, start, stop)
+            added.append(new)
+            return x_btd
+
+        for index, number in enumerate(config.cca_layers):
+            x_btd = run(ops.residuals, x_btd, done, number - 1)
+            x_btd = run(before, x_btd, number - 1, number)
+            if index == 0:
+                if neighbours is not None:
+                    chunk_bumd = chunk_bmd.at[:, -1].set(x_btd[:, 0])[:, None]
+                    encoded_bcre = encode(params, neighbours, chunk_bumd)[:, 0]
+                    memory = remember(params["cca"], encoded_bcre)
+                chunk_bmd = chunk_bmd.at[:, (position + jnp.arange(length)) % config.chunk].set(x_btd)
+            here = layer((params["cca"], memory, cache["distances"]), index)
+            x_btd = cca_step.apply(here[0], x_btd, *here[1:], mask, first_query)
+            x_btd = run(after, x_btd, number - 1, number)
+            done = number
+        x_btd = run(ops.residuals, x_btd, done, decoder.num_layers)
+        return dense.unembed(params, x_btd), {
+            "position": position + length,
+            "layers": extended(cache["layers"], _by_depth(added), position),
+            "chunk": chunk_bmd,
+            "mask": mask,
+            "memory": memory,
+            "distances": cache["distances"],
+        }
+
+    return Model(config, init, apply, dense.embed, dense.unembed, dense.layers, cache, step)
+
+
+def _apply(residuals, params, x_btd):
+    for name, residual in residuals.items():
+        x_btd = residual.whole.apply(params[name], x_btd)
+    return x_btd
+
+
+def _read(config: RETROConfig, neighbours: Neighbours) -> Neighbours:
+    """What the configuration reads of [N, F]."""
+    return Neighbours(neighbours.tokens[..., config.content], neighbours.mask[..., config.content])
+
+
+def _by_depth(added):
+    """What ranges of layers added to the cache, as one stack per residual operator."""
+    names = {name: None for part in added for name in part}
+    return {
+        name: jax.tree.map(
+            lambda *parts: jnp.concatenate(parts), *(part[name] for part in added if name in part)
+        )
+        for name in names
+    }

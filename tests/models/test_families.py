@@ -2,7 +2,16 @@
 
 import pytest
 
-from models.families import SIZES, build, configuration, count, family_of, parameter_shapes, with_vocab_size
+from errors import InputError
+from models.families import (
+    SIZES,
+    build,
+    configuration,
+    count,
+    family_of,
+    parameter_shapes,
+    with_decoder_fields,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +52,7 @@ def test_models_that_are_compared_are_of_one_size():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="palm/8b"):
+    with pytest.raises(InputError, match="palm/8b"):
         configuration("palm/9b")
 
 
@@ -54,7 +63,7 @@ def test_unknown_field_raises():
 
 @pytest.mark.parametrize("family", SIZES)
 def test_vocabulary_is_exchangeable(family):
-    config = with_vocab_size(configuration(f"{family}/smoke"), 320)
+    config = with_decoder_fields(configuration(f"{family}/smoke"), vocab_size=320)
     assert family_of(config) == family
     assert build(config).config.vocab_size == 320
     assert parameter_shapes(config)["embedding"]["embedding"]["table"].shape[0] == 320

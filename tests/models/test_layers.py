@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.decoder import operator
-from models.layers.attention import CausalRelativeAttention, MultiQueryAttention, RelativeCrossAttention
+from models.layers.attention import CausalAttention, CrossAttention
 from models.layers.norms import LayerNorm, RMSNorm
 from models.layers.positions import rotary, shift, sinusoids
 
@@ -63,20 +63,20 @@ def test_shift_against_its_definition(length, keys):
 
 
 def heads(params, name, x):
-    return (x @ params[f"relative_attention/{name}"]["w"]).reshape(*x.shape[:-1], HEADS, SIZE)
+    return (x @ params[f"multi_head_attention/{name}"]["w"]).reshape(*x.shape[:-1], HEADS, SIZE)
 
 
 def relative_score(params, q, k, distance):
     """[(q + u)·k + (q + v)·W_r R_d] / √K for one pair, per head."""
     r = heads(params, "relative", sinusoids(jnp.array([distance]), WIDTH))[0]
-    u, v = params["relative_attention"]["u"], params["relative_attention"]["v"]
+    u, v = params["multi_head_attention"]["u"], params["multi_head_attention"]["v"]
     return (jnp.sum((q + u) * k, -1) + jnp.sum((q + v) * r, -1)) / SIZE**0.5
 
 
 def test_causal_relative_attention_against_the_definition():
     """O(T²), pair by pair, no shift trick; long enough for several blocks of queries."""
     length = 130
-    op = operator(lambda x: CausalRelativeAttention(HEADS, SIZE)(x))
+    op = operator(lambda x: CausalAttention(HEADS, SIZE, "multi_head", "relative", 2048)(x))
     x = random(1, length, WIDTH)
     params = perturbed(op, x)
     q, k, v = (heads(params, name, x[0]) for name in ("query", "key", "value"))
@@ -87,14 +87,14 @@ def test_causal_relative_attention_against_the_definition():
         weights = jax.nn.softmax(score(params, q[i], k[: i + 1], i - jnp.arange(i + 1)), axis=0)
         mixed = jnp.einsum("jh,jhk->hk", weights, v[: i + 1]).reshape(-1)
         np.testing.assert_allclose(
-            actual[i], mixed @ params["relative_attention/output"]["w"], rtol=1e-4, atol=1e-5
+            actual[i], mixed @ params["multi_head_attention/output"]["w"], rtol=1e-4, atol=1e-5
         )
 
 
 @pytest.mark.parametrize("offset", [0, 4])
 def test_relative_cross_attention_against_the_definition(offset):
     length, runs, keys = 5, 2, 7
-    op = operator(lambda x, e, mask: RelativeCrossAttention(HEADS, SIZE)(x, e, mask, offset))
+    op = operator(lambda x, e, mask: CrossAttention(HEADS, SIZE)(x, e, mask, offset))
     x, e = random(1, length, WIDTH), random(1, runs, keys, 12)
     mask = jnp.asarray(RANDOM.random((1, runs, keys)) < 0.7)
     params = perturbed(op, x, e, mask)
@@ -107,12 +107,12 @@ def test_relative_cross_attention_against_the_definition(offset):
         )
         mixed = sum(w[:, None] * v[c, j] for w, (c, j) in zip(weights, pairs)).reshape(-1)
         np.testing.assert_allclose(
-            actual[i], mixed @ params["relative_attention/output"]["w"], rtol=1e-4, atol=1e-5
+            actual[i], mixed @ params["multi_head_attention/output"]["w"], rtol=1e-4, atol=1e-5
         )
 
 
 def test_cross_attention_without_any_key_is_zero():
-    op = operator(lambda x, e, mask: RelativeCrossAttention(HEADS, SIZE)(x, e, mask, 0))
+    op = operator(lambda x, e, mask: CrossAttention(HEADS, SIZE)(x, e, mask, 0))
     x, e, mask = random(1, 3, WIDTH), random(1, 1, 4, WIDTH), jnp.zeros((1, 1, 4), bool)
     params = perturbed(op, x, e, mask)
     assert (op.apply(params, x, e, mask) == 0).all()
@@ -124,7 +124,7 @@ def test_cross_attention_without_any_key_is_zero():
 
 def test_multi_query_attention_against_the_definition():
     length = 100
-    op = operator(lambda x: MultiQueryAttention(HEADS, SIZE)(x))
+    op = operator(lambda x: CausalAttention(HEADS, SIZE, "multi_query", "rope", 2048)(x))
     x = random(1, length, WIDTH)
     params = perturbed(op, x)
     w = {name: params[f"multi_query_attention/{name}"]["w"] for name in ("query", "key", "value", "output")}

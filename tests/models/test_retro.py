@@ -88,8 +88,8 @@ def test_chunked_cross_attention_against_the_papers_loop(length, k, r):
     )
     actual = jax.jit(op.apply)(params, x, encoded, mask)
 
-    w = {name: params[f"cca/relative_attention/{name}"]["w"] for name in NAMES}
-    u, v = params["cca/relative_attention"]["u"], params["cca/relative_attention"]["v"]
+    w = {name: params[f"cca/multi_head_attention/{name}"]["w"] for name in NAMES}
+    u, v = params["cca/multi_head_attention"]["u"], params["cca/multi_head_attention"]["v"]
     normed = (
         x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6) * params["cca/norm"]["scale"][None, None]
     )

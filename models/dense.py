@@ -1,0 +1,133 @@
+"""A dense decoder: an embedding, residual operators repeated over depth, a final norm and tied logits.
+
+PaLM and Gopher are two choices of operators; RETRO's decoder is either.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from models.decoder import (
+    Model,
+    Operator,
+    Residual,
+    extended,
+    init_stack,
+    operator,
+    scan_layers,
+    step_layers,
+)
+from models.layers.attention import CausalAttention
+from models.layers.axes import BATCH, EMBED, LENGTH, constrain
+
+
+def attending(
+    norm: Callable[[], hk.Module],
+    attention: Callable[[], CausalAttention],
+    beside: Callable[[jax.Array], jax.Array] | None = None,
+) -> Residual:
+    """x + attention(norm(x)), and in a parallel block + beside(norm(x)), one norm for both.
+
+    norm, attention: make the module, inside a Haiku transform.
+    """
+
+    def total(x_btd, normed, attended):
+        if beside is not None:
+            x_btd += beside(normed)
+        return constrain(x_btd + attended, BATCH, LENGTH, EMBED)
+
+    def whole(x_btd):
+        normed = norm()(x_btd)
+        return total(x_btd, normed, attention()(normed))
+
+    def step(x_btd, past, position):
+        normed = norm()(x_btd)
+        attended, added = attention().step(normed, past, position)
+        return total(x_btd, normed, attended), added
+
+    past = operator(lambda x_btd, length: attention().past(x_btd, length))
+    return Residual(operator(whole), past, operator(step))
+
+
+def positionwise(norm: Callable[[], hk.Module], function: Callable[[jax.Array], jax.Array]) -> Residual:
+    """x + function(norm(x)), in which no position needs another."""
+
+    def whole(x_btd):
+        return constrain(x_btd + function(norm()(x_btd)), BATCH, LENGTH, EMBED)
+
+    return Residual(
+        operator(whole),
+        past=operator(lambda x_btd, length: {}),
+        step=operator(lambda x_btd, past, position: (whole(x_btd), {})),
+    )
+
+
+class DecoderOperators(NamedTuple):
+    """What a dense decoder is made of, by the names that its parameters have; RETRO's is made of the same.
+
+    embedding: (tokens [B, T], position of the first) -> [B, T, D]. score shares its parameters.
+    residuals: the residual operators of a layer in their order.
+    """
+
+    embedding: Operator
+    residuals: Mapping[str, Residual]
+    final_norm: Operator
+    score: Operator
+
+
+def dense_decoder(config: Any, ops: DecoderOperators) -> Model:
+    """The model that runs `ops.residuals` config.num_layers times."""
+
+    def init(key):
+        keys = jax.random.split(key, 2 + len(ops.residuals))
+        tokens_bt, x_btd = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1, config.d_model))
+        stacks = {
+            name: init_stack(residual.whole, key, config.num_layers, x_btd)
+            for (name, residual), key in zip(ops.residuals.items(), keys[1:])
+        }
+        return {
+            "embedding": ops.embedding.init(keys[0], tokens_bt, 0),
+            **stacks,
+            "final_norm": ops.final_norm.init(keys[-1], x_btd),
+        }
+
+    def layers(params, x_btd, start, stop):
+        def body(layer, x):
+            for name, residual in ops.residuals.items():
+                x = residual.whole.apply(layer[name], x)
+            return x
+
+        stack = {name: params[name] for name in ops.residuals}
+        return scan_layers(body, stack, x_btd, start, stop, config.remat)
+
+    def embed(params, tokens_bt, position=0):
+        return ops.embedding.apply(params["embedding"], tokens_bt, position)
+
+    def unembed(params, x_btd):
+        return ops.score.apply(params["embedding"], ops.final_norm.apply(params["final_norm"], x_btd))
+
+    def apply(params, tokens_bt, neighbours=None):
+        del neighbours  # a dense model: the argument is there so that every family is called alike
+        return unembed(params, layers(params, embed(params, tokens_bt), 0, config.num_layers))
+
+    def cache(params, batch, length):
+        x_btd = jnp.zeros((batch, 1, config.d_model), params["embedding"]["embedding"]["table"].dtype)
+
+        def past(residual):
+            return jax.vmap(lambda layer: residual.past.apply(layer, x_btd, length))
+
+        empty = {name: past(residual)(params[name]) for name, residual in ops.residuals.items()}
+        return {"position": jnp.zeros((), jnp.int32), "layers": empty}
+
+    def step(params, cache, tokens_bt, neighbours=None):
+        del neighbours
+        position, layers = cache["position"], cache["layers"]
+        x_btd = embed(params, tokens_bt, position)
+        x_btd, added = step_layers(ops.residuals, params, layers, x_btd, position, 0, config.num_layers)
+        layers = extended(layers, added, position)
+        return unembed(params, x_btd), {"position": position + tokens_bt.shape[1], "layers": layers}
+
+    return Model(config, init, apply, embed, unembed, layers, cache, step)
