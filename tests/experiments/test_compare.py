@@ -1,5 +1,6 @@
 """The comparison as a person runs it: the smoke preset, killed and resumed, twice, and with bad input."""
 
+import dataclasses
 import errno
 import json
 import math
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from data.token_store import TokenStore
 from experiments.command import command
 from experiments.compare import Options, compare
 from training.metrics import read_metrics
+from training.precision import POLICIES
 
 ROOT = Path(__file__).parents[2]
 TINY_BERT = str(ROOT / "tests/models/bert/tiny")
@@ -229,6 +232,11 @@ def test_unknown_option_exits_with_2():
     with pytest.raises(SystemExit) as stopped:
         command(compare, Options, "", ["--corpsu", "x"])
     assert stopped.value.code == 2
+
+
+def test_every_precision_is_offered():
+    (precision,) = (field.type for field in dataclasses.fields(Options) if field.name == "precision")
+    assert get_args(precision) == tuple(POLICIES)
 
 
 def test_bits_per_byte_are_those_of_the_saved_losses(run):

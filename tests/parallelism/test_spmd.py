@@ -13,7 +13,7 @@ from models.families import build, configuration
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.spmd import spmd
 from training.objective import objective
-from training.precision import optimiser_under
+from training.precision import COPY, POLICIES, STOCHASTIC, optimiser_under
 from training.recipes import recipe
 
 STEPS, LENGTH, BATCH, VOCAB = 4, 128, 8, 64
@@ -64,9 +64,9 @@ def strategy_of(family, shape, precision="float32"):
     return spmd(model.init, *objective(model, family, precision), optimiser, mesh)
 
 
-def losses_of(family, shape, initial):
+def losses_of(family, shape, initial, precision="float32"):
     """The losses of STEPS steps from the parameters and moments `initial`, laid out on the mesh."""
-    strategy = strategy_of(family, shape)
+    strategy = strategy_of(family, shape, precision)
     state = jax.device_put(initial, jax.tree.map(lambda leaf: leaf.sharding, strategy.like))
     losses = []
     for step in range(STEPS):
@@ -121,6 +121,25 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused():
     strategy = strategy_of("palm", MeshShape(1, 8, 1))
     with pytest.raises(InputError, match="8 ways.*3 sequences.*--batch-size a multiple of 8"):
         strategy.step(strategy.init(jax.random.key(0)), batch("palm", 0, rows=3))
+
+
+@pytest.mark.parametrize("precision", POLICIES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_whatever_mirrors_the_parameters_lies_where_they_do(shape, precision):
+    state = strategy_of("palm", shape, precision).like
+    places = [leaf.sharding for leaf in jax.tree.leaves(state.params)]
+    mirrors = [leaf.sharding for leaf in jax.tree.leaves(state.optimiser) if leaf.ndim]
+    assert mirrors == places * (3 if precision == COPY else 2)
+
+
+@pytest.mark.parametrize(("family", "precision"), [("palm", STOCHASTIC), ("gopher", COPY)])
+def test_bfloat16_parameters_train_on_a_mesh(family, precision):
+    """Sums of bfloat16 in another order differ by its spacing, a few thousandths."""
+    initial = jax.device_get(strategy_of(family, MeshShape(), precision).init(jax.random.key(0)))
+    alone, spread = (
+        losses_of(family, shape, initial, precision) for shape in (MeshShape(), MeshShape(2, 2, 2))
+    )
+    np.testing.assert_allclose(spread, alone, rtol=5e-3)
 
 
 def test_mixed_precision_stays_near_float32():
