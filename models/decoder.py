@@ -140,8 +140,10 @@ def step_layers(
     stop: int,
 ) -> tuple[jax.Array, Cache]:
     """The cached form of layers start … stop − 1: x [B, t, D], and what they add to the cache `layers`,
-    leaves [stop − start, B, t, ...].
+    leaves [stop − start, B, t, ...]; {} where there is nothing to do.
     """
+    if start == stop or not residuals:
+        return x, {}
 
     def body(x, stack):
         added = {}
