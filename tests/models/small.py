@@ -19,6 +19,31 @@ def small(family, **changes):
     return dataclasses.replace(configuration(f"{family}/smoke"), **changes)
 
 
+SHORT_CHUNK = 4
+RETRO = small("retro", chunk=SHORT_CHUNK, neighbour=2 * SHORT_CHUNK, evaluation_neighbours=3)
+# Every switch that the papers ablate, off its default at least once. RETRO with short chunks.
+FORMS = {
+    "palm": small("palm"),
+    "palm serial, multi-head, learned": small(
+        "palm", block="serial", attention="multi_head", positions="learned", feed_forward="gelu"
+    ),
+    "palm relative, layer norm": small("palm", positions="relative", norm="layer", feed_forward="relu"),
+    "palm relative, multi-head": small("palm", positions="relative", attention="multi_head"),
+    "gopher": small("gopher"),
+    "gopher beyond its training length": small("gopher", max_length=8),
+    "gopher learned": small("gopher", positions="learned", norm="layer", activation="relu"),
+    "retro": RETRO,
+    "retro, several CCA layers": dataclasses.replace(
+        RETRO, decoder=small("gopher", num_layers=4), cca_layers=(2, 3), neighbour_content="continuation"
+    ),
+    "retro without conditions": dataclasses.replace(
+        RETRO, encoder_conditioned=False, cca_positions=False, encoder_embedding="shared",
+        neighbour_content="neighbour",
+    ),
+    "retro on PaLM's block": dataclasses.replace(RETRO, decoder=small("palm"), cca_layers=(1, 2)),
+}  # fmt: skip
+
+
 @cache
 def initialised(config, seed=0):
     """(model, params) with every zero or one of the initialisation perturbed: a test must not pass because

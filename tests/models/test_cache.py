@@ -1,6 +1,5 @@
 """Reading on from a cache is reading the whole: every family, every switch, however the text is cut."""
 
-import dataclasses
 from functools import cache
 
 import jax
@@ -13,37 +12,16 @@ from hypothesis import strategies as st
 from models.decoder import Neighbours
 from models.families import build
 from models.retro.model import attending_spans
-from tests.models.small import initialised, neighbours, small, tokens
+from tests.models.small import FORMS, SHORT_CHUNK, initialised, neighbours, small, tokens
 
-LENGTH, ROOM, M = 23, 26, 4
-RETRO = small("retro", chunk=M, neighbour=2 * M, evaluation_neighbours=3)
-CONFIGS = {
-    "palm": small("palm"),
-    "palm serial, multi-head, learned": small(
-        "palm", block="serial", attention="multi_head", positions="learned", feed_forward="gelu"
-    ),
-    "palm relative, layer norm": small("palm", positions="relative", norm="layer", feed_forward="relu"),
-    "palm relative, multi-head": small("palm", positions="relative", attention="multi_head"),
-    "gopher": small("gopher"),
-    "gopher beyond its training length": small("gopher", max_length=8),
-    "gopher learned": small("gopher", positions="learned", norm="layer", activation="relu"),
-    "retro": RETRO,
-    "retro, several CCA layers": dataclasses.replace(
-        RETRO, decoder=small("gopher", num_layers=4), cca_layers=(2, 3), neighbour_content="continuation"
-    ),
-    "retro without conditions": dataclasses.replace(
-        RETRO, encoder_conditioned=False, cca_positions=False, encoder_embedding="shared",
-        neighbour_content="neighbour",
-    ),
-    "retro on PaLM's block": dataclasses.replace(RETRO, decoder=small("palm"), cca_layers=(1, 2)),
-}  # fmt: skip
+LENGTH, ROOM, M = 23, 26, SHORT_CHUNK
 SPANS = attending_spans(0, LENGTH, M)
 
 
 @cache
 def prepared(name):
     """(model, params, ids, neighbours, logits of the whole, jitted step)."""
-    model, params = initialised(CONFIGS[name])
+    model, params = initialised(FORMS[name])
     ids = tokens(length=LENGTH)
     near = None
     if name.startswith("retro"):
@@ -52,7 +30,7 @@ def prepared(name):
     return model, params, ids, near, jax.jit(model.apply)(params, ids, near), jax.jit(model.step)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", FORMS)
 @settings(max_examples=5)
 @given(at_once=st.lists(st.booleans(), min_size=len(SPANS), max_size=len(SPANS)))
 def test_cached_logits_are_those_of_the_whole_at_every_position(name, at_once):

@@ -9,6 +9,7 @@ from errors import InputError
 from models.families import SIZES, configuration, parameter_shapes
 from parallelism.mesh import MeshShape, make_mesh, parse_mesh_shape
 from parallelism.rules import place_activation, state_shardings
+from tests.models.small import FORMS
 
 
 def test_parse():
@@ -31,6 +32,12 @@ def test_a_mesh_that_does_not_take_every_device_is_refused():
 def test_every_parameter_has_a_rule(name):
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
     state_shardings(parameter_shapes(configuration(name)), mesh)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_parameter_of_every_switch_has_a_rule(form):
+    mesh = make_mesh(MeshShape(pod=2, data=2, model=2))
+    state_shardings(parameter_shapes(FORMS[form]), mesh)
 
 
 def test_parameters_are_sharded_over_data_and_model_and_copied_over_pods():
