@@ -38,6 +38,18 @@ def _multiplied(config: object) -> int:
     return count(shapes) - count(shapes["embedding"]["embedding"].get("positions", ()))
 
 
+def retrofit_flops_per_token(config: RETROConfig, length: int) -> float:
+    """As `train_flops_per_token` where the decoder is frozen (RETRO section 4.2): its weights take no
+    gradient, and nothing goes backward below the first cross-attention.
+    """
+    decoder, shapes, first = config.decoder, parameter_shapes(config.decoder), config.cca_layers[0]
+    layers = {name: shapes[name] for name in shapes if name not in ("embedding", "final_norm")}
+    attending = {name: layers[name] for name in ("attention", "parallel_block") if name in layers}
+    below = ((first - 1) * count(layers) + count(attending)) / decoder.num_layers
+    attention_below = 8 * first * decoder.num_heads * decoder.head_size * length
+    return train_flops_per_token(config, length) - 2 * (_multiplied(decoder) + below) - attention_below
+
+
 def recomputed_flops_per_token(config: object, length: int, share_of_forward: float) -> float:
     """What rematerialisation adds for a dense model: attention and a share of the rest, forward once more.
 

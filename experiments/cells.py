@@ -15,15 +15,16 @@ import jax
 import numpy as np
 
 from data.batches import Batch, TrainBatches, evaluation_batches
-from evaluation.flops import train_flops_per_token
+from evaluation.flops import retrofit_flops_per_token, train_flops_per_token
 from experiments.prepare import Prepared
 from experiments.run_folder import claim
-from models.decoder import Neighbours
-from models.families import build, family_of
+from models.decoder import Neighbours, Params
+from models.families import build, family_of, parameter_shapes
 from models.retro.config import RETROConfig
 from parallelism.spmd import Strategy, spmd
 from retrieval.neighbours import NeighbourTable
 from training.checkpoints import Checkpoints
+from training.freezing import freeze
 from training.loop import CHECKPOINTS, Training, train
 from training.metrics import Progress, read_metrics
 from training.objective import objective
@@ -38,7 +39,8 @@ class Cell:
     """What is trained on what.
 
     name: what is shown. config: the model's. neighbours: the table's artifact name, so that its content
-    guards the folder.
+    guards the folder. pretrained: the fingerprint of the parameters that a RETRO's decoder is given and
+    keeps, so that only what retrieval adds is trained (RETROfit); None where everything is.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Cell:
     precision: str
     evaluation_tokens: int
     neighbours: str
+    pretrained: str | None = None
 
     @property
     def retrieves(self) -> bool:
@@ -72,10 +75,18 @@ class CellResult:
 
 
 def run_cell(
-    cell: Cell, prepared: Prepared, mesh: jax.sharding.Mesh, peak_flops: float, folder: Path
+    cell: Cell,
+    prepared: Prepared,
+    mesh: jax.sharding.Mesh,
+    peak_flops: float,
+    folder: Path,
+    pretrained: Params | None = None,
 ) -> CellResult:
     """Trains and evaluates `cell` in `folder`, going on from whatever is there. The folder then says all
     that experiments.trained.load_run needs.
+
+    Args:
+      pretrained: the parameters that `cell.pretrained` names, laid out on `mesh`. They are used up.
 
     Raises:
       InputError: the folder holds another configuration; the message names the first field that differs.
@@ -83,9 +94,9 @@ def run_cell(
     claim(folder, dataclasses.asdict(cell))
     prepared.save(folder)
     table, family = prepared.neighbours, family_of(cell.config)
-    strategy = strategy_of(cell, mesh)
+    strategy = started_from(pretrained or {}, strategy_of(cell, mesh))
     batches = TrainBatches(table.store, cell.batch_size, cell.length, cell.seed)
-    flops = train_flops_per_token(cell.config, cell.length)
+    flops = (retrofit_flops_per_token if cell.pretrained else train_flops_per_token)(cell.config, cell.length)
     training = Training(
         steps=cell.steps,
         seed=cell.seed,
@@ -95,7 +106,7 @@ def run_cell(
         peak_flops=peak_flops,
         label=f"{cell.name} seed {cell.seed}",
     )
-    missing = [retrieval for retrieval in cell.retrievals if not _evaluation(folder, retrieval).exists()]
+    missing = [retrieval for retrieval in cell.retrievals if not evaluation_path(folder, retrieval).exists()]
     if missing or Checkpoints(folder / CHECKPOINTS).latest() != cell.steps:
         schedule = jax.jit(learning_rate(family, cell.steps))
         state = train(
@@ -103,10 +114,10 @@ def run_cell(
         )
         for retrieval in missing:
             nats_st = _evaluate(cell, strategy.evaluate, state.params, table, retrieval)
-            _save_array(_evaluation(folder, retrieval), nats_st)
+            _save_array(evaluation_path(folder, retrieval), nats_st)
     return CellResult(
         nats={
-            retrieval: np.load(_evaluation(folder, retrieval), allow_pickle=False)
+            retrieval: np.load(evaluation_path(folder, retrieval), allow_pickle=False)
             for retrieval in cell.retrievals
         },
         metrics=read_metrics(folder),
@@ -118,8 +129,21 @@ def run_cell(
 def strategy_of(cell: Cell, mesh: jax.sharding.Mesh) -> Strategy:
     """How `cell` is trained on `mesh`: its model, objective and optimiser."""
     model, family = build(cell.config), family_of(cell.config)
+    loss, metric = objective(model, family, cell.precision)
     optimiser = optimiser_under(cell.precision, recipe(family, cell.steps))
-    return spmd(model.init, *objective(model, family, cell.precision), optimiser, mesh)
+    if cell.pretrained:
+        loss, optimiser = freeze(parameter_shapes(cell.config.decoder).keys(), loss, optimiser)
+    return spmd(model.init, loss, metric, optimiser, mesh)
+
+
+def started_from(params: Params, strategy: Strategy) -> Strategy:
+    """`strategy` with `params` in place of those of its initial parameters that have their names."""
+
+    def init(key):
+        state = strategy.init(key)
+        return state._replace(params={**state.params, **params})
+
+    return dataclasses.replace(strategy, init=init)
 
 
 def device_batch(batch: Batch, table: NeighbourTable, cell: Cell, retrieval: bool = True) -> dict[str, Any]:
@@ -156,7 +180,8 @@ def _evaluate(cell, evaluate, params, table, retrieval) -> np.ndarray:
     return np.concatenate(results)
 
 
-def _evaluation(folder: Path, retrieval: str | None) -> Path:
+def evaluation_path(folder: Path, retrieval: str | None) -> Path:
+    """Where the held-out losses of a cell lie."""
     return folder / f"evaluation-{retrieval or 'dense'}.npy"
 
 

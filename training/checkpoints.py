@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
 
+from data.artifacts import fingerprint as hash_of
 from errors import InputError
 
 State = TypeVar("State")
@@ -53,8 +54,7 @@ class Checkpoints:
         for left in self._manager.all_steps():
             if left >= step:
                 self._manager.delete(left)
-        checksums = _checksums(state)
-        manifest = {name: leaf | {"checksum": checksums[name]} for name, leaf in _describe(state).items()}
+        manifest = _manifest(state)
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), manifest=ocp.args.JsonSave(manifest))
         try:
             self._manager.save(step, args=items, force=True)
@@ -105,6 +105,11 @@ class Checkpoints:
             raise _DamagedError(f"it cannot be read ({type(error).__name__})") from error
 
 
+def fingerprint(tree: Any) -> str:
+    """16 hex digits that depend on the path, type, shape and checksum of every leaf of `tree`."""
+    return hash_of(_manifest(tree))
+
+
 class _DamagedError(Exception):
     pass
 
@@ -121,6 +126,11 @@ def _require_same_configuration(path, saved, wanted):
 
 def _words(leaf):
     return "absent" if leaf is None else f"{leaf['dtype']}{leaf['shape']}"
+
+
+def _manifest(state):
+    checksums = _checksums(state)
+    return {name: leaf | {"checksum": checksums[name]} for name, leaf in _describe(state).items()}
 
 
 def _describe(state):

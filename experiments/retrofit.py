@@ -1,0 +1,217 @@
+"""RETRO from a trained dense model: the decoder is frozen, the encoder and cross-attention learn to serve it.
+
+python -m experiments.retrofit --run runs/compare/gopher/seed-0
+
+The paper does so with 3 % of the dense model's sequences (arXiv 2112.04426, section 4.2). Without neighbours
+what comes out is the dense model itself, which is checked here bit for bit on its own held-out losses.
+"""
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tabulate import tabulate
+
+from data.artifacts import write_atomic
+from errors import InputError
+from evaluation.bits_per_byte import bits_per_byte, document_nats
+from evaluation.flops import matrix_product_peak
+from evaluation.intervals import Interval, bootstrap_ratio, paired_difference
+from experiments.cells import Cell, CellResult, evaluation_path, held_out, run_cell, typical_speed
+from experiments.command import command
+from experiments.environment import environment
+from experiments.stages import Stages
+from experiments.trained import TrainedRun, load_run
+from models.families import count, parameter_shapes
+from models.retro.config import SIZES, RETROConfig
+from parallelism.mesh import make_mesh, parse_mesh_shape
+from training.checkpoints import fingerprint
+
+PEAK_CONVENTION = (
+    "MFU = tokens/s x model FLOPs per token (PaLM appendix B, without the gradients that a frozen decoder "
+    "does not take) / this machine's measured float32 matrix-product rate"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which dense model is given retrieval, and how long it learns to use it."""
+
+    run: Path
+    """Folder of a finished dense model, such as runs/compare/gopher/seed-0."""
+    steps: int | None = None
+    """Training steps. Default: as many as the dense model had."""
+    initialisation: Literal["published", "copying"] = "published"
+    """How cross-attention starts: as published, or as a circuit that copies (ours)."""
+    mesh: str = "auto"
+    """Devices as PODxDATAxMODEL: those that the dense model was trained on."""
+    out: Path = Path("runs/retrofit")
+    """Folder of the run; the same command goes on where it stopped."""
+
+
+def retrofit(options: Options) -> None:
+    """Trains, evaluates with retrieval off and on, and writes results.json into `options.out`."""
+    if options.steps is not None and options.steps < 1:
+        raise InputError(f"--steps {options.steps}: give a whole number of at least 1.")
+    stages = Stages(options.out)
+    mesh = make_mesh(parse_mesh_shape(options.mesh))
+    with stages.measured("restore the dense model", may_reuse=False):
+        dense = load_dense(options.run, mesh)
+        dense_st = np.load(evaluation_path(options.run, None), allow_pickle=False)
+    cell = dataclasses.replace(
+        dense.cell,
+        name=f"{dense.cell.name}-retrofit",
+        config=retrofitted(dense.cell.config, options.initialisation),
+        steps=options.steps or dense.cell.steps,
+        pretrained=fingerprint(dense.params),
+    )
+    with stages.measured("measure the machine's peak", may_reuse=False):
+        peak_flops = matrix_product_peak()
+    with stages.measured("train and evaluate"):
+        result = run_cell(cell, dense.prepared, mesh, peak_flops, options.out, dense.params)
+    require_unchanged(dense_st, result.nats["off"], options.run)
+    written = {
+        "experiment": "retrofit",
+        "command": " ".join(["python -m experiments.retrofit", *sys.argv[1:]]),
+        "config": dataclasses.asdict(cell),
+        "environment": {**environment(), "corpus_hash": dense.prepared.corpus_hash},
+        "peak": {"flops_per_second": peak_flops, "convention": PEAK_CONVENTION},
+        "stages": stages.rows,
+        **summary(cell, dense, dense_st, result),
+    }
+    write_atomic(options.out / "results.json", json.dumps(written, indent=1))
+    print(table(written))
+    print(f"\n{options.out / 'results.json'}")
+
+
+def load_dense(folder: Path, mesh: Any) -> TrainedRun:
+    """The finished dense run in `folder`.
+
+    Raises:
+      InputError: there is none, it retrieves already, or it was not trained to its end and evaluated.
+    """
+    run = load_run(folder, mesh)
+    if run.cell.retrieves:
+        raise InputError(
+            f"{folder} holds {run.cell.name}, which retrieves already. Give --run the folder of a dense "
+            "model, such as runs/compare/gopher/seed-0."
+        )
+    if run.step < run.cell.steps or not evaluation_path(folder, None).exists():
+        raise InputError(
+            f"The dense run in {folder} is not finished: it stands at step {run.step} of {run.cell.steps}, "
+            "or was not evaluated. Run the command that started it again: it goes on to the end."
+        )
+    return run
+
+
+def retrofitted(decoder: Any, initialisation: str) -> RETROConfig:
+    """A RETRO around `decoder`, a dense configuration.
+
+    Encoder and cross-attention layers are those of RETRO's size with a decoder of the same depth and width
+    (`gopher/tiny` and `palm/tiny` become `retro/tiny`). Where RETRO has none, they are as published, which
+    is the same at every size: two layers of 896, cross-attention in every third layer from the sixth, or
+    from the last of a shallower model.
+    """
+    alike = [
+        size
+        for size in SIZES.values()
+        if (size.decoder.num_layers, size.decoder.d_model) == (decoder.num_layers, decoder.d_model)
+    ]
+    if alike:
+        config = dataclasses.replace(alike[0], decoder=decoder)
+    else:
+        first = min(6, decoder.num_layers)
+        config = RETROConfig(decoder, cca_layers=tuple(range(first, decoder.num_layers + 1, 3)))
+    embedding = {"published": "own", "copying": "shared"}[initialisation]
+    return dataclasses.replace(config, cca_initialisation=initialisation, encoder_embedding=embedding)
+
+
+def require_unchanged(dense_st: np.ndarray, off_st: np.ndarray, folder: Path) -> None:
+    """Raises InputError unless retrieval off has the dense model's held-out losses [S, T], bit for bit."""
+    if dense_st.tobytes() != off_st.tobytes():
+        different = int((dense_st != off_st).sum())
+        raise InputError(
+            f"Retrieval off is not the dense model of {folder} bit for bit: {different:,} of "
+            f"{dense_st.size:,} held-out losses differ, by at most {np.abs(dense_st - off_st).max():.1e}. "
+            "The decoder is frozen, so this machine adds up in another order: give --mesh the devices that "
+            "the dense model was evaluated on, use the same versions, and another --out."
+        )
+
+
+def summary(cell: Cell, dense: TrainedRun, dense_st: np.ndarray, result: CellResult) -> dict[str, Any]:
+    """Rows of the dense model and of both forms of its RETROfit, and the paired differences."""
+    store = dense.prepared.store
+    documents_st = np.concatenate([documents for _, documents in held_out(cell, dense.prepared.neighbours)])
+    evaluated = np.unique(documents_st[documents_st >= 0])
+    num_bytes = store.num_bytes[evaluated]
+    nats = {
+        form: document_nats(nats_st, documents_st, store.num_documents)[evaluated]
+        for form, nats_st in (("dense", dense_st), *result.nats.items())
+    }
+    parameters = {"dense": count(parameter_shapes(dense.cell.config))}
+    parameters["off"] = parameters["on"] = count(parameter_shapes(cell.config))
+    tokens_per_second, mfu = typical_speed(result.metrics)
+    cost = {
+        "trained_parameters": parameters["on"] - parameters["dense"],
+        "train_tokens": result.train_tokens, "train_flops": result.train_flops,
+        "tokens_per_second": tokens_per_second, "mfu": mfu,
+    }  # fmt: skip
+    rows = [
+        {
+            "model": dense.cell.name if form == "dense" else cell.name,
+            "retrieval": None if form == "dense" else form,
+            "parameters": parameters[form],
+            "bits_per_byte": bits_per_byte(nats_d, num_bytes),
+            "interval": _pair(bootstrap_ratio(nats_d, num_bytes)),
+            **({} if form == "dense" else cost),
+        }
+        for form, nats_d in nats.items()
+    ]
+    comparisons = [
+        {
+            "a": form, "b": "dense",
+            "difference": bits_per_byte(nats[form] - nats["dense"], num_bytes),
+            "over_documents": _pair(paired_difference(nats[form], nats["dense"], num_bytes)),
+        }
+        for form in ("off", "on")
+    ]  # fmt: skip
+    return {"rows": rows, "comparisons": comparisons, "evaluated_documents": len(evaluated)}
+
+
+def _pair(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
+
+
+def table(results: dict[str, Any]) -> str:
+    """What the terminal shows: the three forms, and their differences to the dense model."""
+    differences = {row["a"]: row for row in results["comparisons"]}
+    lines = []
+    for row in results["rows"]:
+        difference = differences.get(row["retrieval"])
+        lines.append({
+            "model": f"{row['model']} {row['retrieval'] or ''}".strip(),
+            "parameters": f"{row['parameters']:,}",
+            "trained": f"{row['trained_parameters']:,}" if difference else "",
+            "bits per byte": f"{row['bits_per_byte']:.4f} {_bounds(row['interval'], '.3f')}",
+            "minus dense": f"{difference['difference']:+.4f}" if difference else "",
+            "95 % over documents": _bounds(difference["over_documents"], "+.4f") if difference else "",
+        })  # fmt: skip
+    after = results["rows"][-1]
+    return (
+        f"{tabulate(lines, headers='keys', disable_numparse=True)}\n\n"
+        f"{results['config']['steps']} steps, {after['train_tokens']:,} tokens, "
+        f"{after['train_flops']:.1e} FLOPs at {after['tokens_per_second']:,.0f} tokens/s (MFU "
+        f"{after['mfu']:.0%}). Retrieval off is the dense model bit for bit."
+    )
+
+
+def _bounds(interval: list[float] | None, form: str) -> str:
+    return "" if interval is None else f"[{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
+if __name__ == "__main__":
+    command(retrofit, Options, "Give a trained dense model retrieval, its own weights frozen.")

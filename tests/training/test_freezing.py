@@ -1,0 +1,131 @@
+"""What is frozen stays bit for bit and costs no gradient; what is trained is trained as if it were alone."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from evaluation.flops import retrofit_flops_per_token, train_flops_per_token
+from models.decoder import Neighbours
+from models.families import build, configuration, parameter_shapes
+from parallelism.mesh import MeshShape, make_mesh
+from parallelism.spmd import spmd
+from training.checkpoints import fingerprint
+from training.freezing import freeze
+from training.objective import objective
+from training.precision import POLICIES, optimiser_under
+from training.recipes import recipe
+
+BATCH, LENGTH, VOCAB = 8, 128, 64
+
+
+def small(backbone):
+    """A RETRO of two layers around Gopher's or PaLM's block, cross-attention in the second."""
+    decoder = dataclasses.replace(configuration(f"{backbone}/smoke"), vocab_size=VOCAB)
+    return dataclasses.replace(configuration("retro/smoke"), decoder=decoder, encoder_layers=1)
+
+
+def batch(step, config):
+    random = np.random.default_rng(step)
+    tokens = random.integers(0, VOCAB, (BATCH, LENGTH + 1)).astype(np.int32)
+    shape = (BATCH, LENGTH // 64, config.num_neighbours, 128)
+    near = Neighbours(random.integers(0, VOCAB, shape).astype(np.int32), np.ones(shape, bool))
+    weights = np.ones((BATCH, LENGTH), np.float32)
+    return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:], "weights": weights, "neighbours": near}
+
+
+def frozen_of(config):
+    return parameter_shapes(config.decoder).keys()
+
+
+def strategy_of(config, precision, shape):
+    model = build(config)
+    loss, metric = objective(model, "retro", precision)
+    loss, optimiser = freeze(frozen_of(config), loss, optimiser_under(precision, recipe("retro", 4)))
+    return spmd(model.init, loss, metric, optimiser, make_mesh(shape, jax.devices()[: shape.size]))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "precision", "shape"),
+    [("gopher", "float32", MeshShape(2, 2, 2)), ("palm", "bfloat16_with_float32_copy", MeshShape())],
+)
+def test_the_decoder_stays_bit_for_bit_and_the_rest_learns(backbone, precision, shape):
+    """AdamW decays every weight that it is given: the decoder is not given to it."""
+    config = small(backbone)
+    strategy, frozen = strategy_of(config, precision, shape), frozen_of(config)
+    state = strategy.init(jax.random.key(0))
+    before = {name: (fingerprint(leaves), jax.device_get(leaves)) for name, leaves in state.params.items()}
+    for step in range(2):
+        state, report = strategy.step(state, batch(step, config))
+    assert 0 < float(report["grad_norm"]) < np.inf
+    for name, leaves in state.params.items():
+        assert (fingerprint(leaves) == before[name][0]) == (name in frozen), name
+    for operator in ("cca", "encoder"):
+        moved = jax.tree.map(
+            lambda a, b: (np.asarray(a) != b).any(), state.params[operator], before[operator][1]
+        )
+        assert jax.tree.all(moved)
+
+
+@pytest.mark.parametrize("precision", POLICIES)
+def test_frozen_parameters_have_no_place_in_the_optimiser(precision):
+    config = small("gopher")
+    state = strategy_of(config, precision, MeshShape(1, 2, 2)).like
+    learning = jax.tree.leaves({name: state.params[name] for name in ("cca", "encoder")})
+    mirrors = [leaf for leaf in jax.tree.leaves(state.optimiser) if leaf.ndim]
+    copies = 3 if precision.endswith("copy") else 2
+    assert [leaf.shape for leaf in mirrors] == [leaf.shape for leaf in learning] * copies
+    assert [leaf.sharding for leaf in mirrors] == [leaf.sharding for leaf in learning] * copies
+
+
+def test_what_is_trained_is_trained_as_if_it_were_alone():
+    """A frozen operator's gradient, however large, takes no part in the clip by the global norm."""
+
+    def loss(params, batch):
+        return jnp.sum(params["learns"] * batch) + 1e6 * jnp.sum(params["stays"]), {}
+
+    params, x = {"learns": jnp.ones(3), "stays": jnp.ones(4)}, jnp.asarray([3.0, 0.0, 4.0])
+    clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0))
+    frozen_loss, optimiser = freeze({"stays"}, loss, optimiser_under("float32", clipped))
+    kept, state = optimiser.init(params)
+    gradients = jax.grad(frozen_loss, has_aux=True)(params, x)[0]
+    assert not gradients["stays"].any()
+    after, _ = optimiser.update(gradients, state, kept, jnp.int32(0))
+    np.testing.assert_allclose(after["learns"], 1 - x / 5, rtol=1e-6)
+    np.testing.assert_array_equal(after["stays"], params["stays"])
+
+
+def product_flops(jaxpr):
+    """Floating-point operations of all matrix products in a program without loops."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda v: hasattr(v, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                total += product_flops(inner)
+    return total
+
+
+@pytest.mark.parametrize("backbone", ["gopher", "palm"])
+def test_frozen_parameters_cost_no_gradient(backbone):
+    """The matrix products that the traced gradient spares are those that the accountant subtracts, but for
+    what it never counts: position terms, recomputation, and the half of attention that the future masks.
+    """
+    config, one = small(backbone), batch(0, small(backbone))
+    loss, _ = objective(build(config), "retro", "float32")
+    frozen_loss, _ = freeze(frozen_of(config), loss, optimiser_under("float32", optax.sgd(1.0)))
+    params = parameter_shapes(config)
+    whole, part = (
+        product_flops(jax.make_jaxpr(jax.grad(f, has_aux=True))(params, one).jaxpr)
+        for f in (loss, frozen_loss)
+    )
+    spared = train_flops_per_token(config, LENGTH) - retrofit_flops_per_token(config, LENGTH)
+    assert 0.9 < (whole - part) / (spared * BATCH * LENGTH) < 1.3
