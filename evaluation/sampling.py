@@ -7,6 +7,7 @@ Shape legend beside models.layers': M = m tokens of a chunk.
 """
 
 import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,10 @@ def generate(
 
     chunk = model.config.chunk if retrieve else None
     cache = jax.jit(model.cache, static_argnums=(1, 2))(params, len(prompts), total - 1)
-    with tqdm(total=len(prompts) * (total - 1), desc="generating", unit="token", delay=2) as bar:
+    seconds = 0.1 if sys.stderr.isatty() else 15
+    with tqdm(
+        total=len(prompts) * (total - 1), desc="generating", unit="token", delay=2, mininterval=seconds
+    ) as bar:
         for start, stop in steps(min(lengths), total - 1, chunk):
             neighbours = None
             if chunk and (start + 1) % chunk == 0:

@@ -158,5 +158,10 @@ def prepare(wanted: Text, root: Path, stages: Stages) -> Prepared:
         )
     folders = (tokenizer_folder, store.path, index, table)
     return Prepared(
-        root, *(folder.name for folder in folders), wanted.encoder, text.hash, dict(text.skipped)
+        root, *(folder.name for folder in folders), _located(wanted.encoder), text.hash, dict(text.skipped)
     )  # fmt: skip
+
+
+def _located(encoder: str | None) -> str | None:
+    """A folder in full, so that it is found from every working directory; a hub's name as it is."""
+    return str(Path(encoder).resolve()) if encoder and Path(encoder).is_dir() else encoder

@@ -76,29 +76,35 @@ def read_cell(folder: Path) -> Cell:
 
 
 def rebuilt(values: Any, classes: Collection[type], path: Path) -> Any:
-    """The dataclass among `classes` that has exactly the fields of `values`, which `dataclasses.asdict` and
-    JSON made of it; mappings inside it become model configurations. `path` is what messages name.
+    """The dataclass among `classes` whose fields are closest to those of `values`, which `dataclasses.asdict`
+    and JSON made of it; mappings inside it become model configurations. `path` is what messages name.
     """
     if isinstance(values, list):
         return tuple(values)
     if not isinstance(values, dict):
         return values
     closest = max(classes, key=lambda form: -len(values.keys() ^ _fields(form)))
-    for problem, names in (
-        ("unknown", values.keys() - _fields(closest)),
-        ("missing", _fields(closest) - values.keys()),
-    ):
+    unknown, missing = values.keys() - _fields(closest), _required(closest) - values.keys()
+    for problem, names in (("unknown", unknown), ("missing", missing)):
         if names:
             raise InputError(
                 f"{path} is not a configuration of this version: {', '.join(sorted(names))} "
                 f"{'is' if len(names) == 1 else 'are'} {problem} among the fields of {closest.__name__}. Use "
                 "the version that made the run, or train it anew in another folder."
             )
-    return closest(**{name: rebuilt(value, MODEL_CONFIGS, path) for name, value in values.items()})
+    fields = {name: rebuilt(value, MODEL_CONFIGS, path) for name, value in values.items()}
+    try:
+        return closest(**fields)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _fields(form: type) -> set[str]:
     return {field.name for field in dataclasses.fields(form)}
+
+
+def _required(form: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(form) if field.default is dataclasses.MISSING}
 
 
 def _cells_below(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """From a name to a configuration, and from a configuration to a model."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -36,8 +37,11 @@ def family_of(config: Any) -> str:
     return next(family for family, sizes in SIZES.items() if type(config) is type(next(iter(sizes.values()))))
 
 
+@functools.cache
 def build(config: Any) -> Model:
-    """The model of a configuration."""
+    """The model of a configuration: the same one every time, so that what was compiled for it is found
+    again.
+    """
     return BUILDERS[family_of(config)](config)
 
 

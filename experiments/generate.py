@@ -1,0 +1,236 @@
+"""Text from a trained model, and for a RETRO what each chunk of it retrieved and from where.
+
+python -m experiments.generate --run runs/compare/palm/seed-0 --prompt 'def main('
+python -m experiments.generate --run runs/compare/retro/seed-0 --prompt-file notes.txt --tokens 256
+python -m experiments.generate --run runs/compare/retro/seed-0 --retrieval off --temperature 0
+"""
+
+import dataclasses
+import json
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tyro.conf import UseAppendAction
+
+from data.artifacts import write_atomic
+from data.token_store import CHUNK
+from data.tokenizers import Tokenizer
+from errors import InputError
+from evaluation.sampling import Generated, Sampling, prompt_keys
+from evaluation.sampling import generate as continuations
+from experiments.command import command
+from experiments.environment import environment
+from experiments.prepare import Prepared
+from experiments.trained import TrainedRun, load_run
+from models.bert.load import load_bert
+from models.decoder import Model
+from models.families import build
+from retrieval.live import Retriever, open_retriever, source
+from training.precision import cast_for_compute
+
+FILE_NAME = "generation.json"
+WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which model goes on from what, and how."""
+
+    run: Path
+    """Folder of a trained model, such as runs/compare/retro/seed-0."""
+    prompt: UseAppendAction[tuple[str, ...]] = ()
+    """Text to go on from; may be given several times, and may be empty, as it is when none is given."""
+    prompt_file: UseAppendAction[tuple[Path, ...]] = ()
+    """UTF-8 file whose text is a prompt; may be given several times."""
+    tokens: int = 128
+    """New tokens for each prompt, at most."""
+    temperature: float = 1.0
+    """0 takes the likeliest token, 1 samples as the model was trained to."""
+    top_p: float = 0.9
+    """Sample from the likeliest tokens that together have this probability; 1 for all tokens."""
+    stop: UseAppendAction[tuple[str, ...]] = ()
+    """Text before which a continuation ends; may be given several times."""
+    seed: int = 0
+    """The same seed and prompts give the same text."""
+    retrieval: Literal["on", "off"] = "on"
+    """Whether a RETRO retrieves; other models never do."""
+    neighbours: int | None = None
+    """Neighbours that a RETRO retrieves for each chunk. Default: the number it is evaluated with."""
+    out: Path = Path("runs/generate")
+    """Folder for generation.json, which is replaced."""
+
+
+def generate(options: Options) -> None:
+    """Prints the continuations and writes generation.json into `options.out`."""
+    _require_in_range(options)
+    run = load_run(options.run)
+    if run.step < run.cell.steps:
+        print(f"{options.run} was stopped at step {run.step} of {run.cell.steps}.", file=sys.stderr)
+    retrieves = run.cell.retrieves and options.retrieval == "on"
+    if options.neighbours is not None and not retrieves:
+        raise InputError(
+            f"--neighbours {options.neighbours}: {run.cell.name} retrieves nothing"
+            f"{' with --retrieval off' if run.cell.retrieves else ''}. Leave it out."
+        )
+    model = _model(run, retrieves, options.neighbours)
+    texts = _prompts(options)
+    prompts = [
+        encoded(text, run.prepared.tokenizer, f"Prompt {number}")
+        for number, text in enumerate(texts, start=1)
+    ]
+    _require_positions(model, prompts, options.tokens)
+    retriever = _retriever(run.prepared, model) if retrieves else None
+    results = continuations(
+        model,
+        cast_for_compute(run.params, run.cell.precision),
+        run.prepared.tokenizer,
+        prompts,
+        prompt_keys(options.seed, len(prompts)),
+        Sampling(options.tokens, options.temperature, options.top_p, options.stop),
+        retriever,
+    )
+    generations = [_described(text, result, run.prepared) for text, result in zip(texts, results)]
+    written = {
+        "experiment": "generate",
+        "command": shlex.join(["python", "-m", "experiments.generate", *sys.argv[1:]]),
+        "options": dataclasses.asdict(options),
+        "run": {"cell": dataclasses.asdict(run.cell), "step": run.step},
+        "environment": {**environment(), "corpus_hash": run.prepared.corpus_hash},
+        "generations": generations,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_atomic(options.out / FILE_NAME, json.dumps(written, indent=1, default=str))
+    for number, generation in enumerate(generations, start=1):
+        print(_shown(generation, f"{number} of {len(generations)}"))
+    print(options.out / FILE_NAME)
+
+
+def encoded(text: str, tokenizer: Tokenizer, name: str) -> np.ndarray:
+    """int32 [tokens]: bos and the tokens of a prompt, which messages call `name`.
+
+    Raises:
+      InputError: a character has no place in the vocabulary; the message names it and its position.
+    """
+    try:
+        ids = tokenizer.encode(text)
+    except InputError as error:
+        raise InputError(f"{name} cannot be read. {error}") from error
+    if (ids == tokenizer.unk_id).any():
+        at = next(i for i in range(len(text)) if tokenizer.unk_id in tokenizer.encode(text[: i + 1]))
+        raise InputError(
+            f"{name}: the vocabulary does not know character {at}, {text[at]!r}. Leave it out or write it "
+            "in another way."
+        )
+    return np.concatenate([np.array([tokenizer.bos_id], np.int32), ids])
+
+
+def _require_in_range(options: Options) -> None:
+    k = options.neighbours
+    for name, value, right, words in (
+        ("tokens", options.tokens, options.tokens >= 1, "a whole number of at least 1"),
+        ("temperature", options.temperature, 0 <= options.temperature < math.inf, "a number of at least 0"),
+        ("top-p", options.top_p, 0 < options.top_p <= 1, "a probability above 0 and at most 1"),
+        ("seed", options.seed, 0 <= options.seed < 2**32, "a whole number from 0 to 2^32 - 1"),
+        ("neighbours", k, k is None or k >= 1, "a whole number of at least 1"),
+        ("stop", options.stop, all(options.stop), "at least one character"),
+    ):
+        if not right:
+            raise InputError(f"--{name} {value}: give {words}.")
+
+
+def _prompts(options: Options) -> list[str]:
+    texts = [*options.prompt]
+    for path in options.prompt_file:
+        try:
+            texts.append(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"--prompt-file {path} cannot be read ({error}). Give a file of UTF-8 text."
+            ) from error
+    return texts or [""]
+
+
+def _model(run: TrainedRun, retrieves: bool, neighbours: int | None) -> Model:
+    config = run.cell.config
+    if run.cell.retrieves and not retrieves:
+        return build(config.decoder)  # which reads its part of RETRO's parameters
+    if neighbours is not None:
+        return build(dataclasses.replace(config, evaluation_neighbours=neighbours))
+    return run.model
+
+
+def _require_positions(model: Model, prompts: Sequence[np.ndarray], new_tokens: int) -> None:
+    """Learned positions end with the table that they were learned in."""
+    decoder = getattr(model.config, "decoder", model.config)
+    for number, prompt in enumerate(prompts, start=1):
+        # The last new token is not read any more.
+        if decoder.positions == "learned" and len(prompt) + new_tokens - 1 > decoder.max_length:
+            raise InputError(
+                f"Prompt {number} has {len(prompt)} tokens and {new_tokens} are to follow, but the model has "
+                f"learned positions and only {decoder.max_length} of them. Give a shorter prompt or fewer "
+                "--tokens."
+            )
+
+
+def _retriever(prepared: Prepared, model: Model) -> Retriever:
+    k = model.config.evaluation_neighbours or model.config.num_neighbours
+    try:
+        store, bert = prepared.store, load_bert(prepared.encoder)
+        return open_retriever(prepared.index_path, store, prepared.tokenizer, bert, k)
+    except InputError as error:
+        raise InputError(f"{error} Or generate without neighbours: --retrieval off.") from error
+
+
+def _described(prompt: str, result: Generated, prepared: Prepared) -> dict[str, Any]:
+    """A continuation for the results file, with the sources of all that was retrieved on the way."""
+    return {
+        "prompt": prompt,
+        "continuation": result.text,
+        "ended_by": result.ended_by,
+        "prompt_tokens": result.prompt_tokens,
+        "tokens": result.tokens.tolist(),
+        "nats": result.nats.tolist(),
+        "chunks": [
+            [
+                source(prepared.store, prepared.tokenizer, int(chunk), distance)
+                for chunk, distance in zip(found.ids, found.distances)
+                if chunk >= 0
+            ]
+            for found in result.retrieved
+        ],
+    }
+
+
+def _shown(generation: dict[str, Any], number: str) -> str:
+    new_tokens = len(generation["tokens"]) - generation["prompt_tokens"]
+    lines = [
+        _rule(f"prompt {number}, {generation['prompt_tokens']} tokens"),
+        generation["prompt"],
+        _rule(f"continuation, {new_tokens} tokens, ended by {generation['ended_by']}"),
+        generation["continuation"],
+    ]
+    if generation["chunks"]:
+        lines.append(_rule("retrieved by each 64 tokens, at which distance"))
+    for number, neighbours in enumerate(generation["chunks"]):
+        tokens = f"{CHUNK * number}-{CHUNK * (number + 1) - 1}"
+        for found in neighbours:
+            text = " ".join(found["text"].split())
+            line = (
+                f"{tokens:11s}{found['distance']:7.3f}  chunk {found['chunk']} of {found['source']}: {text}"
+            )
+            lines.append(line[:WIDTH])
+    return "\n".join(lines) + "\n"
+
+
+def _rule(words: str) -> str:
+    return f"--- {words} ".ljust(WIDTH, "-")
+
+
+if __name__ == "__main__":
+    command(generate, Options, "Continue prompts with a trained model, and show what it retrieved.")

@@ -1,0 +1,248 @@
+"""Generation as a person runs it, on a PaLM and a RETRO that were trained for a step, and with bad input."""
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import sentencepiece
+
+from data.tokenizers import Tokenizer
+from errors import InputError
+from experiments.cells import Cell, run_cell
+from experiments.command import command
+from experiments.generate import Options, encoded, generate
+from experiments.prepare import Text, prepare
+from experiments.stages import Stages
+from experiments.trained import load_run
+from models.families import configuration, with_decoder_fields
+from models.palm.config import PaLMConfig
+from parallelism.mesh import MeshShape, make_mesh
+
+TINY_BERT = str(Path(__file__).parents[1] / "models/bert/tiny")
+VOCABULARY, LENGTH = 400, 128
+FORMS = {
+    "palm": dataclasses.replace(configuration("palm/smoke"), positions="learned", max_length=LENGTH),
+    "retro": dataclasses.replace(configuration("retro/smoke"), encoder_layers=1),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with a cell of each form, trained for one step, and the artifacts beside them."""
+    root, random = tmp_path_factory.mktemp("generate"), np.random.default_rng(0)
+    words = ["".join(random.choice(list("abcdefgh"), 5)) for _ in range(300)]
+    for number in range(12):
+        (root / f"{number}.txt").write_text(" ".join(random.choice(words, 300)))
+    artifacts = root / "artifacts"
+    text = Text(str(root / "*.txt"), None, "palm", VOCABULARY, TINY_BERT, "Flat", 2)
+    prepared = prepare(text, artifacts, Stages(artifacts))
+    mesh = make_mesh(MeshShape(), jax.devices()[:1])
+    for name, form in FORMS.items():
+        cell = Cell(
+            name, with_decoder_fields(form, vocab_size=VOCABULARY), 0, 1, 1, LENGTH, "float32", 2000,
+            prepared.neighbours.path.name,
+        )  # fmt: skip
+        run_cell(cell, prepared, mesh, 1e12, root / name)
+    return root
+
+
+@pytest.fixture
+def start(capsys, tmp_path):
+    """start(arguments) -> (what generation.json says, what was printed)."""
+
+    def run(*arguments):
+        command(generate, Options, "", [*map(str, arguments), "--out", str(tmp_path)])
+        return json.loads((tmp_path / "generation.json").read_text()), capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def fails(capsys, tmp_path):
+    """fails(arguments) -> the paragraph that the command ends with."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            command(generate, Options, "", [*map(str, arguments), "--out", str(tmp_path)])
+        assert stopped.value.code == 2 and not (tmp_path / "generation.json").exists()
+        message = capsys.readouterr().err.split("error: ")[-1].strip()
+        assert "\n\n" not in message and len(message) > 40
+        return message
+
+    return run
+
+
+def test_retro_prints_and_writes_what_it_says_and_where_its_neighbours_come_from(runs, start, tmp_path):
+    (tmp_path / "prompt.txt").write_text("abcde fghab")
+    given = [
+        "--run",
+        runs / "retro",
+        "--prompt-file",
+        tmp_path / "prompt.txt",
+        "--prompt",
+        "",
+        "--tokens",
+        "70",
+    ]
+    told, printed = start(*given)
+    assert told["experiment"] == "generate" and told["options"]["seed"] == 0
+    assert {"jax", "commit", "corpus_hash"} <= told["environment"].keys()
+    tokenizer = Tokenizer(next(runs.glob("artifacts/tokenizer-*")) / "tokenizer.model")
+    assert [row["prompt"] for row in told["generations"]] == ["", "abcde fghab"]
+    for row in told["generations"]:
+        assert len(row["tokens"]) - row["prompt_tokens"] == len(row["nats"]) == 70
+        assert row["tokens"][0] == tokenizer.bos_id
+        assert tokenizer.decode(row["tokens"][: row["prompt_tokens"]]) == row["prompt"]
+        assert tokenizer.decode(row["tokens"][row["prompt_tokens"] :]) == row["continuation"]
+        assert row["continuation"] in printed
+        assert [len(neighbours) for neighbours in row["chunks"]] == [2]
+        for neighbour in row["chunks"][0]:
+            text = (runs / neighbour["source"]).read_text()
+            assert neighbour["text"] in text and neighbour["distance"] >= 0
+            assert f"chunk {neighbour['chunk']} of {neighbour['source']}" in printed
+    assert start(*given) == (told, printed), "the same command gave something else"
+    off, printed = start(*given, "--retrieval", "off", "--stop", "a")
+    assert [row["chunks"] for row in off["generations"]] == [[], []]
+    assert not any("a" in row["continuation"] for row in off["generations"])
+
+
+def test_a_run_folder_that_moved_with_its_artifacts_still_generates(runs, start, tmp_path, monkeypatch):
+    """Relative names, as the defaults are, are relative to each other."""
+    monkeypatch.chdir(runs)
+    prepared = load_run(Path("retro")).prepared
+    dataclasses.replace(prepared, root=Path("artifacts")).save(Path("retro"))
+    moved = tmp_path / "moved"
+    for name in ("retro", "artifacts"):
+        shutil.copytree(runs / name, moved / name)
+    assert json.loads((moved / "retro/data.json").read_text())["root"] == "../artifacts"
+    assert load_run(moved / "retro").prepared.index_path.resolve().is_relative_to(moved)
+    prepared.save(runs / "retro")
+
+
+def test_more_neighbours_than_trained_with(runs, start):
+    told, _ = start("--run", runs / "retro", "--tokens", "65", "--neighbours", "3")
+    assert [len(chunk) for chunk in told["generations"][0]["chunks"]] == [3]
+
+
+def test_the_loaded_run_is_the_cell_that_was_trained(runs):
+    run = load_run(runs / "retro")
+    assert run.cell.config == with_decoder_fields(FORMS["retro"], vocab_size=VOCABULARY) == run.model.config
+    assert (run.step, run.cell.steps, run.cell.name) == (1, 1, "retro")
+    assert jax.tree.structure(run.params) == jax.tree.structure(
+        jax.eval_shape(run.model.init, jax.random.key(0))
+    )
+    assert isinstance(load_run(runs / "palm").cell.config, PaLMConfig)
+
+
+@pytest.fixture
+def copy(runs, tmp_path):
+    """copy(name): a run of its own to spoil."""
+    return lambda name: Path(shutil.copytree(runs / name, tmp_path / "copy" / name))
+
+
+def test_no_run(fails, runs, tmp_path):
+    assert "no run at" in fails("--run", tmp_path / "nowhere")
+
+
+def test_a_folder_above_runs_names_them(fails, runs):
+    message = fails("--run", runs)
+    assert all(str(runs / name) in message for name in FORMS)
+
+
+def test_a_run_without_a_checkpoint(fails, copy):
+    folder = copy("palm")
+    shutil.rmtree(folder / "checkpoints/1")
+    assert "no checkpoint yet" in fails("--run", folder)
+    shutil.rmtree(folder / "checkpoints")
+    assert "no checkpoint yet" in fails("--run", folder)
+
+
+def edit(folder, change):
+    values = json.loads((folder / "config.json").read_text())
+    change(values)
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+def test_a_checkpoint_of_another_configuration(fails, copy):
+    folder = copy("palm")
+    edit(folder, lambda values: values["config"].update(d_model=48))
+    message = fails("--run", folder)
+    assert "is of another configuration" in message
+    assert re.search(r"float32\[\d+, 32\] there and float32\[\d+, 48\] here", message)
+
+
+def test_a_configuration_that_does_not_exist(fails, copy):
+    folder = copy("retro")
+    edit(folder, lambda values: values["config"]["decoder"].update(d_modle=32))
+    message = fails("--run", folder)
+    assert "d_modle is unknown among the fields of GopherConfig" in message and "config.json" in message
+    edit(folder, lambda values: [values["config"]["decoder"].pop(name) for name in ("d_modle", "d_model")])
+    assert "d_model is missing" in fails("--run", folder)
+    (folder / "config.json").write_text("{")
+    assert "not JSON" in fails("--run", folder)
+
+
+def test_a_run_that_does_not_say_what_it_was_made_from(fails, copy):
+    folder = copy("palm")
+    (folder / "data.json").unlink()
+    assert "data.json" in fails("--run", folder)
+
+
+@pytest.mark.parametrize("kind", ["index", "tokens"])
+def test_a_retro_whose_artifacts_are_gone_can_do_without(runs, fails, start, kind):
+    (folder,) = runs.glob(f"artifacts/{kind}-*")
+    hidden = folder.rename(runs / "hidden")
+    try:
+        message = fails("--run", runs / "retro", "--tokens", "2")
+        assert folder.name in message and "un the command" in message and "--retrieval off" in message
+        start("--run", runs / "retro", "--tokens", "2", "--retrieval", "off")
+    finally:
+        hidden.rename(folder)
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--tokens", "-1"), ("--tokens", "0"), ("--temperature", "-0.1"), ("--temperature", "nan"),
+        ("--temperature", "inf"), ("--top-p", "0"), ("--top-p", "1.1"), ("--seed", "-1"), ("--stop", ""),
+        ("--neighbours", "0"),
+    ],
+)  # fmt: skip
+def test_options_out_of_range(fails, runs, option, value):
+    assert fails("--run", runs / "palm", option, value).startswith(option)
+
+
+def test_neighbours(fails, runs):
+    assert "retrieves nothing" in fails("--run", runs / "palm", "--neighbours", "2")
+    assert "with --retrieval off" in fails("--run", runs / "retro", "--neighbours", "2", "--retrieval", "off")
+    assert "10000 neighbours were asked for" in fails("--run", runs / "retro", "--neighbours", "10000")
+
+
+def test_prompts(fails, runs, tmp_path):
+    message = fails("--run", runs / "palm", "--prompt", "fine", "--prompt", "ab\udcff")
+    assert message.startswith("Prompt 2") and "Character 2 of the text is the lone surrogate" in message
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    assert "latin.txt" in fails("--run", runs / "palm", "--prompt-file", tmp_path / "latin.txt")
+    assert "none.txt" in fails("--run", runs / "palm", "--prompt-file", tmp_path / "none.txt")
+
+
+def test_learned_positions_end(fails, start, runs):
+    """The prompt is bos alone, and the last token is not read."""
+    assert f"only {LENGTH} of them" in fails("--run", runs / "palm", "--tokens", LENGTH + 1)
+    start("--run", runs / "palm", "--tokens", LENGTH)
+
+
+def test_a_character_that_the_vocabulary_does_not_know(tmp_path):
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["abc abd " * 20]), model_prefix=str(tmp_path / "plain"), vocab_size=12,
+        model_type="char", pad_id=0, unk_id=1, bos_id=2, eos_id=3, minloglevel=2,
+    )  # fmt: skip
+    tokenizer = Tokenizer(tmp_path / "plain.model")
+    assert encoded("ab", tokenizer, "Prompt 1")[0] == tokenizer.bos_id
+    with pytest.raises(InputError, match="Prompt 1: the vocabulary does not know character 3, 'ß'"):
+        encoded("abcßa", tokenizer, "Prompt 1")
