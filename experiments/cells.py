@@ -109,8 +109,9 @@ def run_cell(
     missing = [retrieval for retrieval in cell.retrievals if not evaluation_path(folder, retrieval).exists()]
     if missing or Checkpoints(folder / CHECKPOINTS).latest() != cell.steps:
         schedule = jax.jit(learning_rate(family, cell.steps))
+        k = cell.config.num_neighbours if cell.retrieves else 0
         state = train(
-            training, strategy, lambda step: device_batch(batches(step), table, cell), schedule, folder
+            training, strategy, lambda step: device_batch(batches(step), table, k), schedule, folder
         )
         for retrieval in missing:
             nats_st = _evaluate(cell, strategy.evaluate, state.params, table, retrieval)
@@ -146,13 +147,9 @@ def started_from(params: Params, strategy: Strategy) -> Strategy:
     return dataclasses.replace(strategy, init=init)
 
 
-def device_batch(batch: Batch, table: NeighbourTable, cell: Cell, retrieval: bool = True) -> dict[str, Any]:
-    """A batch as the model takes it, with the neighbours of each of its chunks where the cell's model
-    retrieves.
-    """
-    neighbours = None
-    if cell.retrieves and retrieval:
-        neighbours = Neighbours(*table.lookup(batch.chunks, cell.config.num_neighbours))
+def device_batch(batch: Batch, table: NeighbourTable, k: int) -> dict[str, Any]:
+    """A batch as the model takes it, with the k neighbours of each of its chunks; none where k is 0."""
+    neighbours = Neighbours(*table.lookup(batch.chunks, k)) if k else None
     return {
         "tokens": batch.tokens,
         "targets": batch.targets,
@@ -172,12 +169,18 @@ def _evaluate(cell, evaluate, params, table, retrieval) -> np.ndarray:
     batches = list(held_out(cell, table))
     kind = f" retrieval {retrieval}" if retrieval else ""
     progress = Progress(f"{cell.name} seed {cell.seed}{kind}: evaluation", len(batches))
+    k = evaluation_neighbours(cell.config) if retrieval == "on" else 0
     results = []
     for done, (batch, _) in enumerate(batches, start=1):
-        results.append(np.asarray(evaluate(params, device_batch(batch, table, cell, retrieval == "on"))))
+        results.append(np.asarray(evaluate(params, device_batch(batch, table, k))))
         progress.advance(done)
     progress.close()
     return np.concatenate(results)
+
+
+def evaluation_neighbours(config: RETROConfig) -> int:
+    """k in evaluation and generation."""
+    return config.evaluation_neighbours or config.num_neighbours
 
 
 def evaluation_path(folder: Path, retrieval: str | None) -> Path:

@@ -107,7 +107,7 @@ def compare(options: Options) -> None:
     }
     text = Text(
         options.corpus, preset.corpus_bytes, options.tokenizer, preset.vocab_size, options.encoder,
-        options.index, forms["retro"].num_neighbours,
+        options.index, forms["retro"].most_neighbours,
     )  # fmt: skip
     config = {
         "preset": options.preset,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data.token_store import CHUNK
-from experiments.cells import Cell, CellResult, held_out
+from experiments.cells import Cell, CellResult, evaluation_neighbours, held_out
 from experiments.prepare import Prepared
 from retrieval.chunks import chunk_text
 from retrieval.live import source
@@ -21,7 +21,7 @@ def worked_example(prepared: Prepared, cell: Cell, result: CellResult) -> dict[s
     of u + 1: those of chunk u + 1.
     """
     store, table, tokenizer = prepared.store, prepared.neighbours, prepared.tokenizer
-    k = cell.config.num_neighbours
+    k = evaluation_neighbours(cell.config)
     batches = [batch for batch, _ in held_out(cell, table)]
     chunks_su = np.concatenate([batch.chunks for batch in batches])
     targets_st = np.concatenate([batch.targets for batch in batches])

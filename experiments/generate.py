@@ -24,6 +24,7 @@ from data.tokenizers import Tokenizer
 from errors import InputError
 from evaluation.sampling import Generated, Sampling, prompt_keys
 from evaluation.sampling import generate as continuations
+from experiments.cells import evaluation_neighbours
 from experiments.command import command
 from experiments.environment import environment
 from experiments.prepare import Prepared
@@ -179,7 +180,7 @@ def _require_positions(model: Model, prompts: Sequence[np.ndarray], new_tokens: 
 
 
 def _retriever(prepared: Prepared, model: Model) -> Retriever:
-    k = model.config.evaluation_neighbours or model.config.num_neighbours
+    k = evaluation_neighbours(model.config)
     try:
         store, bert = prepared.store, load_bert(prepared.encoder)
         return open_retriever(prepared.index_path, store, prepared.tokenizer, bert, k)

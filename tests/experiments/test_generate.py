@@ -13,21 +13,23 @@ import sentencepiece
 
 from data.tokenizers import Tokenizer
 from errors import InputError
-from experiments.cells import Cell, run_cell
+from experiments.cells import Cell, evaluation_path, held_out, run_cell
 from experiments.command import command
 from experiments.generate import Options, encoded, generate
 from experiments.prepare import Text, prepare
 from experiments.stages import Stages
 from experiments.trained import load_run
+from models.decoder import Neighbours
 from models.families import configuration, with_decoder_fields
 from models.palm.config import PaLMConfig
 from parallelism.mesh import MeshShape, make_mesh
+from training.losses import token_nats
 
 TINY_BERT = str(Path(__file__).parents[1] / "models/bert/tiny")
 VOCABULARY, LENGTH = 400, 128
 FORMS = {
     "palm": dataclasses.replace(configuration("palm/smoke"), positions="learned", max_length=LENGTH),
-    "retro": dataclasses.replace(configuration("retro/smoke"), encoder_layers=1),
+    "retro": dataclasses.replace(configuration("retro/smoke"), encoder_layers=1, evaluation_neighbours=3),
 }
 
 
@@ -100,7 +102,7 @@ def test_retro_prints_and_writes_what_it_says_and_where_its_neighbours_come_from
         assert tokenizer.decode(row["tokens"][: row["prompt_tokens"]]) == row["prompt"]
         assert tokenizer.decode(row["tokens"][row["prompt_tokens"] :]) == row["continuation"]
         assert row["continuation"] in printed
-        assert [len(neighbours) for neighbours in row["chunks"]] == [2]
+        assert [len(neighbours) for neighbours in row["chunks"]] == [3]
         for neighbour in row["chunks"][0]:
             text = (runs / neighbour["source"]).read_text()
             assert neighbour["text"] in text and neighbour["distance"] >= 0
@@ -124,9 +126,19 @@ def test_a_run_folder_that_moved_with_its_artifacts_still_generates(runs, start,
     prepared.save(runs / "retro")
 
 
-def test_more_neighbours_than_trained_with(runs, start):
-    told, _ = start("--run", runs / "retro", "--tokens", "65", "--neighbours", "3")
-    assert [len(chunk) for chunk in told["generations"][0]["chunks"]] == [3]
+def test_other_neighbours_than_it_is_evaluated_with(runs, start):
+    told, _ = start("--run", runs / "retro", "--tokens", "65", "--neighbours", "1")
+    assert [len(chunk) for chunk in told["generations"][0]["chunks"]] == [1]
+
+
+def test_a_retro_is_evaluated_with_the_neighbours_of_evaluation(runs):
+    run = load_run(runs / "retro")
+    table = run.prepared.neighbours
+    batch, _ = next(held_out(run.cell, table))
+    neighbours = Neighbours(*table.lookup(batch.chunks, 3))
+    nats = token_nats(jax.jit(run.model.apply)(run.params, batch.tokens, neighbours), batch.targets)
+    evaluated = np.load(evaluation_path(runs / "retro", "on"))[: len(nats)]
+    np.testing.assert_allclose(evaluated, nats * batch.weights, rtol=0, atol=1e-5)
 
 
 def test_the_loaded_run_is_the_cell_that_was_trained(runs):
