@@ -1,36 +1,36 @@
-"""The arithmetic of causal attention, without parameters: blocks of queries, each against its own prefix of
-keys, so that [B, H, T, T] is never held and the half that the mask would throw away is never computed.
+"""The arithmetic of attention, without parameters. The causal forms go block by block of queries, forward and
+backward, so that [B, H, T, T] is never held: memory grows linearly in T.
 
-Shape legend beside this folder's: G key/value heads, 1 (multi-query) or H (multi-head).
+Shape legend beside this folder's: G key/value heads, 1 (multi-query) or H (multi-head); n = H/G query heads
+that share one; M = n·T rows, the queries of one key/value head.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from models.layers.positions import logits_by_distance
+from models.layers.positions import shift
 
 MASKED = -1e30  # finite, so that a row without any key stays free of NaN
-QUERY_BLOCKS = 8
+BLOCK = 64  # queries whose weights are held at once
+SEGMENTS = 8  # shapes that are compiled: a segment's blocks all see the keys that its last one sees
 
-
-def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Softmax in float32 over the last axis where `mask` (broadcastable) holds; a row without any key is
-    uniform.
-    """
-    return jax.nn.softmax(jnp.where(mask, logits.astype(jnp.float32), MASKED), axis=-1).astype(logits.dtype)
+# (rows, keys [G, B, S, K], relative) -> logits [G, B, n, t, S] in float32.
+Scores = Callable[[Any, jax.Array, jax.Array | None], jax.Array]
 
 
 def causal_attention(q_bthk: jax.Array, k_bsgk: jax.Array, v_bsgk: jax.Array) -> jax.Array:
-    """softmax(q·k/√K) v over the past: [B, T, H, K] and [B, T, G, K] twice -> [B, T, H, K]."""
-    scaled = q_bthk * q_bthk.shape[-1] ** -0.5
+    """softmax(q·k/√K) v over the past: [B, T, H, K] and [B, T, G, K] twice -> [B, T, H, K].
 
-    def attend(start, stop):
-        logits = grouped_logits(scaled[:, start:stop], k_bsgk[:, :stop])
-        return weighted(masked_softmax(logits, _causal_mask(start, stop)[None, None]), v_bsgk[:, :stop])
-
-    return _by_blocks(q_bthk.shape[1], attend)
+    Inputs of 16 bits go through cuDNN on a GPU.
+    """
+    if jax.default_backend() == "gpu" and q_bthk.dtype.itemsize == 2:
+        return jax.nn.dot_product_attention(q_bthk, k_bsgk, v_bsgk, is_causal=True, implementation="cudnn")
+    rows = (_by_group(q_bthk * q_bthk.shape[-1] ** -0.5, k_bsgk.shape[2]),)
+    return _heads_last(_attend(_content_scores, rows, _by_key_head(k_bsgk), _by_key_head(v_bsgk), None))
 
 
 def causal_relative_attention(
@@ -47,15 +47,192 @@ def causal_relative_attention(
       relative_nhk: W_r R in order of falling distance T − 1 … 0.
       k_bsgk, v_bsgk: [B, T, G, K].
     """
-    length = content_bthk.shape[1]
+    groups = k_bsgk.shape[2]
+    rows = (_by_group(content_bthk, groups), _by_group(position_bthk, groups))
+    relative_hnk = relative_nhk.transpose(1, 0, 2)
+    return _heads_last(
+        _attend(_relative_scores, rows, _by_key_head(k_bsgk), _by_key_head(v_bsgk), relative_hnk)
+    )
 
-    def attend(start, stop):
-        rows = slice(start, stop)
-        logits = grouped_logits(content_bthk[:, rows], k_bsgk[:, :stop])
-        logits += logits_by_distance(position_bthk[:, rows], relative_nhk[length - stop :], stop)
-        return weighted(masked_softmax(logits, _causal_mask(start, stop)[None, None]), v_bsgk[:, :stop])
 
-    return _by_blocks(length, attend)
+def _content_scores(rows, k_gbsk, relative_hnk):
+    del relative_hnk
+    (q_gbntk,) = rows
+    groups, batch, shared, length, size = q_gbntk.shape
+    q_gbmk = q_gbntk.reshape(groups, batch, shared * length, size)
+    logits = jnp.einsum("gbmk,gbsk->gbms", q_gbmk, k_gbsk, preferred_element_type=jnp.float32)
+    return logits.reshape(groups, batch, shared, length, -1)
+
+
+def _relative_scores(rows, k_gbsk, relative_hnk):
+    """Batch and queries are the rows of one product per head: XLA's CPU backend takes four times as long over
+    the gradient of the product written with both as they come.
+    """
+    content, position = rows
+    groups, batch, shared, length, size = position.shape
+    rows_hmk = position.swapaxes(1, 2).reshape(groups * shared, batch * length, size)
+    by_distance = jnp.einsum("hmk,hnk->hmn", rows_hmk, relative_hnk, preferred_element_type=jnp.float32)
+    by_distance = by_distance.reshape(groups, shared, batch, length, -1).swapaxes(1, 2)
+    return _content_scores((content,), k_gbsk, None) + shift(by_distance, k_gbsk.shape[2])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(scores: Scores, rows, k_gbsk, v_gbsk, relative_hnk) -> jax.Array:
+    """softmax(scores) v over the past -> [G, B, n, T, K]; `rows` is a tuple of arrays of that shape."""
+    return _forward(scores, rows, k_gbsk, v_gbsk, relative_hnk)[0]
+
+
+def _forward(scores, rows, k_gbsk, v_gbsk, relative_hnk):
+    """What `_attend` returns, and the logarithm of every row's normaliser [G, B, n, T, 1]."""
+    length = v_gbsk.shape[2]
+
+    def block(start, size, keys):
+        logits = scores(*_block(rows, k_gbsk, relative_hnk, length, start, size, keys))
+        logits = jnp.where(_causal_mask(start, size, keys), logits, MASKED)
+        largest = jnp.max(logits, axis=-1, keepdims=True)
+        weights = jnp.exp(logits - largest)
+        normaliser = jnp.sum(weights, axis=-1, keepdims=True)
+        mixed = _weighted_rows(weights.astype(v_gbsk.dtype), v_gbsk[:, :, :keys])
+        return (mixed / normaliser).astype(v_gbsk.dtype), largest + jnp.log(normaliser)
+
+    parts = []
+    for start, stop, size in _segments(length):
+        starts = jnp.arange(start, stop, size)
+        if len(starts) == 1:
+            parts.append(block(start, size, stop))
+        else:
+            _, stacked = jax.lax.scan(lambda _, s, z=size, n=stop: (None, block(s, z, n)), None, starts)
+            parts.append(jax.tree.map(_joined, stacked))
+    return jax.tree.map(lambda *blocks: jnp.concatenate(blocks, axis=3), *parts)
+
+
+def _attend_forward(scores, rows, k_gbsk, v_gbsk, relative_hnk):
+    mixed, log_z = _forward(scores, rows, k_gbsk, v_gbsk, relative_hnk)
+    return mixed, (rows, k_gbsk, v_gbsk, relative_hnk, mixed, log_z)
+
+
+def _attend_backward(scores, saved, gradient):
+    """A block's weights are computed again from the normaliser (Dao et al. 2022, FlashAttention)."""
+    # Without the barrier the compiler finds the weights in the forward pass, and keeps them all until here.
+    (rows, k_gbsk, v_gbsk, relative_hnk, mixed, log_z), gradient = jax.lax.optimization_barrier(
+        (saved, gradient)
+    )
+    length = v_gbsk.shape[2]
+    towards = jnp.sum(gradient.astype(jnp.float32) * mixed, axis=-1, keepdims=True)
+
+    def block(sums, start, size, keys):
+        """Adds one block's share to the gradients of what all blocks read; returns those of its rows."""
+        d_k, d_v, d_relative = sums
+        read = _block(rows, k_gbsk, relative_hnk, length, start, size, keys)
+        logits, pull = jax.vjp(scores, *read)
+        cut = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size, axis=3)
+        weights = jnp.where(_causal_mask(start, size, keys), jnp.exp(logits - cut(log_z)), 0.0)
+        d_mixed = _folded(cut(gradient))
+        d_weights = jnp.einsum(
+            "gbmk,gbsk->gbms", d_mixed, v_gbsk[:, :, :keys], preferred_element_type=jnp.float32
+        ).reshape(weights.shape)
+        d_rows, dk, d_distances = pull(weights * (d_weights - cut(towards)))
+        dv = jnp.einsum("gbms,gbmk->gbsk", _folded(weights).astype(d_mixed.dtype), d_mixed)
+        d_k, d_v = d_k.at[:, :, :keys].add(dk), d_v.at[:, :, :keys].add(dv)
+        if d_relative is not None:
+            d_relative = _add_at(d_relative, d_distances, length - start - size)
+        return (d_k, d_v, d_relative), d_rows
+
+    sums = jax.tree.map(jnp.zeros_like, (k_gbsk, v_gbsk, _padded(relative_hnk, length)))
+    parts = []
+    for start, stop, size in _segments(length):
+        starts = jnp.arange(start, stop, size)
+        if len(starts) == 1:
+            sums, d_rows = block(sums, start, size, stop)
+        else:
+            sums, stacked = jax.lax.scan(lambda c, s, z=size, n=stop: block(c, s, z, n), sums, starts)
+            d_rows = jax.tree.map(_joined, stacked)
+        parts.append(d_rows)
+    d_k, d_v, d_relative = sums
+    d_rows = jax.tree.map(lambda *blocks: jnp.concatenate(blocks, axis=3), *parts)
+    return d_rows, d_k, d_v, None if d_relative is None else d_relative[:, :length]
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _segments(length: int) -> Iterator[tuple[int, int, int]]:
+    """(start, stop, block size): at most SEGMENTS runs of whole blocks of queries, and what is left over."""
+    blocks, rest = divmod(length, BLOCK)
+    step = BLOCK * max(1, -(-blocks // SEGMENTS))
+    for start in range(0, length - rest, step):
+        yield start, min(start + step, length - rest), BLOCK
+    if rest:
+        yield length - rest, length, rest
+
+
+def _padded(relative_hnk, length):
+    """Room past distance 0 for the last segment's keys that the mask hides from its first block."""
+    if relative_hnk is None:
+        return None
+    room = max(stop - start - size for start, stop, size in _segments(length))
+    return jnp.pad(relative_hnk, ((0, 0), (0, room), (0, 0)))
+
+
+def _block(rows, k_gbsk, relative_hnk, length, start, size, keys):
+    """What the scores of queries start … start + size − 1 against the first `keys` keys are made of."""
+    rows = tuple(jax.lax.dynamic_slice_in_dim(x, start, size, axis=3) for x in rows)
+    relative = _padded(relative_hnk, length)
+    if relative is not None:
+        relative = jax.lax.dynamic_slice_in_dim(relative, length - start - size, keys, axis=1)
+    return rows, k_gbsk[:, :, :keys], relative
+
+
+def _add_at(total_hnk, part_hnk, start):
+    there = jax.lax.dynamic_slice_in_dim(total_hnk, start, part_hnk.shape[1], axis=1)
+    return jax.lax.dynamic_update_slice_in_dim(total_hnk, there + part_hnk, start, axis=1)
+
+
+def _causal_mask(start, size: int, keys: int) -> jax.Array:
+    """[1, 1, 1, size, keys]: query start + i sees keys up to itself."""
+    return (start + jnp.arange(size)[:, None] >= jnp.arange(keys)[None])[None, None, None]
+
+
+def _by_group(q_bthk: jax.Array, groups: int) -> jax.Array:
+    """[B, T, H, K] -> [G, B, n, T, K]."""
+    batch, length, heads, size = q_bthk.shape
+    return q_bthk.reshape(batch, length, groups, heads // groups, size).transpose(2, 0, 3, 1, 4)
+
+
+def _by_key_head(k_bsgk: jax.Array) -> jax.Array:
+    """[B, S, G, K] -> [G, B, S, K]."""
+    return k_bsgk.transpose(2, 0, 1, 3)
+
+
+def _heads_last(mixed_gbntk: jax.Array) -> jax.Array:
+    """[G, B, n, T, K] -> [B, T, H, K]."""
+    groups, batch, shared, length, size = mixed_gbntk.shape
+    return mixed_gbntk.transpose(1, 3, 0, 2, 4).reshape(batch, length, groups * shared, size)
+
+
+def _folded(x_gbntk: jax.Array) -> jax.Array:
+    """[G, B, n, T, K] -> [G, B, M, K]."""
+    groups, batch, shared, length, last = x_gbntk.shape
+    return x_gbntk.reshape(groups, batch, shared * length, last)
+
+
+def _joined(blocks: jax.Array) -> jax.Array:
+    """A scan's [blocks, G, B, n, t, ...] -> [G, B, n, blocks·t, ...]."""
+    count, groups, batch, shared, size, last = blocks.shape
+    return blocks.transpose(1, 2, 3, 0, 4, 5).reshape(groups, batch, shared, count * size, last)
+
+
+def _weighted_rows(weights_gbnts: jax.Array, v_gbsk: jax.Array) -> jax.Array:
+    """Sums of values -> [G, B, n, t, K] in float32."""
+    mixed = jnp.einsum("gbms,gbsk->gbmk", _folded(weights_gbnts), v_gbsk, preferred_element_type=jnp.float32)
+    return mixed.reshape(*weights_gbnts.shape[:-1], -1)
+
+
+def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """Softmax in float32 over the last axis where `mask` (broadcastable) holds; a row without any key is
+    uniform.
+    """
+    return jax.nn.softmax(jnp.where(mask, logits.astype(jnp.float32), MASKED), axis=-1).astype(logits.dtype)
 
 
 def grouped_logits(q_bthk: jax.Array, k_bsgk: jax.Array) -> jax.Array:
@@ -73,19 +250,3 @@ def weighted(weights_bhts: jax.Array, v_bsgk: jax.Array) -> jax.Array:
     groups = v_bsgk.shape[2]
     weights_bgnts = weights_bhts.reshape(batch, groups, heads // groups, length, num_keys)
     return jnp.einsum("bgnts,bsgk->btgnk", weights_bgnts, v_bsgk).reshape(batch, length, heads, -1)
-
-
-def _by_blocks(length: int, attend: Callable[[int, int], jax.Array]) -> jax.Array:
-    """Concatenates attend(start, stop) [B, stop − start, ...] over blocks of queries that see keys [0, stop).
-
-    A block's weights are computed again in the backward pass: storing them costs more than the two products.
-    """
-    block = max(64, -(-length // QUERY_BLOCKS))
-    attend = jax.checkpoint(attend, static_argnums=(0, 1), prevent_cse=False)
-    blocks = [attend(start, min(start + block, length)) for start in range(0, length, block)]
-    return jnp.concatenate(blocks, axis=1)
-
-
-def _causal_mask(start: int, stop: int) -> jax.Array:
-    """[stop − start, stop]: query start + i sees keys up to itself."""
-    return jnp.arange(start, stop)[:, None] >= jnp.arange(stop)[None, :]
