@@ -24,6 +24,7 @@ from evaluation.intervals import Interval, bootstrap_ratio, paired_difference
 from experiments.cells import Cell, CellResult, evaluation_path, held_out, run_cell, typical_speed
 from experiments.command import command
 from experiments.environment import environment
+from experiments.run_folder import claim
 from experiments.stages import Stages
 from experiments.trained import TrainedRun, load_run
 from models.families import count, parameter_shapes
@@ -69,6 +70,7 @@ def retrofit(options: Options) -> None:
         steps=options.steps or dense.cell.steps,
         pretrained=fingerprint(dense.params),
     )
+    claim(options.out, dataclasses.asdict(cell))
     with stages.measured("measure the machine's peak", may_reuse=False):
         peak_flops = matrix_product_peak()
     with stages.measured("train and evaluate"):

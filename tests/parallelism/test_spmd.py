@@ -132,12 +132,11 @@ def test_whatever_mirrors_the_parameters_lies_where_they_do(shape, precision):
     assert mirrors == places * (3 if precision == COPY else 2)
 
 
-@pytest.mark.parametrize(("family", "precision"), [("palm", STOCHASTIC), ("gopher", COPY)])
-def test_bfloat16_parameters_train_on_a_mesh(family, precision):
+def test_bfloat16_parameters_train_on_a_mesh():
     """Sums of bfloat16 in another order differ by its spacing, a few thousandths."""
-    initial = jax.device_get(strategy_of(family, MeshShape(), precision).init(jax.random.key(0)))
+    initial = jax.device_get(strategy_of("palm", MeshShape(), STOCHASTIC).init(jax.random.key(0)))
     alone, spread = (
-        losses_of(family, shape, initial, precision) for shape in (MeshShape(), MeshShape(2, 2, 2))
+        losses_of("palm", shape, initial, STOCHASTIC) for shape in (MeshShape(), MeshShape(2, 2, 2))
     )
     np.testing.assert_allclose(spread, alone, rtol=5e-3)
 
