@@ -180,10 +180,26 @@ def nucleus(logits_bv: jax.Array, top_p: float) -> jax.Array:
     """
     if top_p == 1:
         return logits_bv
-    order_bv = jnp.argsort(-logits_bv, axis=-1, stable=True)
-    sorted_bv = jax.nn.softmax(jnp.take_along_axis(logits_bv, order_bv, axis=-1))
-    before_bv = jnp.pad(jnp.cumsum(sorted_bv, axis=-1)[:, :-1], ((0, 0), (1, 0)))
-    kept_bv = jnp.take_along_axis(before_bv < top_p, jnp.argsort(order_bv, axis=-1), axis=-1)
+    p_bv = jax.nn.softmax(logits_bv)
+    # The least probability in the set is found by halving: on a CPU, sorting would cost more than the model.
+    # The bits of numbers that are not negative, as integers, have their order.
+    bits_bv = jax.lax.bitcast_convert_type(p_bv, jnp.int32)
+
+    def mass(among_bv):
+        return jnp.sum(jnp.where(among_bv, p_bv, 0.0), axis=-1, keepdims=True)
+
+    def halve(_, bounds):
+        low_b1, high_b1 = bounds
+        middle_b1 = low_b1 + (high_b1 - low_b1) // 2
+        reached = mass(bits_bv >= middle_b1) >= top_p
+        return jnp.where(reached, middle_b1, low_b1), jnp.where(reached, high_b1, middle_b1)
+
+    beyond_b1 = bits_bv.max(axis=-1, keepdims=True) + 1
+    least_b1, _ = jax.lax.fori_loop(0, 31, halve, (jnp.zeros_like(beyond_b1), beyond_b1))
+    above_bv, ties_bv = bits_bv > least_b1, bits_bv == least_b1
+    each_b1 = jax.lax.bitcast_convert_type(least_b1, jnp.float32)
+    needed_b1 = jnp.ceil((top_p - mass(above_bv)) / each_b1)
+    kept_bv = above_bv | (ties_bv & (jnp.cumsum(ties_bv, axis=-1) <= needed_b1))
     return jnp.where(kept_bv, logits_bv, -jnp.inf)
 
 

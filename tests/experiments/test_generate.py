@@ -157,6 +157,12 @@ def copy(runs, tmp_path):
     return lambda name: Path(shutil.copytree(runs / name, tmp_path / "copy" / name))
 
 
+def test_help_answers(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command(generate, Options, "", ["--help"])
+    assert stopped.value.code == 0 and "--top-p" in capsys.readouterr().out
+
+
 def test_no_run(fails, runs, tmp_path):
     assert "no run at" in fails("--run", tmp_path / "nowhere")
 
@@ -186,6 +192,13 @@ def test_a_checkpoint_of_another_configuration(fails, copy):
     message = fails("--run", folder)
     assert "is of another configuration" in message
     assert re.search(r"float32\[\d+, 32\] there and float32\[\d+, 48\] here", message)
+
+
+def test_a_run_that_was_stopped_generates_and_says_so(runs, copy, tmp_path, capsys):
+    folder = copy("palm")
+    edit(folder, lambda values: values.update(steps=5))
+    command(generate, Options, "", ["--run", str(folder), "--tokens", "2", "--out", str(tmp_path)])
+    assert "was stopped at step 1 of 5" in capsys.readouterr().err
 
 
 def test_a_configuration_that_does_not_exist(fails, copy):
