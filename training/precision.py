@@ -15,8 +15,9 @@ where its result is kept.
 
 The gradient is taken with respect to what the model computes with: in bfloat16 where that is bfloat16, in
 `mixed` too, whose cast is part of what is differentiated and hands the same numbers on as float32. So `mixed`
-and the copy do the same arithmetic on the same numbers; they differ in what lies between two steps, 4 bytes
-per parameter against 2 + 4, of which the 4 are only met by the optimiser, which a mesh shards.
+and the copy do the same arithmetic on the same numbers, bit for bit. They differ in what a step starts from:
+float32 parameters to be read, gathered and cast, or half as many bytes and a copy that only the optimiser
+meets.
 """
 
 from collections.abc import Callable, Mapping
