@@ -43,6 +43,26 @@ def _as_json(value):
     raise TypeError(f"{type(value).__name__} has no canonical form to take a fingerprint of")
 
 
+def first_difference(there: Mapping, here: Mapping) -> str | None:
+    """The first field, such as decoder.d_model, in which two mappings differ as JSON, in words; or None."""
+    flat = [_flat(json.loads(json.dumps(values))) for values in (there, here)]
+    for field in sorted(flat[0].keys() | flat[1].keys()):
+        values = [repr(values[field]) if field in values else "absent" for values in flat]
+        if values[0] != values[1]:
+            return f"{field} is {values[0]} there and {values[1]} here"
+    return None
+
+
+def _flat(value, prefix: str = "") -> dict:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        name: leaf
+        for key, inner in value.items()
+        for name, leaf in _flat(inner, f"{prefix}.{key}" if prefix else key).items()
+    }
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's content, 64 hex digits."""
     with open(path, "rb") as file:

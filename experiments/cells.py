@@ -105,6 +105,7 @@ def run_cell(
         flops_per_token=flops,
         peak_flops=peak_flops,
         label=f"{cell.name} seed {cell.seed}",
+        configuration=dataclasses.asdict(cell.config),
     )
     missing = [retrieval for retrieval in cell.retrievals if not evaluation_path(folder, retrieval).exists()]
     if missing or Checkpoints(folder / CHECKPOINTS).latest() != cell.steps:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from data.artifacts import write_atomic
+from data.artifacts import first_difference, write_atomic
 from errors import InputError
 
 FILE_NAME = "config.json"
@@ -28,21 +28,8 @@ def claim(folder: Path, config: Mapping) -> None:
         raise InputError(
             f"{path} is not JSON ({error}). Remove the folder {folder} to start anew."
         ) from error
-    there, now = _flat(found), _flat(wanted)
-    for field in sorted(there.keys() | now.keys()):
-        if there.get(field) != now.get(field):
-            raise InputError(
-                f"{folder} holds a run of another configuration: {field} is {there.get(field)!r} there and "
-                f"{now.get(field)!r} now. Give another folder with --out, or remove this one."
-            )
-
-
-def _flat(value, prefix: str = "") -> dict:
-    """Nested mappings as one, with names such as decoder.d_model."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {
-        name: leaf
-        for key, inner in value.items()
-        for name, leaf in _flat(inner, f"{prefix}.{key}" if prefix else key).items()
-    }
+    if difference := first_difference(found, wanted):
+        raise InputError(
+            f"{folder} holds a run of another configuration: {difference}. Give another folder with --out, "
+            "or remove this one."
+        )

@@ -46,7 +46,10 @@ def load_run(folder: Path, mesh: jax.sharding.Mesh | None = None) -> TrainedRun:
     cell = read_cell(folder)
     prepared = reopen(folder)
     there = folder / CHECKPOINTS
-    if not there.is_dir() or (checkpoints := Checkpoints(there)).latest() is None:
+    checkpoints = (
+        Checkpoints(there, configuration=dataclasses.asdict(cell.config)) if there.is_dir() else None
+    )
+    if checkpoints is None or checkpoints.latest() is None:
         raise InputError(
             f"The run in {folder} has no checkpoint yet. Run the command that started it again: it goes on "
             "to the end."

@@ -8,6 +8,7 @@ it was saved from.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from data.artifacts import fingerprint as hash_of
+from data.artifacts import first_difference
 from errors import InputError
 
 State = TypeVar("State")
@@ -28,11 +30,15 @@ class Checkpoints:
     """The newest `keep` states of one run, in a folder of their own.
 
     A state is a pytree of arrays. What comes back is equal to it bit for bit.
+
+    configuration: what the parameters mean, values of JSON; a checkpoint of another one is refused even where
+    all shapes agree.
     """
 
-    def __init__(self, folder: str | Path, keep: int = 2):
+    def __init__(self, folder: str | Path, keep: int = 2, configuration: Mapping[str, Any] | None = None):
         logging.set_verbosity(logging.ERROR)
         self.folder = Path(folder).absolute()
+        self._configuration = dict(configuration or {})
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.LatestN(keep), enable_async_checkpointing=False
         )
@@ -54,7 +60,7 @@ class Checkpoints:
         for left in self._manager.all_steps():
             if left >= step:
                 self._manager.delete(left)
-        manifest = _manifest(state)
+        manifest = {"configuration": self._configuration, "leaves": _manifest(state)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), manifest=ocp.args.JsonSave(manifest))
         try:
             self._manager.save(step, args=items, force=True)
@@ -91,10 +97,15 @@ class Checkpoints:
     def _read(self, step, like):
         manifest = self._item(step, manifest=ocp.args.JsonRestore()).manifest
         targets = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-        _require_same_configuration(self.folder / str(step), manifest, _describe(targets))
+        difference = _first_leaf_that_differs(manifest["leaves"], _describe(targets))
+        if difference := difference or first_difference(manifest["configuration"], self._configuration):
+            raise InputError(
+                f"The checkpoint {self.folder / str(step)} is of another configuration: {difference}. Use "
+                "the configuration it was made with, or another folder for this run (--out)."
+            )
         state = self._item(step, state=ocp.args.StandardRestore(targets)).state
         for name, checksum in _checksums(state).items():
-            if checksum != manifest[name]["checksum"]:
+            if checksum != manifest["leaves"][name]["checksum"]:
                 raise _DamagedError(f"{name} does not have the checksum it was saved with")
         return state
 
@@ -114,14 +125,12 @@ class _DamagedError(Exception):
     pass
 
 
-def _require_same_configuration(path, saved, wanted):
+def _first_leaf_that_differs(saved, wanted):
     for name in sorted(saved.keys() | wanted.keys()):
         there, here = (_words(leaves.get(name)) for leaves in (saved, wanted))
         if there != here:
-            raise InputError(
-                f"The checkpoint {path} is of another configuration: {name} is {there} there and {here} "
-                "here. Use the configuration it was made with, or another folder for this run (--out)."
-            )
+            return f"{name} is {there} there and {here} here"
+    return None
 
 
 def _words(leaf):

@@ -6,7 +6,7 @@ a step changes, so a run that is killed and started again ends with the same bit
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Training:
     """How long and how loudly.
 
     tokens_per_step, flops_per_token and peak_flops give the tokens/s and MFU that are shown and written.
+    configuration: the model's, by which checkpoints are told from those of another.
     """
 
     steps: int
@@ -36,6 +37,7 @@ class Training:
     flops_per_token: float
     peak_flops: float
     label: str
+    configuration: Mapping[str, Any]
 
 
 class Diverged(InputError):
@@ -59,7 +61,7 @@ def train(
       Diverged: naming the step and the last good checkpoint.
       KeyboardInterrupt: after SIGINT or SIGTERM, once the step in flight is saved.
     """
-    checkpoints = Checkpoints(folder / CHECKPOINTS)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, configuration=training.configuration)
     if checkpoints.latest() is None:
         start, state = 0, strategy.init(jax.random.key(training.seed))
     else:

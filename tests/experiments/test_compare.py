@@ -149,7 +149,7 @@ def test_a_folder_of_another_configuration_is_refused(run):
     process = start(run[0], run[1], "--steps", "13")
     _, complaints = process.communicate()
     assert process.returncode == 2
-    assert "options.steps is 12 there and 13 now" in complaints and "--out" in complaints
+    assert "options.steps is 12 there and 13 here" in complaints and "--out" in complaints
     assert "Traceback" not in complaints
 
 

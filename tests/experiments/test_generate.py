@@ -194,6 +194,12 @@ def test_a_checkpoint_of_another_configuration(fails, copy):
     assert re.search(r"float32\[\d+, 32\] there and float32\[\d+, 48\] here", message)
 
 
+def test_a_checkpoint_of_another_switch_has_the_same_shapes_and_is_refused(fails, copy):
+    folder = copy("retro")
+    edit(folder, lambda values: values["config"].update(encoder_activation="relu"))
+    assert "encoder_activation is 'gelu' there and 'relu' here" in fails("--run", folder)
+
+
 def test_a_run_that_was_stopped_generates_and_says_so(runs, copy, tmp_path, capsys):
     folder = copy("palm")
     edit(folder, lambda values: values.update(steps=5))

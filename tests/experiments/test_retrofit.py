@@ -169,7 +169,7 @@ def test_a_checkpoint_of_another_configuration(runs, tmp_path, capsys):
 def test_the_folder_of_another_dense_run(runs, tmp_path, capsys):
     out = shutil.copytree(runs / "gopher-retrofit", tmp_path / "out")
     message = fails(capsys, "--run", runs / "gopher", "--out", out, "--steps", "7")
-    assert "steps is 2 there and 7 now" in message
+    assert "steps is 2 there and 7 here" in message
     config = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(json.dumps(config | {"pretrained": "0123456789abcdef"}))
     message = fails(capsys, "--run", runs / "gopher", "--out", out)

@@ -16,9 +16,9 @@ def test_the_same_configuration_may_come_again(tmp_path):
 @pytest.mark.parametrize(
     "other, message",
     [
-        ({**CONFIG, "steps": 4}, "steps is 3 there and 4 now"),
-        ({**CONFIG, "model": {"d_model": 9, "layers": (2, 4)}}, r"model\.d_model is 8 there and 9 now"),
-        ({**CONFIG, "seed": 1}, "seed is None there and 1 now"),
+        ({**CONFIG, "steps": 4}, "steps is 3 there and 4 here"),
+        ({**CONFIG, "model": {"d_model": 9, "layers": (2, 4)}}, r"model\.d_model is 8 there and 9 here"),
+        ({**CONFIG, "seed": 1}, "seed is absent there and 1 here"),
     ],
 )
 def test_another_configuration_is_refused_by_field(tmp_path, other, message):

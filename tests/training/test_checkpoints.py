@@ -143,6 +143,12 @@ def test_another_configuration_is_an_error_that_names_the_leaf(tmp_path, other, 
         Checkpoints(tmp_path).restore(other(_state()))
 
 
+def test_another_configuration_is_refused_even_where_all_shapes_agree(tmp_path):
+    Checkpoints(tmp_path, configuration={"decoder": {"activation": "gelu"}}).save(1, _state())
+    with pytest.raises(InputError, match=r"decoder\.activation is 'gelu' there and 'relu' here"):
+        Checkpoints(tmp_path, configuration={"decoder": {"activation": "relu"}}).restore(_state())
+
+
 def test_a_full_disk_keeps_what_is_there(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, _state(1))

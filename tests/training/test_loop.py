@@ -26,6 +26,7 @@ def training(steps):
         flops_per_token=1.0,
         peak_flops=1e9,
         label="model",
+        configuration={"d_model": 8},
     )
 
 
