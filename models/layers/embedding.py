@@ -53,5 +53,6 @@ class Embedding(hk.Module):
 
     def unembed(self, x_btd: jax.Array) -> jax.Array:
         """[B, T, D] -> logits [B, T, V] in float32."""
-        logits = jnp.einsum("btd,vd->btv", x_btd, self._table(), preferred_element_type=jnp.float32)
-        return constrain(logits * self.output_scale, BATCH, LENGTH, VOCAB)
+        scaled = x_btd * self.output_scale  # here and not on the logits, which are V/D times as many
+        logits = jnp.einsum("btd,vd->btv", scaled, self._table(), preferred_element_type=jnp.float32)
+        return constrain(logits, BATCH, LENGTH, VOCAB)
