@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from models.layers.axes import BATCH, HEADS, LENGTH, constrain
 from models.layers.causal_attention import (
+    attention_over_runs,
     causal_attention,
     causal_relative_attention,
     grouped_logits,
@@ -199,11 +200,5 @@ class CrossAttention(_Attention):
 
     @hk.transparent
     def _attend(self, queries, memory, distances_nhk, mask_bcs, d_model):
-        content, position = queries
-        batch, runs, num_keys = mask_bcs.shape
-        logits = grouped_logits(content, memory["key"])
-        if self.relative:
-            logits += jnp.tile(logits_by_distance(position, distances_nhk, num_keys), runs)
-        mask_bz = mask_bcs.reshape(batch, runs * num_keys)
-        mixed_bthk = weighted(masked_softmax(logits, mask_bz[:, None, None]), memory["value"])
-        return self.output(jnp.where(mask_bz.any(-1)[:, None, None, None], mixed_bthk, 0), d_model)
+        mixed_bthk = attention_over_runs(*queries, distances_nhk, memory["key"], memory["value"], mask_bcs)
+        return self.output(jnp.where(mask_bcs.any((1, 2))[:, None, None, None], mixed_bthk, 0), d_model)

@@ -55,6 +55,32 @@ def causal_relative_attention(
     )
 
 
+def attention_over_runs(
+    content_bthk: jax.Array,
+    position_bthk: jax.Array | None,
+    relative_nhk: jax.Array | None,
+    k_bzhk: jax.Array,
+    v_bzhk: jax.Array,
+    mask_bcs: jax.Array,
+) -> jax.Array:
+    """softmax(content·k + position·R) v over C runs of S keys, Z = C·S, where the mask holds -> [B, T, H, K].
+
+    Args:
+      content_bthk, position_bthk: (q + u)/√K and (q + v)/√K; no positions where the second is None.
+      relative_nhk: W_r R [T + S − 1, H, K] in order of falling distance, the same for every run.
+    """
+    heads, (batch, runs, num_keys) = content_bthk.shape[2], mask_bcs.shape
+    logits = _content_scores((_by_group(content_bthk, heads),), _by_key_head(k_bzhk), None)
+    if position_bthk is not None:
+        relative_hnk = relative_nhk.transpose(1, 0, 2)
+        by_distance = _distance_scores(_by_group(position_bthk, heads), relative_hnk, num_keys)
+        by_run = logits.reshape(*logits.shape[:-1], runs, num_keys) + by_distance[..., None, :]
+        logits = by_run.reshape(logits.shape)
+    mask_bz = mask_bcs.reshape(batch, runs * num_keys)
+    weights = masked_softmax(logits, mask_bz[None, :, None, None]).astype(v_bzhk.dtype)
+    return _heads_last(_weighted_rows(weights, _by_key_head(v_bzhk)).astype(v_bzhk.dtype))
+
+
 def _content_scores(rows, k_gbsk, relative_hnk):
     del relative_hnk
     (q_gbntk,) = rows
@@ -65,15 +91,19 @@ def _content_scores(rows, k_gbsk, relative_hnk):
 
 
 def _relative_scores(rows, k_gbsk, relative_hnk):
+    content, position = rows
+    by_distance = _distance_scores(position, relative_hnk, k_gbsk.shape[2])
+    return _content_scores((content,), k_gbsk, None) + by_distance
+
+
+def _distance_scores(position_gbntk, relative_hnk, num_keys):
     """Batch and queries are the rows of one product per head: XLA's CPU backend takes four times as long over
     the gradient of the product written with both as they come.
     """
-    content, position = rows
-    groups, batch, shared, length, size = position.shape
-    rows_hmk = position.swapaxes(1, 2).reshape(groups * shared, batch * length, size)
+    groups, batch, shared, length, size = position_gbntk.shape
+    rows_hmk = position_gbntk.swapaxes(1, 2).reshape(groups * shared, batch * length, size)
     by_distance = jnp.einsum("hmk,hnk->hmn", rows_hmk, relative_hnk, preferred_element_type=jnp.float32)
-    by_distance = by_distance.reshape(groups, shared, batch, length, -1).swapaxes(1, 2)
-    return _content_scores((content,), k_gbsk, None) + shift(by_distance, k_gbsk.shape[2])
+    return shift(by_distance.reshape(groups, shared, batch, length, -1).swapaxes(1, 2), num_keys)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
