@@ -27,7 +27,7 @@ from training.checkpoints import Checkpoints
 from training.freezing import freeze
 from training.loop import CHECKPOINTS, Training, train
 from training.metrics import Progress, read_metrics
-from training.objective import objective
+from training.objective import loss_parts, objective
 from training.precision import optimiser_under
 from training.recipes import learning_rate, recipe
 
@@ -131,7 +131,8 @@ def run_cell(
 def strategy_of(cell: Cell, mesh: jax.sharding.Mesh) -> Strategy:
     """How `cell` is trained on `mesh`: its model, objective and optimiser."""
     model, family = build(cell.config), family_of(cell.config)
-    loss, metric = objective(model, family, cell.precision)
+    parts = loss_parts(cell.batch_size, cell.length, mesh.size)
+    loss, metric = objective(model, family, cell.precision, parts)
     optimiser = optimiser_under(cell.precision, recipe(family, cell.steps))
     if cell.pretrained:
         loss, optimiser = freeze(parameter_shapes(cell.config.decoder).keys(), loss, optimiser)

@@ -41,9 +41,9 @@ class Model:
     """Pure functions made from a configuration. `params` is a tree whose first keys are the operators.
 
     init: key -> params.
-    apply: (params, tokens [B, T], neighbours or None) -> logits [B, T, V] in float32. Position t sees tokens
-    ≤ t.
-    embed: (params, tokens) -> [B, T, D].   unembed: (params, [B, T, D]) -> logits.
+    hidden: (params, tokens [B, T], neighbours or None) -> [B, T, D]. Position t sees tokens ≤ t.
+    unembed: (params, [B, T, D]) -> logits [B, T, V] in float32, by the final norm and the embedding alone.
+    embed: (params, tokens) -> [B, T, D].
     layers: (params, [B, T, D], start, stop) -> [B, T, D] after the dense layers start … stop − 1.
     cache: (params, batch, length) -> a Cache with room for `length` positions of which none is read.
     step: (params, cache, tokens [B, t], neighbours or None) -> (logits [B, t, V], cache): reads the next t
@@ -52,12 +52,16 @@ class Model:
 
     config: Any
     init: Callable[[jax.Array], Params]
-    apply: Callable[..., jax.Array]
-    embed: Callable[[Params, jax.Array], jax.Array]
+    hidden: Callable[..., jax.Array]
     unembed: Callable[[Params, jax.Array], jax.Array]
+    embed: Callable[[Params, jax.Array], jax.Array]
     layers: Callable[[Params, jax.Array, int, int], jax.Array]
     cache: Callable[[Params, int, int], Cache]
     step: Callable[..., tuple[jax.Array, Cache]]
+
+    def apply(self, params: Params, tokens_bt: jax.Array, neighbours: Neighbours | None = None) -> jax.Array:
+        """Logits [B, T, V] in float32 of tokens [B, T]; a dense model has no use for neighbours."""
+        return self.unembed(params, self.hidden(params, tokens_bt, neighbours))
 
 
 class Operator(NamedTuple):

@@ -109,9 +109,9 @@ def dense_decoder(config: Any, ops: DecoderOperators) -> Model:
     def unembed(params, x_btd):
         return ops.score.apply(params["embedding"], ops.final_norm.apply(params["final_norm"], x_btd))
 
-    def apply(params, tokens_bt, neighbours=None):
+    def hidden(params, tokens_bt, neighbours=None):
         del neighbours  # a dense model: the argument is there so that every family is called alike
-        return unembed(params, layers(params, embed(params, tokens_bt), 0, config.num_layers))
+        return layers(params, embed(params, tokens_bt), 0, config.num_layers)
 
     def cache(params, batch, length):
         x_btd = jnp.zeros((batch, 1, config.d_model), params["embedding"]["embedding"]["table"].dtype)
@@ -130,4 +130,4 @@ def dense_decoder(config: Any, ops: DecoderOperators) -> Model:
         layers = extended(layers, added, position)
         return unembed(params, x_btd), {"position": position + tokens_bt.shape[1], "layers": layers}
 
-    return Model(config, init, apply, embed, unembed, layers, cache, step)
+    return Model(config, init, hidden, unembed, embed, layers, cache, step)

@@ -5,6 +5,8 @@ Arithmetic is float32 whatever the precision of the logits (Gopher, appendix C; 
 batch, t length, v vocabulary.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -15,11 +17,19 @@ def token_nats(logits_btv: jax.Array, targets_bt: jax.Array) -> jax.Array:
 
 
 def next_token_loss(
-    logits_btv: jax.Array, targets_bt: jax.Array, weights_bt: jax.Array, z_loss: float = 0.0
+    logits_btv: jax.Array,
+    targets_bt: jax.Array,
+    weights_bt: jax.Array,
+    z_loss: float = 0.0,
+    total: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Weighted mean over tokens of −log p(target) + z_loss · log²Z (PaLM, section 5: z_loss = 1e-4).
 
     Z is the true softmax normaliser of the logits as they are, so the second term pins their scale.
+
+    Args:
+        total: Σ w of the batch that these tokens are a part of, None for the whole; the losses of parts add
+            up to that of the whole.
 
     Returns:
         The loss, and sums from which means over several batches or devices are made: `nats` = Σ w·nats,
@@ -32,8 +42,57 @@ def next_token_loss(
         "z": jnp.sum(weights_bt * jnp.square(log_z_bt)),
     }
     # Weights are zero or one, so only a batch of nothing but padding meets the floor: its loss is 0, not 0/0.
-    loss = (sums["nats"] + z_loss * sums["z"]) / jnp.maximum(sums["weight"], 1.0)
-    return loss, sums
+    total = sums["weight"] if total is None else total
+    return (sums["nats"] + z_loss * sums["z"]) / jnp.maximum(total, 1.0), sums
+
+
+def in_parts(loss: Callable, parts: int) -> Callable:
+    """`loss`, a sum over tokens, taken part by part of the length, so that only a part's logits ever exist.
+
+    A part's gradient is taken where its logits are, in the forward pass: they stay in a CPU's cache, and are
+    not computed twice. On several devices every part would exchange the embedding's gradient; take one there.
+
+    Args:
+        loss: (params, x_btd, others: a tuple of [B, T]) -> (scalar, sums to report).
+        parts: divides T.
+    """
+    if parts == 1:
+        return loss
+
+    def split(x):
+        return x.reshape(x.shape[0], parts, -1, *x.shape[2:]).swapaxes(0, 1)
+
+    def added(function, like, arrays):
+        """(Σ over parts of what function(*part) returns first, all that it returns second), sums `like`."""
+
+        def body(sums, part):
+            values, kept = function(*part)
+            return jax.tree.map(jnp.add, sums, values), kept
+
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), like)
+        return jax.lax.scan(body, zeros, jax.tree.map(split, arrays))
+
+    @jax.custom_vjp
+    def whole(params, x_btd, others):
+        like = jax.eval_shape(loss, params, x_btd, others)
+        return added(lambda *part: (loss(params, *part), None), like, (x_btd, others))[0]
+
+    def forward(params, x_btd, others):
+        def part(x_btd, others):
+            value, (d_params, d_x) = value_and_gradient(params, x_btd, others)
+            return (value, d_params), d_x
+
+        value_and_gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+        like = (jax.eval_shape(loss, params, x_btd, others), params)
+        (value, d_params), d_x = added(part, like, (x_btd, others))
+        d_params = jax.tree.map(lambda d, p: d.astype(p.dtype), d_params, params)
+        return value, (d_params, d_x.swapaxes(0, 1).reshape(x_btd.shape))
+
+    def backward(gradients, cotangent):
+        return *jax.tree.map(lambda d: (cotangent[0] * d).astype(d.dtype), gradients), None
+
+    whole.defvjp(forward, backward)
+    return whole
 
 
 def _nats_and_log_z(logits_btv, targets_bt):

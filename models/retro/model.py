@@ -91,9 +91,9 @@ def retro(config: RETROConfig) -> Model:
 
     retrieving_layer = rematerialised(retrieving_layer, decoder.remat)
 
-    def apply(params, tokens_bt, neighbours=None):
+    def hidden(params, tokens_bt, neighbours=None):
         if neighbours is None or neighbours.tokens.shape[1] == 0:
-            return dense.apply(params, tokens_bt)
+            return dense.hidden(params, tokens_bt)
         neighbours = _read(config, neighbours)
         x_btd, done, encoded = dense.embed(params, tokens_bt), 0, None
         for index, number in enumerate(config.cca_layers):
@@ -106,7 +106,7 @@ def retro(config: RETROConfig) -> Model:
             }
             x_btd, encoded = retrieving_layer(here, x_btd, encoded, neighbours)
             done = number
-        return dense.unembed(params, dense.layers(params, x_btd, done, decoder.num_layers))
+        return dense.layers(params, x_btd, done, decoder.num_layers)
 
     def cache(params, batch, length):
         """Beside the dense cache: the activations of the chunk being read, which the encoder will ask for;
@@ -162,7 +162,7 @@ def retro(config: RETROConfig) -> Model:
             "distances": cache["distances"],
         }
 
-    return Model(config, init, apply, dense.embed, dense.unembed, dense.layers, cache, step)
+    return Model(config, init, hidden, dense.unembed, dense.embed, dense.layers, cache, step)
 
 
 def _apply(residuals, params, x_btd):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.losses import next_token_loss, token_nats
+from training.losses import in_parts, next_token_loss, token_nats
 
 
 def _example(seed, batch=2, length=5, vocabulary=7, scale=3.0):
@@ -110,3 +110,39 @@ def test_arithmetic_is_float32_for_logits_of_bfloat16():
 def test_large_logits_do_not_overflow():
     logits, targets, weights = _example(7)
     assert np.isfinite(next_token_loss(logits * 1e4, targets, weights, 1e-4)[0])
+
+
+@pytest.mark.parametrize("parts", [2, 3, 6])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_loss_in_parts_is_the_loss_and_has_its_gradient(parts, dtype):
+    keys = jax.random.split(jax.random.key(0), 4)
+    x_btd = jax.random.normal(keys[0], (2, 6, 8)).astype(dtype)
+    params = {"w": jax.random.normal(keys[1], (8, 11)).astype(dtype)}
+    targets = jax.random.randint(keys[2], (2, 6), 0, 11)
+    weights = jax.random.bernoulli(keys[3], 0.7, (2, 6)).astype(jnp.float32)
+
+    def loss(params, x_btd, others):
+        return next_token_loss(x_btd @ params["w"], *others, z_loss=0.1, total=jnp.sum(weights))
+
+    def scaled(loss):
+        # A factor, so that the cotangent that reaches the parts is not 1.
+        return lambda p, x: tuple(
+            3 * v if i == 0 else v for i, v in enumerate(loss(p, x, (targets, weights)))
+        )
+
+    direct, cut = (
+        jax.value_and_grad(scaled(f), argnums=(0, 1), has_aux=True)(params, x_btd)
+        for f in (loss, in_parts(loss, parts))
+    )
+    tolerance = {jnp.float32: 1e-5, jnp.bfloat16: 2e-2}[dtype]
+    assert jax.tree.map(jnp.shape, direct) == jax.tree.map(jnp.shape, cut)
+    for a, b in zip(jax.tree.leaves(direct), jax.tree.leaves(cut)):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(
+            *(np.asarray(x, np.float32) for x in (a, b)), rtol=tolerance, atol=tolerance
+        )
+    np.testing.assert_allclose(
+        loss(params, x_btd, (targets, weights))[0],
+        in_parts(loss, parts)(params, x_btd, (targets, weights))[0],
+        rtol=1e-5,
+    )
