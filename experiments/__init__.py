@@ -19,7 +19,7 @@ def _keep_freed_memory() -> None:
         arena_max, mmap_max, trim_threshold = -8, -4, -1  # malloc.h
         mallopt(arena_max, 1)
         mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(trim_threshold, -1)  # never
 
 
 _keep_freed_memory()
