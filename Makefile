@@ -1,12 +1,14 @@
 # make compare   train and compare PaLM, Gopher and RETRO; options through ARGS="--seeds 3"
 # make test      the tests
+# make bench     speed beside peers and the machine's ceiling; options through ARGS="--only decoding"
 # make setup     only create .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 READY := $(VENV)/.ready
+PEERS := .venv-bench
 
-.PHONY: setup compare test
+.PHONY: setup compare test bench
 
 setup: $(READY)
 
@@ -15,6 +17,15 @@ compare: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: $(READY) $(PEERS)/.ready
+	$(VENV)/bin/python -m benchmarks.run $(ARGS)
+
+$(PEERS)/.ready: benchmarks/requirements.txt benchmarks/requirements-without-dependencies.txt | $(READY)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements-without-dependencies.txt
+	@touch $(PEERS)/.ready
 
 $(READY): requirements.txt requirements-without-dependencies.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found. Install one, or name it: make PYTHON=/path/to/python3.12"; exit 2; }
