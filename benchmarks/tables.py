@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 FOLDER = Path(__file__).parent
-SECTION = r"(<!-- {name} -->\n).*?(\n<!-- end -->)"
+SECTION = r"(<!-- {name} -->\n).*?(<!-- end -->)"
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -27,7 +27,7 @@ def with_tables(readme: str, results: dict[str, dict[str, Any]]) -> str:
     for name, result in results.items():
         table = markdown(result)
         readme = re.sub(
-            SECTION.format(name=name), lambda m, t=table: m[1] + t + m[2], readme, flags=re.DOTALL
+            SECTION.format(name=name), lambda m, t=table: f"{m[1]}{t}\n{m[2]}", readme, flags=re.DOTALL
         )
     return readme
 
