@@ -41,9 +41,13 @@ def training_step(repeats: int) -> dict[str, Any]:
         job = {"job": "step", "family": family, "model": model, "optimiser": optimiser, **shape}
         return "ours", job
 
+    def peer(keep_memory):
+        return "peers", {"job": "palm-step", "model": PALM_PEER, "keep_memory": keep_memory, **shape}
+
     jobs = {
         "PaLM, Adam": ours("palm", PALM),
-        "PaLM-pytorch, Adam": ("peers", {"job": "palm-step", "model": PALM_PEER, **shape}),
+        "PaLM-pytorch, Adam": peer(keep_memory=False),
+        "PaLM-pytorch, Adam, our allocator": peer(keep_memory=True),
         "PaLM, its own recipe": ours("palm", PALM, "recipe"),
         "Gopher, Adam": ours("gopher", GOPHER),
     }

@@ -19,8 +19,10 @@ def palm(num_layers, num_heads, head_size, d_model, d_ff, vocab_size):
     )  # fmt: skip
 
 
-def palm_step(model: dict, batch: int, length: int) -> Job:
-    """One step of PaLM-pytorch: forward, backward, Adam."""
+def palm_step(model: dict, batch: int, length: int, keep_memory: bool = False) -> Job:
+    """One step of PaLM-pytorch: forward, backward, Adam. keep_memory: with the allocator setting of ours."""
+    if keep_memory:
+        import experiments  # noqa: F401  importing it is what sets the allocator
     network = palm(**model)
     tokens = torch.randint(0, model["vocab_size"], (batch, length + 1))
     return _training(network, lambda: F.cross_entropy(network(tokens[:, :-1]).mT, tokens[:, 1:]))
