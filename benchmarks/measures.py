@@ -20,7 +20,8 @@ def retro_model(num_heads: int) -> dict[str, Any]:
     """RETRO of PaLM's widths and depth, with chunked cross-attention in layers 3 and 6."""
     return {
         "decoder": {**PALM, "num_heads": num_heads, "remat": "none"}, "cca_layers": [3, 6],
-        "encoder_layers": 2, "encoder_d_model": 256, "encoder_d_ff": 1024, "encoder_num_heads": num_heads, "encoder_head_size": 64,
+        "encoder_layers": 2, "encoder_d_model": 256, "encoder_d_ff": 1024,
+        "encoder_num_heads": num_heads, "encoder_head_size": 64,
     }  # fmt: skip
 
 
