@@ -127,7 +127,7 @@ def _forward(scores, rows, k_gbsk, v_gbsk, relative_hnk):
 
     parts = []
     for start, stop, size in _segments(length):
-        starts = jnp.arange(start, stop, size)
+        starts = _starts(start, stop, size, v_gbsk)
         if len(starts) == 1:
             parts.append(block(start, size, stop))
         else:
@@ -171,7 +171,7 @@ def _attend_backward(scores, saved, gradient):
     sums = jax.tree.map(jnp.zeros_like, (k_gbsk, v_gbsk, _padded(relative_hnk, length)))
     parts = []
     for start, stop, size in _segments(length):
-        starts = jnp.arange(start, stop, size)
+        starts = _starts(start, stop, size, gradient)
         if len(starts) == 1:
             sums, d_rows = block(sums, start, size, stop)
         else:
@@ -194,6 +194,13 @@ def _segments(length: int) -> Iterator[tuple[int, int, int]]:
         yield start, min(start + step, length - rest), BLOCK
     if rest:
         yield length - rest, length, rest
+
+
+def _starts(start: int, stop: int, size: int, data: jax.Array) -> jax.Array:
+    """Where a segment's blocks start, as if `data` had a say in it: masks that depend on nothing else would be
+    computed before the loop, for all blocks at once.
+    """
+    return jax.lax.optimization_barrier((jnp.arange(start, stop, size), data))[0]
 
 
 def _padded(relative_hnk, length):
