@@ -18,6 +18,7 @@ from models.gopher.config import GopherConfig
 from models.layers import attention
 from models.palm.config import PaLMConfig
 from models.retro.config import RETROConfig
+from parallelism.interface import gradient_sums
 from training.objective import loss_parts, objective
 from training.recipes import recipe
 
@@ -113,13 +114,14 @@ def memory(family: str, model: dict, length: int, form: str) -> dict[str, Any]:
 
 def _training(family, config, batch, length, optimiser):
     """(jitted (params, optimiser state, batch) -> the same and the loss, its first state, a batch)."""
-    loss, _ = objective(build(config), family, "float32", loss_parts(batch, length, devices=1))
+    trained = objective(build(config), family, "float32", loss_parts(batch, length, devices=1))
     update = optax.adam(LEARNING_RATE) if optimiser == "adam" else recipe(family, 1000)
 
     def train(params, state, data):
-        (value, _), gradients = jax.value_and_grad(loss, has_aux=True)(params, data)
+        gradients, (total, sums) = gradient_sums(trained.loss, params, data)
+        gradients = jax.tree.map(lambda gradient: gradient / sums["weight"], gradients)
         changes, state = update.update(gradients, state, params)
-        return optax.apply_updates(params, changes), state, value
+        return optax.apply_updates(params, changes), state, total / sums["weight"]
 
     params = jax.jit(build(config).init)(jax.random.key(0))
     state = (params, jax.jit(update.init)(params))

@@ -21,7 +21,8 @@ from experiments.run_folder import claim
 from models.decoder import Neighbours, Params
 from models.families import build, family_of, parameter_shapes
 from models.retro.config import RETROConfig
-from parallelism.spmd import Strategy, spmd
+from parallelism.interface import Parallelism, Strategy
+from parallelism.strategies import strategy
 from retrieval.neighbours import NeighbourTable
 from training.checkpoints import Checkpoints
 from training.freezing import freeze
@@ -128,15 +129,16 @@ def run_cell(
     )
 
 
-def strategy_of(cell: Cell, mesh: jax.sharding.Mesh) -> Strategy:
+def strategy_of(cell: Cell, mesh: jax.sharding.Mesh, how: Parallelism = Parallelism()) -> Strategy:  # noqa: B008
     """How `cell` is trained on `mesh`: its model, objective and optimiser."""
-    model, family = build(cell.config), family_of(cell.config)
-    parts = loss_parts(cell.batch_size, cell.length, mesh.size)
-    loss, metric = objective(model, family, cell.precision, parts)
+    family = family_of(cell.config)
+    trained = objective(
+        build(cell.config), family, cell.precision, loss_parts(cell.batch_size, cell.length, mesh.size)
+    )
     optimiser = optimiser_under(cell.precision, recipe(family, cell.steps))
     if cell.pretrained:
-        loss, optimiser = freeze(parameter_shapes(cell.config.decoder).keys(), loss, optimiser)
-    return spmd(model.init, loss, metric, optimiser, mesh)
+        trained, optimiser = freeze(parameter_shapes(cell.config.decoder).keys(), trained, optimiser)
+    return strategy(trained, optimiser, mesh, how)
 
 
 def started_from(params: Params, strategy: Strategy) -> Strategy:

@@ -45,6 +45,9 @@ class Model:
     unembed: (params, [B, T, D]) -> logits [B, T, V] in float32, by the final norm and the embedding alone.
     embed: (params, tokens) -> [B, T, D].
     layers: (params, [B, T, D], start, stop) -> [B, T, D] after the dense layers start … stop − 1.
+    take: (params, start, stop) -> the parameters of layers start … stop − 1 alone, for `run`.
+    run: (what take gave, carry, start, stop, neighbours or None) -> carry: these layers. A carry is (x [B,
+    T, D], what later layers need beside it: None, or RETRO's encoded neighbours).
     cache: (params, batch, length) -> a Cache with room for `length` positions of which none is read.
     step: (params, cache, tokens [B, t], neighbours or None) -> (logits [B, t, V], cache): reads the next t
     tokens, as `apply` on the whole would. For RETRO see models.retro.model.attending_spans.
@@ -56,6 +59,8 @@ class Model:
     unembed: Callable[[Params, jax.Array], jax.Array]
     embed: Callable[[Params, jax.Array], jax.Array]
     layers: Callable[[Params, jax.Array, int, int], jax.Array]
+    take: Callable[[Params, int, int], Params]
+    run: Callable[..., tuple[jax.Array, Any]]
     cache: Callable[[Params, int, int], Cache]
     step: Callable[..., tuple[jax.Array, Cache]]
 
@@ -101,6 +106,11 @@ def layer(stack: Params, index: int) -> Params:
     return jax.tree.map(lambda leaf: leaf[index], stack)
 
 
+def layers_of(stack: Params, start: int, stop: int) -> Params:
+    """The parameters of layers start … stop − 1 of a stack."""
+    return jax.tree.map(lambda leaf: leaf[start:stop], stack)
+
+
 # Stacking a loop's residuals costs a CPU a fifth of a tiny model's step; deep models keep the loop, and
 # their compile time.
 UNROLLED_DEPTH = 4
@@ -129,7 +139,7 @@ def scan_layers(
     if start == stop:
         return x
     body = rematerialised(body, remat)
-    part = jax.tree.map(lambda leaf: leaf[start:stop], stack)
+    part = layers_of(stack, start, stop)
     unroll = stop - start <= UNROLLED_DEPTH
     return jax.lax.scan(lambda carry, params: (body(params, carry), None), x, part, unroll=unroll)[0]
 
@@ -159,7 +169,7 @@ def step_layers(
         "params": {name: params[name] for name in residuals},
         "past": {name: layers[name] for name in residuals},
     }
-    return jax.lax.scan(body, x, jax.tree.map(lambda leaf: leaf[start:stop], stack))
+    return jax.lax.scan(body, x, layers_of(stack, start, stop))
 
 
 def extended(layers: Cache, added: Cache, position: jax.Array) -> Cache:

@@ -16,6 +16,7 @@ from models.decoder import (
     Residual,
     extended,
     init_stack,
+    layers_of,
     operator,
     scan_layers,
     step_layers,
@@ -103,6 +104,14 @@ def dense_decoder(config: Any, ops: DecoderOperators) -> Model:
         stack = {name: params[name] for name in ops.residuals}
         return scan_layers(body, stack, x_btd, start, stop, config.remat)
 
+    def take(params, start, stop):
+        return {name: layers_of(params[name], start, stop) for name in ops.residuals}
+
+    def run(taken, carry, start, stop, neighbours=None):
+        del neighbours
+        x_btd, beside = carry
+        return layers(taken, x_btd, 0, stop - start), beside
+
     def embed(params, tokens_bt, position=0):
         return ops.embedding.apply(params["embedding"], tokens_bt, position)
 
@@ -130,4 +139,4 @@ def dense_decoder(config: Any, ops: DecoderOperators) -> Model:
         layers = extended(layers, added, position)
         return unembed(params, x_btd), {"position": position + tokens_bt.shape[1], "layers": layers}
 
-    return Model(config, init, hidden, unembed, embed, layers, cache, step)
+    return Model(config, init, hidden, unembed, embed, layers, take, run, cache, step)

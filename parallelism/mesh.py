@@ -60,11 +60,20 @@ def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh
     )
 
 
-def require_divisible(mesh: Mesh, batch_size: int) -> None:
-    """Raises InputError where pod × data does not divide a batch of `batch_size` sequences."""
-    ways = mesh.shape["pod"] * mesh.shape["data"]
+def batch_ways(mesh: Mesh) -> int:
+    """How many ways the mesh splits a batch: pod × data."""
+    return mesh.shape["pod"] * mesh.shape["data"]
+
+
+def require_divisible(mesh: Mesh, batch_size: int, micro_batches: int = 1) -> None:
+    """Raises InputError where pod × data × micro_batches does not divide a global batch of `batch_size`
+    sequences.
+    """
+    ways = batch_ways(mesh) * micro_batches
     if batch_size % ways:
+        cut = f" and {micro_batches} ways (micro-batches)" if micro_batches > 1 else ""
         raise InputError(
-            f"The mesh splits a batch {ways} ways (pod x data), which does not divide its {batch_size} "
-            f"sequences. Give --batch-size a multiple of {ways}, or --mesh fewer devices along pod and data."
+            f"The mesh splits a batch {batch_ways(mesh)} ways (pod x data){cut}, which does not divide its "
+            f"{batch_size} sequences. Give --batch-size a multiple of {ways}, or --mesh fewer devices along "
+            "pod and data."
         )

@@ -10,13 +10,14 @@ import re
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from errors import InputError
 from models.layers.axes import BATCH, EMBED, HEADS, LENGTH, MLP, VOCAB
 
-# (pattern over the parameter's path, logical axes of its last dimensions); the first match wins. Leading axes
-# that are not named here, such as depth, are not sharded.
+# (pattern over the parameter's path, logical axes of its last dimensions); the first match wins. An axis
+# before those is depth.
 PARAMETERS = (
     (r"norm/(centred/)?scale$", (None,)),
     (r"embedding/table$", (VOCAB, EMBED)),
@@ -29,7 +30,8 @@ PARAMETERS = (
     (r"(gate|up)/w$", (EMBED, MLP)),
     (r"down/w$", (MLP, EMBED)),
 )
-PARAMETER_PLACEMENT = {EMBED: "data", HEADS: "model", MLP: "model", VOCAB: "model"}
+DEPTH = "depth"
+PARAMETER_PLACEMENT = {DEPTH: None, EMBED: "data", HEADS: "model", MLP: "model", VOCAB: "model"}
 ACTIVATION_PLACEMENT = {
     BATCH: ("pod", "data"), LENGTH: None, EMBED: None, HEADS: "model", MLP: "model", VOCAB: "model",
 }  # fmt: skip
@@ -38,6 +40,22 @@ ACTIVATION_PLACEMENT = {
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """How every array of a batch is laid out: its first axis over pod × data."""
     return NamedSharding(mesh, PartitionSpec(ACTIVATION_PLACEMENT[BATCH]))
+
+
+def process_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
+    """The rows of a batch of `batch_size` that lie on this process's devices."""
+    slices = sharding.addressable_devices_indices_map((batch_size,)).values()
+    return np.unique(np.concatenate([np.arange(batch_size)[rows] for (rows,) in slices]))
+
+
+def global_batch(sharding: NamedSharding, batch: Any) -> Any:
+    """Arrays over all processes' devices from the rows, `process_rows`, that each has."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
+
+
+def replicated_over_data(placement: dict[str, str | None]) -> dict[str, str | None]:
+    """`placement` with a copy on every device along data: parameters under ZeRO stage 1."""
+    return {name: None if axis == "data" else axis for name, axis in placement.items()}
 
 
 def place_activation(mesh: Mesh):
@@ -49,8 +67,11 @@ def place_activation(mesh: Mesh):
     return place
 
 
-def state_shardings(state: Any, mesh: Mesh) -> Any:
+def state_shardings(state: Any, mesh: Mesh, placement: dict[str, str | None] = PARAMETER_PLACEMENT) -> Any:
     """Shardings of a tree of parameters, or of a training state that mirrors them; scalars are replicated.
+
+    Args:
+      placement: from logical axes to mesh axes.
 
     Raises:
       ValueError: no rule matches a leaf.
@@ -60,16 +81,17 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
     def leaf(path, shape):
         if shape.ndim == 0:
             return NamedSharding(mesh, PartitionSpec())
-        return _parameter_sharding(jax.tree_util.keystr(path, simple=True, separator="/"), shape.shape, mesh)
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return _parameter_sharding(name, shape.shape, mesh, placement)
 
     return jax.tree_util.tree_map_with_path(leaf, state)
 
 
-def _parameter_sharding(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+def _parameter_sharding(path, shape, mesh, placement) -> NamedSharding:
     for pattern, names in PARAMETERS:
         if re.search(pattern, path):
-            stacked = (None,) * (len(shape) - len(names))
-            return _sharding(mesh, path, stacked + names, PARAMETER_PLACEMENT, shape)
+            stacked = (DEPTH,) * (len(shape) - len(names))
+            return _sharding(mesh, path, stacked + names, placement, shape)
     raise ValueError(
         f"No rule in parallelism/rules.py says where the parameter {path} {shape} lives; add one to "
         "PARAMETERS."

@@ -1,103 +1,123 @@
 """The strategy `mesh`: one jitted program over pod × data × model, the compiler inserts the collectives."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from models.layers.axes import placed_by
-from parallelism.mesh import require_divisible
-from parallelism.rules import batch_sharding, place_activation, state_shardings
-
-
-class TrainState(NamedTuple):
-    """What a step changes and a checkpoint holds. step: updates made so far, a scalar."""
-
-    step: jax.Array
-    params: Any
-    optimiser: Any
-
-
-class Optimiser(NamedTuple):
-    """How gradients change parameters, and in what precision these are kept (`training.precision`).
-
-    init: parameters as initialised, float32 -> (parameters as kept, optimiser state).
-    update: (gradients float32, optimiser state, parameters as kept, step) -> (parameters, optimiser state).
-    """
-
-    init: Callable[[Any], tuple[Any, Any]]
-    update: Callable[[Any, Any, Any, jax.Array], tuple[Any, Any]]
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """How a model is trained and evaluated, whatever lies beneath.
-
-    init: key -> TrainState, laid out.
-    like: TrainState of shapes with shardings, what a checkpoint is restored onto; nothing is allocated.
-    step: (TrainState, batch) -> (TrainState, {"loss", "grad_norm", ...} scalars). The state given is used up.
-    evaluate: (params, batch) -> what `metric` returns.
-    """
-
-    init: Callable[[jax.Array], TrainState]
-    like: TrainState
-    step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
-    evaluate: Callable[[Any, Any], Any]
+from parallelism.interface import (
+    Objective,
+    Optimiser,
+    Parallelism,
+    Strategy,
+    TrainState,
+    gradient_sums,
+    updated,
+)
+from parallelism.mesh import batch_ways, require_divisible
+from parallelism.rules import (
+    PARAMETER_PLACEMENT,
+    batch_sharding,
+    global_batch,
+    place_activation,
+    process_rows,
+    replicated_over_data,
+    state_shardings,
+)
 
 
 def spmd(
-    init_params: Callable[[jax.Array], Any],
-    loss: Callable[[Any, Any], tuple[jax.Array, dict[str, jax.Array]]],
-    metric: Callable[[Any, Any], Any],
+    objective: Objective,
     optimiser: Optimiser,
     mesh: Mesh,
+    how: Parallelism = Parallelism(),  # noqa: B008 (frozen)
+    placement: dict[str, str | None] = PARAMETER_PLACEMENT,
 ) -> Strategy:
     """Makes the strategy.
 
     Args:
-      init_params: key -> params.
-      loss: (params, batch) -> (scalar to descend, scalars to report). batch: a tree of arrays [B, ...].
-      metric: (params, batch) -> a tree of arrays, for evaluation.
+      placement: from logical to mesh axes; of parameters, and of the optimiser state that mirrors them.
     """
     place = place_activation(mesh)
 
     def init(key):
-        return TrainState(jnp.zeros((), jnp.int32), *optimiser.init(init_params(key)))
+        return TrainState(jnp.zeros((), jnp.int32), *optimiser.init(objective.init(key)))
 
     shapes = jax.eval_shape(init, jax.random.key(0))
-    shardings = state_shardings(shapes, mesh)
+    kept = placement if how.zero == 3 else replicated_over_data(placement)
+    shardings = state_shardings(shapes, mesh, placement)
+    shardings = shardings._replace(params=state_shardings(shapes.params, mesh, kept))
+    partitioned = state_shardings(shapes.params, mesh, placement)
     like = jax.tree.map(
         lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding),
         shapes,
         shardings,
     )
 
+    def gradients_of(params, batch):
+        gradients, value = gradient_sums(objective.loss, params, batch)
+        return jax.lax.with_sharding_constraint(gradients, partitioned), value
+
     def step(state, batch):
         with placed_by(place):
-            (value, report), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
-        gradients = jax.tree.map(lambda gradient: gradient.astype(jnp.float32), gradients)
-        report = {"loss": value, "grad_norm": optax.global_norm(gradients), **report}
-        kept = optimiser.update(gradients, state.optimiser, state.params, state.step)
-        return TrainState(state.step + 1, *kept), report
+            sums = added_over(gradients_of, state.params, micro_batches(batch, mesh, how.micro_batches))
+            # Under ZeRO stage 1 every device updates its share of the parameters, and then all are gathered.
+            state = state._replace(params=jax.lax.with_sharding_constraint(state.params, partitioned))
+            return updated(optimiser, state, *sums)
 
     def evaluate(params, batch):
         with placed_by(place):
-            return metric(params, batch)
+            return objective.metric(params, batch)
 
     jitted_step = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
-    jitted_evaluate = jax.jit(evaluate)
+    jitted_evaluate = jax.jit(evaluate, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
-    def laid_out(batch):
-        require_divisible(mesh, jax.tree.leaves(batch)[0].shape[0])
-        return jax.device_put(batch, batch_sharding(mesh))
+    def on_mesh(batch, micro_batches):
+        processes = batch_ways(mesh) // batch_ways(mesh.local_mesh)
+        require_divisible(mesh, jax.tree.leaves(batch)[0].shape[0] * processes, micro_batches)
+        return global_batch(batch_sharding(mesh), batch)
+
+    def lower(batch):
+        laid_out = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(mesh)), batch
+        )
+        return jitted_step.lower(like, laid_out)
 
     return Strategy(
         init=jax.jit(init, out_shardings=shardings),
         like=like,
-        step=lambda state, batch: jitted_step(state, laid_out(batch)),
-        evaluate=lambda params, batch: jitted_evaluate(params, laid_out(batch)),
+        step=lambda state, batch: jitted_step(state, on_mesh(batch, how.micro_batches)),
+        evaluate=lambda params, batch: jitted_evaluate(params, on_mesh(batch, 1)),
+        rows=lambda batch_size: process_rows(batch_sharding(mesh), batch_size),
+        lower=lower,
     )
+
+
+def micro_batches(batch: Any, mesh: Mesh, count: int) -> Any:
+    """Arrays [B, ...] -> [count, B / count, ...]; every device cuts up its own rows."""
+    ways = batch_ways(mesh)
+    sharding = NamedSharding(mesh, PartitionSpec(None, *batch_sharding(mesh).spec))
+
+    def cut(x):
+        rows = x.reshape(ways, count, -1, *x.shape[1:]).swapaxes(0, 1).reshape(count, -1, *x.shape[1:])
+        return jax.lax.with_sharding_constraint(rows, sharding)
+
+    return jax.tree.map(cut, batch)
+
+
+def added_over(gradients_of: Callable[[Any, Any], Any], params: Any, batches: Any) -> Any:
+    """Σ of gradients_of(params, batch) over the first axis of `batches`, one after another: only one batch's
+    activations are alive.
+    """
+    first = jax.tree.map(lambda x: x[0], batches)
+    if jax.tree.leaves(batches)[0].shape[0] == 1:
+        return gradients_of(params, first)
+
+    def add(sums, batch):
+        return jax.tree.map(jnp.add, sums, gradients_of(params, batch)), None
+
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients_of, params, first))
+    return jax.lax.scan(add, zeros, batches)[0]

@@ -2,16 +2,18 @@
 arXiv 2112.04426, section 4.2).
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import jax
 
-from parallelism.spmd import Optimiser
+from parallelism.interface import Objective, Optimiser, Part
 
 
-def freeze(operators: Collection[str], loss: Callable, optimiser: Optimiser) -> tuple[Callable, Optimiser]:
-    """`loss` and `optimiser` for a model whose `operators`, first keys of its parameters, are frozen.
+def freeze(
+    operators: Collection[str], objective: Objective, optimiser: Optimiser
+) -> tuple[Objective, Optimiser]:
+    """`objective` and `optimiser` for a model whose `operators`, first keys of its parameters, are frozen.
 
     Frozen parameters cost a training step their forward pass and no more: they have no gradient, no moments,
     no decay, and no part in the norm by which gradients are clipped. They are kept in the optimiser's
@@ -21,11 +23,18 @@ def freeze(operators: Collection[str], loss: Callable, optimiser: Optimiser) -> 
     def learning(tree):
         return {name: leaves for name, leaves in tree.items() if name not in operators}
 
-    def loss_of_learning(params: Any, batch: Any):
+    def stopped(params):
         # Stopped before the forward pass rather than masked after the backward pass: nothing is computed for
         # a gradient that nobody reads.
-        frozen = {name: jax.lax.stop_gradient(params[name]) for name in operators}
-        return loss({**params, **frozen}, batch)
+        return {**params, **{name: jax.lax.stop_gradient(params[name]) for name in operators}}
+
+    def loss(params: Any, batch: Any):
+        return objective.loss(stopped(params), batch)
+
+    def parts(count: int) -> list[Part]:
+        return [
+            part._replace(take=lambda p, take=part.take: take(stopped(p))) for part in objective.parts(count)
+        ]
 
     def init(params):
         kept, _ = optimiser.init(params)
@@ -35,4 +44,4 @@ def freeze(operators: Collection[str], loss: Callable, optimiser: Optimiser) -> 
         learnt, state = optimiser.update(learning(gradients), state, learning(params), step)
         return {**params, **learnt}, state
 
-    return loss_of_learning, Optimiser(init, update)
+    return objective._replace(loss=loss, parts=parts), Optimiser(init, update)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from errors import InputError
-from parallelism.spmd import Strategy, TrainState
+from parallelism.interface import Strategy, TrainState
 from training.checkpoints import Checkpoints
 from training.interruption import stop_requests
 from training.metrics import MetricsWriter, Progress

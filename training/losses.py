@@ -16,24 +16,16 @@ def token_nats(logits_btv: jax.Array, targets_bt: jax.Array) -> jax.Array:
     return _nats_and_log_z(logits_btv, targets_bt)[0]
 
 
-def next_token_loss(
-    logits_btv: jax.Array,
-    targets_bt: jax.Array,
-    weights_bt: jax.Array,
-    z_loss: float = 0.0,
-    total: jax.Array | None = None,
+def next_token_sums(
+    logits_btv: jax.Array, targets_bt: jax.Array, weights_bt: jax.Array, z_loss: float = 0.0
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Weighted mean over tokens of −log p(target) + z_loss · log²Z (PaLM, section 5: z_loss = 1e-4).
+    """Σ w · (−log p(target) + z_loss · log²Z) over tokens, and its terms (PaLM, section 5: z_loss = 1e-4).
 
-    Z is the true softmax normaliser of the logits as they are, so the second term pins their scale.
-
-    Args:
-        total: Σ w of the batch that these tokens are a part of, None for the whole; the losses of parts add
-            up to that of the whole.
+    Z is the true softmax normaliser of the logits as they are, so the second term pins their scale. The mean
+    of any number of batches is their sum by the sum of their weights.
 
     Returns:
-        The loss, and sums from which means over several batches or devices are made: `nats` = Σ w·nats,
-        `weight` = Σ w, `z` = Σ w·log²Z.
+        The sum, and the sums `nats` = Σ w·nats, `weight` = Σ w, `z` = Σ w·log²Z.
     """
     nats_bt, log_z_bt = _nats_and_log_z(logits_btv, targets_bt)
     sums = {
@@ -41,9 +33,7 @@ def next_token_loss(
         "weight": jnp.sum(weights_bt),
         "z": jnp.sum(weights_bt * jnp.square(log_z_bt)),
     }
-    # Weights are zero or one, so only a batch of nothing but padding meets the floor: its loss is 0, not 0/0.
-    total = sums["weight"] if total is None else total
-    return (sums["nats"] + z_loss * sums["z"]) / jnp.maximum(total, 1.0), sums
+    return sums["nats"] + z_loss * sums["z"], sums
 
 
 def in_parts(loss: Callable, parts: int) -> Callable:

@@ -1,14 +1,16 @@
 """What a strategy needs of a model to train and to evaluate it: functions of (params, batch)."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from errors import InputError
 from models.decoder import Model
-from training.losses import in_parts, next_token_loss, token_nats
+from parallelism.interface import Objective, Part
+from training.losses import in_parts, next_token_sums, token_nats
 from training.precision import cast_for_compute
 
 # PaLM section 5: 1e-4 · log²Z; the other papers have no such term.
@@ -32,28 +34,52 @@ def loss_parts(batch_size: int, length: int, devices: int) -> int:
     return 1 if devices > 1 else math.gcd(length, max(1, batch_size * length // PART))
 
 
-def objective(model: Model, family: str, precision: str, parts: int = 1) -> tuple[Callable, Callable]:
-    """(loss, metric) of `model`.
+def objective(model: Model, family: str, precision: str, loss_parts: int = 1) -> Objective:
+    """`model` trained by the loss of its family, computing in `precision`.
 
-    loss: (params, batch) -> (scalar to descend, {"nats": mean cross entropy per predicted token}).
-    metric: (params, batch) -> nats [B, T], zero where nothing is predicted.
-    parts: of the length, in which the loss is taken; see `loss_parts`.
+    Its loss reports {"nats": cross entropy, "weight": tokens predicted}; its metric is nats [B, T], zero
+    where nothing is predicted.
+
+    Args:
+      loss_parts: of the length, in which the loss is taken; see the function of that name.
     """
+    num_layers = getattr(model.config, "decoder", model.config).num_layers
+
+    def of_head(head: Any, x_btd: jax.Array, batch: DeviceBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
+        def of_part(head, x_btd, others):
+            total, sums = next_token_sums(model.unembed(head, x_btd), *others, Z_LOSS[family])
+            return total, {name: sums[name] for name in ("nats", "weight")}
+
+        return in_parts(of_part, loss_parts)(head, x_btd, (batch["targets"], batch["weights"]))
+
+    def head_of(params):
+        return {name: params[name] for name in HEAD}
 
     def loss(params: Any, batch: DeviceBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
         params = cast_for_compute(params, precision)
-        total = jnp.maximum(jnp.sum(batch["weights"]), 1.0)
-
-        def of_part(head, x_btd, others):
-            return next_token_loss(model.unembed(head, x_btd), *others, Z_LOSS[family], total)
-
-        x_btd = model.hidden(params, batch["tokens"], batch["neighbours"])
-        head = {name: params[name] for name in HEAD}
-        value, sums = in_parts(of_part, parts)(head, x_btd, (batch["targets"], batch["weights"]))
-        return value, {"nats": sums["nats"] / total}
+        return of_head(head_of(params), model.hidden(params, batch["tokens"], batch["neighbours"]), batch)
 
     def metric(params: Any, batch: DeviceBatch) -> jax.Array:
         logits = model.apply(cast_for_compute(params, precision), batch["tokens"], batch["neighbours"])
         return token_nats(logits, batch["targets"]) * batch["weights"]
 
-    return loss, metric
+    def take(start, stop, params):
+        taken = {"layers": model.take(params, start, stop)}
+        if start == 0 or stop == num_layers:
+            taken["head"] = head_of(params)
+        return taken
+
+    def apply(start, stop, taken, carry, batch):
+        taken = cast_for_compute(taken, precision)
+        if start == 0:
+            carry = model.embed(taken["head"], batch["tokens"]), None
+        carry = model.run(taken["layers"], carry, start, stop, batch["neighbours"])
+        return of_head(taken["head"], carry[0], batch) if stop == num_layers else carry
+
+    def parts(count: int) -> list[Part]:
+        if not 1 <= count <= num_layers:
+            raise InputError(f"A model of {num_layers} layers cannot be cut into {count} parts.")
+        bounds = [num_layers * index // count for index in range(count + 1)]
+        return [Part(partial(take, *ends), partial(apply, *ends)) for ends in zip(bounds, bounds[1:])]
+
+    return Objective(model.init, loss, metric, parts)

@@ -29,7 +29,7 @@ import jmp
 import optax
 
 from errors import InputError
-from parallelism.spmd import Optimiser
+from parallelism.interface import Optimiser
 
 Tree = TypeVar("Tree")
 

@@ -197,8 +197,8 @@ def _segments(length: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _starts(start: int, stop: int, size: int, data: jax.Array) -> jax.Array:
-    """Where a segment's blocks start, as if `data` had a say in it: masks that depend on nothing else would be
-    computed before the loop, for all blocks at once.
+    """Where a segment's blocks start, as if `data` had a say in it: masks that depend on nothing else would
+    be computed before the loop, for all blocks at once.
     """
     return jax.lax.optimization_barrier((jnp.arange(start, stop, size), data))[0]
 

@@ -6,6 +6,8 @@ model, bit for bit. In Gopher's block, and PaLM's serial one, cross-attention st
 feed-forward, as published; PaLM's parallel block has no such place, so there it follows the block.
 """
 
+import bisect
+
 import jax
 import jax.numpy as jnp
 
@@ -15,6 +17,7 @@ from models.decoder import (
     extended,
     init_stack,
     layer,
+    layers_of,
     operator,
     rematerialised,
     step_layers,
@@ -91,22 +94,35 @@ def retro(config: RETROConfig) -> Model:
 
     retrieving_layer = rematerialised(retrieving_layer, decoder.remat)
 
-    def hidden(params, tokens_bt, neighbours=None):
+    def attending(start, stop):
+        """Where in `cca_layers` those among layers start … stop − 1 begin and end; these count from 1."""
+        return tuple(bisect.bisect_right(config.cca_layers, bound) for bound in (start, stop))
+
+    def take(params, start, stop):
+        first, last = attending(start, stop)
+        taken = dense.take(params, start, stop) | {"cca": layers_of(params["cca"], first, last)}
+        encodes = ("encoder", "embedding") if first == 0 and last > 0 else ()
+        return taken | {name: params[name] for name in encodes}
+
+    def run(taken, carry, start, stop, neighbours=None):
         if neighbours is None or neighbours.tokens.shape[1] == 0:
-            return dense.hidden(params, tokens_bt)
+            return dense.run(taken, carry, start, stop)
         neighbours = _read(config, neighbours)
-        x_btd, done, encoded = dense.embed(params, tokens_bt), 0, None
-        for index, number in enumerate(config.cca_layers):
-            x_btd = dense.layers(params, x_btd, done, number - 1)
-            here = {
-                **{name: layer(params[name], number - 1) for name in ops.residuals},
-                "cca": layer(params["cca"], index),
-                "encoder": params["encoder"],
-                "embedding": params["embedding"],
-            }
+        (x_btd, encoded), done = carry, start
+        for index, number in enumerate(config.cca_layers[slice(*attending(start, stop))]):
+            x_btd = dense.layers(taken, x_btd, done - start, number - 1 - start)
+            here = {name: layer(taken[name], number - 1 - start) for name in ops.residuals}
+            here["cca"] = layer(taken["cca"], index)
+            if encoded is None:
+                here |= {name: taken[name] for name in ("encoder", "embedding")}
             x_btd, encoded = retrieving_layer(here, x_btd, encoded, neighbours)
             done = number
-        return dense.layers(params, x_btd, done, decoder.num_layers)
+        return dense.layers(taken, x_btd, done - start, stop - start), encoded
+
+    def hidden(params, tokens_bt, neighbours=None):
+        everything = 0, decoder.num_layers
+        carry = dense.embed(params, tokens_bt), None
+        return run(take(params, *everything), carry, *everything, neighbours)[0]
 
     def cache(params, batch, length):
         """Beside the dense cache: the activations of the chunk being read, which the encoder will ask for;
@@ -162,7 +178,7 @@ def retro(config: RETROConfig) -> Model:
             "distances": cache["distances"],
         }
 
-    return Model(config, init, hidden, dense.unembed, dense.embed, dense.layers, cache, step)
+    return Model(config, init, hidden, dense.unembed, dense.embed, dense.layers, take, run, cache, step)
 
 
 def _apply(residuals, params, x_btd):

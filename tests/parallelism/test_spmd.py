@@ -10,6 +10,7 @@ import pytest
 from errors import InputError
 from models.decoder import Neighbours
 from models.families import build, configuration
+from parallelism.interface import Parallelism
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.spmd import spmd
 from training.objective import objective
@@ -57,11 +58,11 @@ def batch(family, step, rows=BATCH):
     return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:], "weights": weights, "neighbours": near}
 
 
-def strategy_of(family, shape, precision="float32"):
+def strategy_of(family, shape, precision="float32", how=Parallelism()):
     model = build(tiny(family))
     mesh = make_mesh(shape, jax.devices()[: shape.size])
     optimiser = optimiser_under(precision, recipe(family, STEPS))
-    return spmd(model.init, *objective(model, family, precision), optimiser, mesh)
+    return spmd(objective(model, family, precision), optimiser, mesh, how)
 
 
 def losses_of(family, shape, initial, precision="float32"):
@@ -146,7 +147,7 @@ def test_mixed_precision_stays_near_float32():
     params = jax.jit(model.init)(jax.random.key(0))
     one = jax.tree.map(jnp.asarray, batch("gopher", 0))
     exact, mixed = (
-        float(jax.jit(objective(model, "gopher", precision)[0])(params, one)[0])
+        float(jax.jit(objective(model, "gopher", precision).loss)(params, one)[0])
         for precision in ("float32", "mixed")
     )
     assert exact != mixed

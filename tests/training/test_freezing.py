@@ -12,6 +12,7 @@ import pytest
 from evaluation.flops import retrofit_flops_per_token, train_flops_per_token
 from models.decoder import Neighbours
 from models.families import build, configuration, parameter_shapes
+from parallelism.interface import Objective
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.spmd import spmd
 from training.checkpoints import fingerprint
@@ -46,9 +47,10 @@ def frozen_of(config):
 
 def strategy_of(config, precision, shape, frozen=()):
     model = build(config)
-    loss, metric = objective(model, "retro", precision)
-    loss, optimiser = freeze(frozen, loss, optimiser_under(precision, recipe("retro", 4)))
-    return spmd(model.init, loss, metric, optimiser, make_mesh(shape, jax.devices()[: shape.size]))
+    trained, optimiser = freeze(
+        frozen, objective(model, "retro", precision), optimiser_under(precision, recipe("retro", 4))
+    )
+    return spmd(trained, optimiser, make_mesh(shape, jax.devices()[: shape.size]))
 
 
 @pytest.mark.parametrize(
@@ -99,9 +101,10 @@ def test_what_is_trained_is_trained_as_if_it_were_alone():
 
     params, x = {"learns": jnp.ones(3), "stays": jnp.ones(4)}, jnp.asarray([3.0, 0.0, 4.0])
     clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0))
-    frozen_loss, optimiser = freeze({"stays"}, loss, optimiser_under("float32", clipped))
+    trained = Objective(lambda key: {}, loss, loss, lambda count: [])
+    frozen, optimiser = freeze({"stays"}, trained, optimiser_under("float32", clipped))
     kept, state = optimiser.init(params)
-    gradients = jax.grad(frozen_loss, has_aux=True)(params, x)[0]
+    gradients = jax.grad(frozen.loss, has_aux=True)(params, x)[0]
     assert not gradients["stays"].any()
     after, _ = optimiser.update(gradients, state, kept, jnp.int32(0))
     np.testing.assert_allclose(after["learns"], 1 - x / 5, rtol=1e-6)
@@ -130,12 +133,12 @@ def test_frozen_parameters_cost_no_gradient(backbone):
     """
     config = small(backbone, layers=2)
     one = batch(0, config)
-    loss, _ = objective(build(config), "retro", "float32")
-    frozen_loss, _ = freeze(frozen_of(config), loss, optimiser_under("float32", optax.sgd(1.0)))
+    trained = objective(build(config), "retro", "float32")
+    frozen, _ = freeze(frozen_of(config), trained, optimiser_under("float32", optax.sgd(1.0)))
     params = parameter_shapes(config)
     whole, part = (
         product_flops(jax.make_jaxpr(jax.grad(f, has_aux=True))(params, one).jaxpr)
-        for f in (loss, frozen_loss)
+        for f in (trained.loss, frozen.loss)
     )
     spared = train_flops_per_token(config, LENGTH) - retrofit_flops_per_token(config, LENGTH)
     assert 0.9 < (whole - part) / (spared * BATCH * LENGTH) < 1.3

@@ -25,8 +25,7 @@ def two_losses(family):
     model = build(small(family))
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
     strategy = spmd(
-        model.init,
-        *objective(model, family, "float32"),
+        objective(model, family, "float32"),
         optimiser_under("float32", recipe(family, 1)),
         mesh,
     )

@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+from parallelism.interface import Objective, Strategy
 from parallelism.mesh import MeshShape, make_mesh
-from parallelism.spmd import Strategy, spmd
+from parallelism.spmd import spmd
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS, Diverged, Training, train
 from training.metrics import read_metrics
@@ -35,14 +36,17 @@ def strategy(precision="float32") -> Strategy:
 
     def loss(params, batch):
         w = cast_for_compute(params, precision)["output"]["w"]
-        value = jnp.mean(jnp.square(batch["x"] @ w - 1.0))
-        return value, {"nats": value}
+        squares = jnp.square(batch["x"] @ w - 1.0)
+        return jnp.sum(squares), {"nats": jnp.sum(squares), "weight": jnp.float32(squares.size)}
 
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
     return spmd(
-        lambda key: {"output": {"w": jax.random.normal(key, (4, 2))}},
-        loss,
-        lambda p, b: None,
+        Objective(
+            init=lambda key: {"output": {"w": jax.random.normal(key, (4, 2))}},
+            loss=loss,
+            metric=lambda p, b: None,
+            parts=lambda count: [],
+        ),
         optimiser_under(precision, optax.adam(0.1)),
         mesh,
     )

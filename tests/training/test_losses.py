@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.losses import in_parts, next_token_loss, token_nats
+from training.losses import in_parts, next_token_sums, token_nats
 
 
 def _example(seed, batch=2, length=5, vocabulary=7, scale=3.0):
@@ -26,7 +26,7 @@ def _by_definition(logits, targets, weights, z_loss):
         z = np.sum(np.exp(np.float64(logits[b, t])))
         p = np.exp(np.float64(logits[b, t, targets[b, t]])) / z
         total += weights[b, t] * (-np.log(p) + z_loss * np.log(z) ** 2)
-    return total / weights.sum()
+    return total
 
 
 @given(
@@ -36,34 +36,35 @@ def _by_definition(logits, targets, weights, z_loss):
 )
 def test_equals_its_definition(seed, z_loss, scale):
     logits, targets, weights = _example(seed, scale=scale)
-    loss, _ = next_token_loss(logits, targets, weights, z_loss)
-    np.testing.assert_allclose(loss, _by_definition(logits, targets, weights, z_loss), rtol=1e-5, atol=1e-6)
+    total, _ = next_token_sums(logits, targets, weights, z_loss)
+    np.testing.assert_allclose(total, _by_definition(logits, targets, weights, z_loss), rtol=1e-5, atol=1e-6)
 
 
-def test_sums_make_the_mean_over_several_batches():
+def test_losses_of_parts_of_a_batch_add_up():
     logits, targets, weights = _example(0, batch=4)
-    whole, _ = next_token_loss(logits, targets, weights, 1e-2)
+    whole, sums = next_token_sums(logits, targets, weights, 1e-2)
     halves = [
-        next_token_loss(*(x[half] for x in (logits, targets, weights)), 1e-2)[1]
+        next_token_sums(*(x[half] for x in (logits, targets, weights)), 1e-2)
         for half in (slice(0, 1), slice(1, 4))
     ]
-    nats, weight, z = (sum(h[name] for h in halves) for name in ("nats", "weight", "z"))
-    np.testing.assert_allclose((nats + 1e-2 * z) / weight, whole, rtol=1e-6)
-    np.testing.assert_allclose(weight, weights.sum())
+    np.testing.assert_allclose(halves[0][0] + halves[1][0], whole, rtol=1e-6)
+    for name in sums:
+        np.testing.assert_allclose(halves[0][1][name] + halves[1][1][name], sums[name], rtol=1e-6)
+    np.testing.assert_allclose(sums["weight"], weights.sum())
 
 
 def test_nats_are_those_of_the_loss():
     logits, targets, weights = _example(1)
     nats = token_nats(logits, targets)
     assert nats.shape == targets.shape and nats.dtype == jnp.float32
-    _, sums = next_token_loss(logits, targets, weights)
+    _, sums = next_token_sums(logits, targets, weights)
     np.testing.assert_allclose(np.sum(nats * weights), sums["nats"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("z_loss", [0.0, 0.1])
 def test_gradient_is_that_of_the_definition(z_loss):
     logits, targets, weights = _example(2)
-    gradient = jax.grad(lambda x: next_token_loss(x, targets, weights, z_loss)[0])(logits)
+    gradient = jax.grad(lambda x: next_token_sums(x, targets, weights, z_loss)[0])(logits)
     numeric = np.zeros_like(logits, np.float64)
     for index in np.ndindex(logits.shape):
         step = np.zeros_like(numeric)
@@ -76,7 +77,7 @@ def test_gradient_is_that_of_the_definition(z_loss):
 def test_only_the_z_loss_sees_a_shift_of_all_logits():
     """Cross entropy is invariant to logits + c; log²Z becomes (log Z + c)², and so pins the logits."""
     logits, targets, weights = _example(3)
-    before, after = (next_token_loss(logits + c, targets, weights)[1] for c in (0.0, 2.5))
+    before, after = (next_token_sums(logits + c, targets, weights)[1] for c in (0.0, 2.5))
     np.testing.assert_allclose(after["nats"], before["nats"], rtol=1e-5)
     log_z = np.log(np.sum(np.exp(np.float64(logits)), axis=-1))
     np.testing.assert_allclose(after["z"], np.sum(weights * (log_z + 2.5) ** 2), rtol=1e-5)
@@ -87,21 +88,21 @@ def test_tokens_of_weight_zero_have_no_say():
     hidden = np.where(weights[..., None] == 0, 100.0, 0.0).astype(np.float32) * np.arange(logits.shape[-1])
     other = np.where(weights == 0, 0, targets)
     assert (
-        next_token_loss(logits, targets, weights, 0.1)[0]
-        == next_token_loss(logits + hidden, other, weights, 0.1)[0]
+        next_token_sums(logits, targets, weights, 0.1)[0]
+        == next_token_sums(logits + hidden, other, weights, 0.1)[0]
     )
 
 
 def test_a_batch_of_padding_has_loss_and_gradient_zero():
     logits, targets, weights = _example(5)
-    loss, gradient = jax.value_and_grad(lambda x: next_token_loss(x, targets, 0 * weights, 0.1)[0])(logits)
+    loss, gradient = jax.value_and_grad(lambda x: next_token_sums(x, targets, 0 * weights, 0.1)[0])(logits)
     assert loss == 0 and not gradient.any()
 
 
 def test_arithmetic_is_float32_for_logits_of_bfloat16():
     logits, targets, weights = _example(6, vocabulary=300)
     logits = jnp.asarray(logits, jnp.bfloat16)
-    loss, _ = next_token_loss(logits, targets, weights)
+    loss, _ = next_token_sums(logits, targets, weights)
     assert loss.dtype == jnp.float32
     expected = _by_definition(np.asarray(logits, np.float64), targets, weights, 0.0)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
@@ -109,7 +110,7 @@ def test_arithmetic_is_float32_for_logits_of_bfloat16():
 
 def test_large_logits_do_not_overflow():
     logits, targets, weights = _example(7)
-    assert np.isfinite(next_token_loss(logits * 1e4, targets, weights, 1e-4)[0])
+    assert np.isfinite(next_token_sums(logits * 1e4, targets, weights, 1e-4)[0])
 
 
 @pytest.mark.parametrize("parts", [2, 3, 6])
@@ -122,7 +123,7 @@ def test_a_loss_in_parts_is_the_loss_and_has_its_gradient(parts, dtype):
     weights = jax.random.bernoulli(keys[3], 0.7, (2, 6)).astype(jnp.float32)
 
     def loss(params, x_btd, others):
-        return next_token_loss(x_btd @ params["w"], *others, z_loss=0.1, total=jnp.sum(weights))
+        return next_token_sums(x_btd @ params["w"], *others, z_loss=0.1)
 
     def scaled(loss):
         # A factor, so that the cotangent that reaches the parts is not 1.
