@@ -5,9 +5,14 @@ from collections.abc import Callable, Mapping
 from jax.sharding import Mesh
 
 from parallelism.interface import Objective, Optimiser, Parallelism, Strategy
+from parallelism.pmap import pmap
+from parallelism.pipeline import pipeline
 from parallelism.spmd import spmd
 
-STRATEGIES: Mapping[str, Callable[[Objective, Optimiser, Mesh, Parallelism], Strategy]] = {"mesh": spmd}
+STRATEGIES: Mapping[str, Callable[[Objective, Optimiser, Mesh, Parallelism], Strategy]] = {
+    "mesh": spmd,
+    "pmap": pmap,
+}
 
 
 def strategy(objective: Objective, optimiser: Optimiser, mesh: Mesh, how: Parallelism) -> Strategy:
