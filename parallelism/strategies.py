@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from jax.sharding import Mesh
 
 from parallelism.interface import Objective, Optimiser, Parallelism, Strategy
-from parallelism.pmap import pmap
 from parallelism.pipeline import pipeline
+from parallelism.pmap import pmap
 from parallelism.spmd import spmd
 
 STRATEGIES: Mapping[str, Callable[[Objective, Optimiser, Mesh, Parallelism], Strategy]] = {
     "mesh": spmd,
+    "pipeline": pipeline,
     "pmap": pmap,
 }
 
