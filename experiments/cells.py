@@ -82,6 +82,7 @@ def run_cell(
     peak_flops: float,
     folder: Path,
     pretrained: Params | None = None,
+    how: Parallelism = Parallelism(),  # noqa: B008 (frozen)
 ) -> CellResult:
     """Trains and evaluates `cell` in `folder`, going on from whatever is there. The folder then says all
     that experiments.trained.load_run needs.
@@ -95,7 +96,7 @@ def run_cell(
     claim(folder, dataclasses.asdict(cell))
     prepared.save(folder)
     table, family = prepared.neighbours, family_of(cell.config)
-    strategy = started_from(pretrained or {}, strategy_of(cell, mesh))
+    strategy = started_from(pretrained or {}, strategy_of(cell, mesh, how))
     batches = TrainBatches(table.store, cell.batch_size, cell.length, cell.seed)
     flops = (retrofit_flops_per_token if cell.pretrained else train_flops_per_token)(cell.config, cell.length)
     training = Training(

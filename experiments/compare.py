@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tyro.conf import OmitArgPrefixes
+
 from data.artifacts import write_atomic
 from data.tokenizers import PUBLISHED_VOCAB_SIZES
 from errors import InputError
@@ -26,6 +28,7 @@ from experiments.run_folder import claim
 from experiments.stages import Stages
 from experiments.summary import summarise
 from models.families import configuration, with_decoder_fields
+from parallelism.interface import Parallelism
 from parallelism.mesh import make_mesh, parse_mesh_shape, require_divisible
 
 PEAK_CONVENTION = (
@@ -83,6 +86,7 @@ class Options:
     """What parameters and activations are kept and computed in: training/precision.py explains the four."""
     mesh: str = "auto"
     """Devices as PODxDATAxMODEL, such as 1x4x2; auto puts all along data."""
+    parallelism: OmitArgPrefixes[Parallelism] = Parallelism()
     encoder: str | None = None
     """BERT that embeds chunks: a folder or a Hugging Face name. Default: the MiniLM installed with the
     project.
@@ -100,7 +104,7 @@ def compare(options: Options) -> None:
     preset = _resolved(options)
     stages = Stages(options.out, options.artifacts)
     mesh = make_mesh(parse_mesh_shape(options.mesh))
-    require_divisible(mesh, preset.batch_size)
+    require_divisible(mesh, preset.batch_size, options.parallelism.micro_batches)
     forms = {
         name: with_decoder_fields(form, vocab_size=preset.vocab_size, max_length=preset.length)
         for name, form in _forms(preset).items()
@@ -129,7 +133,9 @@ def compare(options: Options) -> None:
             )  # fmt: skip
             with stages.measured(f"{name} seed {seed}"):
                 folder = options.out / name / f"seed-{seed}"
-                results[name, seed] = run_cell(cell, prepared, mesh, peak_flops, folder)
+                results[name, seed] = run_cell(
+                    cell, prepared, mesh, peak_flops, folder, how=options.parallelism
+                )
             cells[name, seed] = cell
 
     with stages.measured("report", may_reuse=False):
@@ -180,7 +186,7 @@ def _forms(preset: Preset) -> dict[str, Any]:
 
 def _what_makes_the_run(config: dict) -> dict:
     """`config` without what may change between two commands that go on with one run."""
-    free = {"seeds", "mesh", "out", "artifacts"}
+    free = {"seeds", "mesh", "parallelism", "out", "artifacts"}
     return {**config, "options": {name: v for name, v in config["options"].items() if name not in free}}
 
 

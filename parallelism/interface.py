@@ -8,9 +8,10 @@ Losses are sums over tokens, so that those of micro-batches, pods and processes 
 the global batch divides once, at the end.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -68,35 +69,27 @@ class Objective(NamedTuple):
 
 @dataclass(frozen=True)
 class Parallelism:
-    """How a step is spread over a mesh.
+    """How a step is spread over a mesh."""
 
-    strategy: a name in parallelism.strategies.
-    zero: 3 shards parameters, gradients and optimiser state over `data`, 1 the optimiser state alone
-    (Rajbhandari et al. 2020). micro_batches: parts that a batch is cut into, one after another.
-    exchange: the type in which pods send gradients. schedule: of a pipeline, "1f1b" or "gpipe".
-    """
-
-    strategy: str = "mesh"
-    zero: int = 3
+    strategy: Literal["mesh", "pods", "pipeline", "pmap"] = "mesh"
+    """One program over the whole mesh; one per pod; one per pipeline stage; or pmap, data parallel alone."""
+    zero: Literal[1, 3] = 3
+    """ZeRO: 3 shards parameters, gradients and optimiser state over data, 1 the optimiser state alone."""
     micro_batches: int = 1
-    exchange: str = "float32"
-    schedule: str = "1f1b"
+    """Parts that a batch is cut into, one after another."""
+    exchange: Literal["float32", "bfloat16"] = "float32"
+    """In which pods send each other their gradients."""
+    schedule: Literal["1f1b", "gpipe"] = "1f1b"
+    """In which a pipeline's stages work."""
 
     def __post_init__(self):
-        for field, known in KNOWN.items():
-            if getattr(self, field) not in known:
+        for field in dataclasses.fields(self):
+            value, known = getattr(self, field.name), get_args(field.type)
+            if known and value not in known:
                 names = ", ".join(map(str, known))
-                raise InputError(f"There is no {field} {getattr(self, field)!r}; choose one of {names}.")
+                raise InputError(f"There is no {field.name} {value!r}; choose one of {names}.")
         if self.micro_batches < 1:
             raise InputError(f"micro_batches {self.micro_batches}: give a whole number of at least 1.")
-
-
-KNOWN = {
-    "strategy": ("mesh", "pods", "pipeline", "pmap"),
-    "zero": (1, 3),
-    "exchange": ("float32", "bfloat16"),
-    "schedule": ("1f1b", "gpipe"),
-}
 
 
 @dataclass(frozen=True)
