@@ -3,10 +3,12 @@ parallel).
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding
 
 from errors import InputError
 
@@ -60,9 +62,21 @@ def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh
     )
 
 
+def of_shards(sharding: NamedSharding, shape: Sequence[int], arrays: Sequence[jax.Array]) -> jax.Array:
+    """What of `arrays` lies on the devices of `sharding`, as one array of `shape`: the same memory."""
+    shards = [s.data for array in arrays for s in array.addressable_shards if s.device in sharding.device_set]
+    return jax.make_array_from_single_device_arrays(tuple(shape), sharding, shards)
+
+
 def batch_ways(mesh: Mesh) -> int:
     """How many ways the mesh splits a batch: pod × data."""
     return mesh.shape["pod"] * mesh.shape["data"]
+
+
+def global_batch_size(mesh: Mesh, batch: Any) -> int:
+    """Sequences in the global batch of which `batch` is this process's share."""
+    processes = batch_ways(mesh) // batch_ways(mesh.local_mesh)
+    return jax.tree.leaves(batch)[0].shape[0] * processes
 
 
 def require_divisible(mesh: Mesh, batch_size: int, micro_batches: int = 1) -> None:

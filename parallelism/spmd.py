@@ -17,7 +17,7 @@ from parallelism.interface import (
     gradient_sums,
     updated,
 )
-from parallelism.mesh import batch_ways, require_divisible
+from parallelism.mesh import batch_ways, global_batch_size, require_divisible
 from parallelism.rules import (
     PARAMETER_PLACEMENT,
     batch_sharding,
@@ -76,8 +76,7 @@ def spmd(
     jitted_evaluate = jax.jit(evaluate, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def on_mesh(batch, micro_batches):
-        processes = batch_ways(mesh) // batch_ways(mesh.local_mesh)
-        require_divisible(mesh, jax.tree.leaves(batch)[0].shape[0] * processes, micro_batches)
+        require_divisible(mesh, global_batch_size(mesh, batch), micro_batches)
         return global_batch(batch_sharding(mesh), batch)
 
     def lower(batch):
