@@ -31,18 +31,20 @@ PLACEMENT = PARAMETER_PLACEMENT | {DEPTH: "pod"}
 
 
 class Event(NamedTuple):
-    """A task that has just been enqueued.
+    """A program that has just been enqueued: a stage's task, or, where both are None, the update.
 
-    inputs: what its stage holds for backward passes that are to come or just begun, by micro-batch: (carry,
-    rows of the batch). received: what another stage sent for the task, None where none did. output: what the
-    task computes.
+    program, arguments: a jitted function and what it was called with, which may be used up. output: what it
+    returns. inputs: what the stage holds for backward passes that are to come or just begun, by micro-batch:
+    (carry, rows of the batch). received: what another stage sent for the task, None where none did.
     """
 
-    stage: int
-    task: Task
-    inputs: Mapping[int, Any]
-    received: Any
+    stage: int | None
+    task: Task | None
+    program: Callable[..., Any]
+    arguments: tuple
     output: Any
+    inputs: Mapping[int, Any] = {}
+    received: Any = None
 
 
 def pipeline(
@@ -57,7 +59,7 @@ def pipeline(
     Evaluation is one program over the whole mesh.
 
     Args:
-      observe: called after every task of a step.
+      observe: called after every program of a step.
 
     Raises:
       InputError: the model cannot be cut into that many equal stages, or there are several processes.
@@ -78,7 +80,10 @@ def pipeline(
         batches = _cut(batch, how.micro_batches, mesh.shape["data"])
         sums, values = _run(stages, order, jax.tree.leaves(state.params), batches, observe)
         gradients = [_joined(arrays, mesh) for arrays in zip(*sums)]
-        return jitted_update(state, gradients, jax.device_put(values, everywhere))
+        arguments = state, gradients, jax.device_put(values, everywhere)
+        stepped = jitted_update(*arguments)
+        observe(Event(None, None, jitted_update, arguments, stepped))
+        return stepped
 
     def update(state, gradients, values):
         leaves, tree = jax.tree.flatten(params)
@@ -220,34 +225,35 @@ def _run(
     Returns:
       The sums of the gradients by stage and leaf; by micro-batch, what the loss returns.
     """
-    views = [[view(leaves[leaf], stage.mesh) for leaf in stage.reads] for stage in stages]
+    views = [[view_on(leaves[leaf], stage.mesh) for leaf in stage.reads] for stage in stages]
     sums = [stage.zeros() for stage in stages]
     inputs: list[dict[int, Any]] = [{} for _ in stages]
-    outputs: dict[tuple[int, Task], Any] = {}
+    sent: dict[tuple[int, Task], Any] = {}
     for number, task in order:
-        stage, held, micro_batch = stages[number], inputs[number], task.micro_batch
+        stage, view, held, micro_batch = stages[number], views[number], inputs[number], task.micro_batch
         sender = number - 1 if task.kind == FORWARD else number + 1
-        received = jax.device_put(outputs.pop((sender, task), None), stage.layout)
+        received = jax.device_put(sent.pop((sender, task), None), stage.layout)
         if task.kind == FORWARD:
             held[micro_batch] = received, jax.device_put(batches[micro_batch], stage.layout)
-            output = stage.forward(views[number], *held[micro_batch])
+            program, arguments = stage.forward, (view, *held[micro_batch])
+            output = sent[number, task] = program(*arguments)
         else:
             read = [sums[number][leaf] for leaf in stage.reads]
-            read, output = stage.backward(read, views[number], *held[micro_batch], received)
+            program, arguments = stage.backward, (read, view, *held[micro_batch], received)
+            output = read, sent[number, task] = program(*arguments)
             for leaf, total in zip(stage.reads, read):
                 sums[number][leaf] = total
-        outputs[number, task] = output
-        observe(Event(number, task, held, received, output))
+        observe(Event(number, task, program, arguments, output, held, received))
         if task.kind == BACKWARD:
             del held[micro_batch]
-    return sums, [outputs[len(stages) - 1, Task(FORWARD, k)] for k in range(len(batches))]
+    return sums, [sent[len(stages) - 1, Task(FORWARD, k)] for k in range(len(batches))]
 
 
 def _has_depth(spec: PartitionSpec) -> bool:
     return len(spec) > 0 and spec[0] == "pod"
 
 
-def view(array: jax.Array, mesh: Mesh) -> jax.Array:
+def view_on(array: jax.Array, mesh: Mesh) -> jax.Array:
     """What of `array` lies on the devices of the stage `mesh`, without a copy."""
     spec, shape = array.sharding.spec, array.shape
     here = NamedSharding(mesh, spec)

@@ -16,7 +16,7 @@ from errors import InputError
 from models.families import build, configuration, with_decoder_fields
 from parallelism.interface import Parallelism
 from parallelism.mesh import AXES, MeshShape, make_mesh
-from parallelism.pipeline import pipeline, view
+from parallelism.pipeline import pipeline, view_on
 from parallelism.schedules import FORWARD
 from parallelism.spmd import spmd
 from training.objective import objective
@@ -82,6 +82,8 @@ class Holding:
         self.references, self.peak = [{} for _ in range(stages)], [0] * stages
 
     def __call__(self, event):
+        if event.task is None:
+            return
         references = self.references[event.stage]
         if event.task.kind == FORWARD:
             held = jax.tree.leaves(event.inputs[event.task.micro_batch])[0]
@@ -123,7 +125,7 @@ def test_a_stage_reads_the_state_where_it_lies():
         theirs = {shard.device: shard.data.unsafe_buffer_pointer() for shard in leaf.addressable_shards}
         for pod in range(2):
             mesh = Mesh(leaf.sharding.mesh.devices[pod : pod + 1], AXES)
-            for shard in view(leaf, mesh).addressable_shards:
+            for shard in view_on(leaf, mesh).addressable_shards:
                 assert shard.data.unsafe_buffer_pointer() == theirs[shard.device]
 
 
