@@ -22,7 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from errors import InputError
 from models.layers.axes import placed_by
 from parallelism.interface import Objective, Optimiser, Parallelism, Part, Strategy, float32, updated
-from parallelism.mesh import AXES
+from parallelism.mesh import AXES, of_shards
 from parallelism.rules import DEPTH, PARAMETER_PLACEMENT, batch_sharding, place_activation, state_shardings
 from parallelism.schedules import BACKWARD, FORWARD, Task, dispatch_order, schedule
 from parallelism.spmd import spmd
@@ -254,19 +254,14 @@ def _has_depth(spec: PartitionSpec) -> bool:
 
 
 def view_on(array: jax.Array, mesh: Mesh) -> jax.Array:
-    """What of `array` lies on the devices of the stage `mesh`, without a copy."""
+    """What of `array` lies on the devices of the stage `mesh`: the same memory."""
     spec, shape = array.sharding.spec, array.shape
-    here = NamedSharding(mesh, spec)
-    shards = [s.data for s in array.addressable_shards if s.device in here.device_set]
     if _has_depth(spec):
         shape = (shape[0] // array.sharding.mesh.shape["pod"], *shape[1:])
-    return jax.make_array_from_single_device_arrays(shape, here, shards)
+    return of_shards(NamedSharding(mesh, spec), shape, [array])
 
 
 def _joined(arrays: Sequence[jax.Array], mesh: Mesh) -> jax.Array:
-    """One array over `mesh` of the stages' arrays, one after another along the first axis, without a copy."""
+    """The stages' arrays, one after another along the first axis, over `mesh`: the same memory."""
     shape = (sum(array.shape[0] for array in arrays), *arrays[0].shape[1:])
-    shards = [shard.data for array in arrays for shard in array.addressable_shards]
-    return jax.make_array_from_single_device_arrays(
-        shape, NamedSharding(mesh, arrays[0].sharding.spec), shards
-    )
+    return of_shards(NamedSharding(mesh, arrays[0].sharding.spec), shape, arrays)
