@@ -36,7 +36,8 @@ class Batch:
 
 
 class TrainBatches:
-    """`TrainBatches(...)(step)` is the batch of that step, whatever was asked for before.
+    """`TrainBatches(...)(step)` is the batch of that step, whatever was asked for before: of its `batch_size`
+    sequences those in `rows` (default: all), and nothing of the others is read.
 
     In each epoch the training documents are permuted and their chunks laid end to end, every document from
     the start of a chunk on, so that its last chunk is padded. The row is cut into sequences, and these are
@@ -47,7 +48,9 @@ class TrainBatches:
         InputError: the length is no multiple of 64, or the training documents do not fill one sequence.
     """
 
-    def __init__(self, store: TokenStore, batch_size: int, length: int, seed: int):
+    def __init__(
+        self, store: TokenStore, batch_size: int, length: int, seed: int, rows: np.ndarray | None = None
+    ):
         training = ~store.is_validation
         num_chunks = int(store.num_chunks[training].sum())
         chunks_per_sequence = _chunks_per_sequence(length)
@@ -60,15 +63,26 @@ class TrainBatches:
         self.sequences_per_epoch = -(-num_chunks // chunks_per_sequence)
         self._store = store
         self._batch_size = batch_size
+        self._rows = np.arange(batch_size) if rows is None else rows
         self._epoch = functools.lru_cache(maxsize=2)(
             functools.partial(epoch_sequences, store, chunks_per_sequence, seed)
         )
 
     def __call__(self, step: int) -> Batch:
-        sequences = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
-        epochs, rows = np.divmod(sequences, self.sequences_per_epoch)
-        chunks = np.stack([self._epoch(int(epoch))[row] for epoch, row in zip(epochs, rows)])
-        return batch_of_chunks(self._store, chunks)
+        return batch_of_chunks(self._store, self._chunks(step, self._rows))
+
+    def predicted_tokens(self, step: int) -> int:
+        """Σ of weights over the whole batch of that step, counted without reading it."""
+        chunks = self._chunks(step, np.arange(self._batch_size))
+        documents = self._store.chunk_documents(chunks)
+        starts = (chunks - self._store.chunk_offsets[documents]) * CHUNK
+        left = np.diff(self._store.offsets)[documents] - 1 - starts
+        return int(np.where(chunks < 0, 0, np.clip(left, 0, CHUNK)).sum())
+
+    def _chunks(self, step: int, rows: np.ndarray) -> np.ndarray:
+        """int64 [rows, U]: the chunk ids of some sequences of a batch."""
+        epochs, sequences = np.divmod(step * self._batch_size + rows, self.sequences_per_epoch)
+        return np.stack([self._epoch(int(epoch))[s] for epoch, s in zip(epochs, sequences)])
 
 
 def epoch_sequences(store: TokenStore, chunks_per_sequence: int, seed: int, epoch: int) -> np.ndarray:
@@ -93,13 +107,17 @@ def batch_of_chunks(store: TokenStore, chunks: np.ndarray) -> Batch:
 
 
 def evaluation_batches(
-    store: TokenStore, batch_size: int, length: int, max_tokens: int | None = None
+    store: TokenStore,
+    batch_size: int,
+    length: int,
+    max_tokens: int | None = None,
+    rows: np.ndarray | None = None,
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """Whole validation documents in a fixed order, each cut into windows of `length` from its start.
 
     Every token after bos is predicted exactly once, given the tokens before it in its window. With
     `max_tokens`, documents are taken in that order as long as their predicted tokens fit; one that does not
-    fit is passed over.
+    fit is passed over. Of every batch only `rows` are read (default: all).
 
     Returns:
         An iterator of (batch, documents int64 [B, T]): the document of every token, -1 on padding. The last
@@ -127,6 +145,8 @@ def evaluation_batches(
     windows = np.concatenate([_windows(store, d, chunks_per_sequence) for d in documents])
     padding = np.full((-len(windows) % batch_size, chunks_per_sequence), PADDING_CHUNK)
     batches = np.concatenate([windows, padding]).reshape(-1, batch_size, chunks_per_sequence)
+    if rows is not None:
+        batches = batches[:, rows]
     return ((batch_of_chunks(store, chunks), _document_of_tokens(store, chunks)) for chunks in batches)
 
 

@@ -22,6 +22,7 @@ from models.decoder import Neighbours, Params
 from models.families import build, family_of, parameter_shapes
 from models.retro.config import RETROConfig
 from parallelism.interface import Parallelism, Strategy
+from parallelism.processes import barrier, is_leader
 from parallelism.strategies import strategy
 from retrieval.neighbours import NeighbourTable
 from training.checkpoints import Checkpoints
@@ -94,10 +95,13 @@ def run_cell(
       InputError: the folder holds another configuration; the message names the first field that differs.
     """
     claim(folder, dataclasses.asdict(cell))
-    prepared.save(folder)
+    if is_leader():
+        prepared.save(folder)
     table, family = prepared.neighbours, family_of(cell.config)
     strategy = started_from(pretrained or {}, strategy_of(cell, mesh, how))
-    batches = TrainBatches(table.store, cell.batch_size, cell.length, cell.seed)
+    batches = TrainBatches(
+        table.store, cell.batch_size, cell.length, cell.seed, strategy.rows(cell.batch_size)
+    )
     flops = (retrofit_flops_per_token if cell.pretrained else train_flops_per_token)(cell.config, cell.length)
     training = Training(
         steps=cell.steps,
@@ -117,15 +121,17 @@ def run_cell(
             training, strategy, lambda step: device_batch(batches(step), table, k), schedule, folder
         )
         for retrieval in missing:
-            nats_st = _evaluate(cell, strategy.evaluate, state.params, table, retrieval)
-            _save_array(evaluation_path(folder, retrieval), nats_st)
+            nats_st = _evaluate(cell, strategy, state.params, table, retrieval)
+            if is_leader():
+                _save_array(evaluation_path(folder, retrieval), nats_st)
+    barrier(f"{folder} is written")
     return CellResult(
         nats={
             retrieval: np.load(evaluation_path(folder, retrieval), allow_pickle=False)
             for retrieval in cell.retrievals
         },
         metrics=read_metrics(folder),
-        train_tokens=int(sum(batches(step).weights.sum() for step in range(cell.steps))),
+        train_tokens=sum(batches.predicted_tokens(step) for step in range(cell.steps)),
         train_flops=flops * training.tokens_per_step * cell.steps,
     )
 
@@ -163,21 +169,23 @@ def device_batch(batch: Batch, table: NeighbourTable, k: int) -> dict[str, Any]:
     }
 
 
-def held_out(cell: Cell, table: NeighbourTable) -> Iterator[tuple[Batch, np.ndarray]]:
-    """The evaluation batches of `cell` with the document of every token: the same for every model of a
-    comparison.
+def held_out(
+    cell: Cell, table: NeighbourTable, rows: np.ndarray | None = None
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """The evaluation batches of `cell`, or some rows of each, with the document of every token: the same for
+    every model of a comparison.
     """
-    return evaluation_batches(table.store, cell.batch_size, cell.length, cell.evaluation_tokens)
+    return evaluation_batches(table.store, cell.batch_size, cell.length, cell.evaluation_tokens, rows)
 
 
-def _evaluate(cell, evaluate, params, table, retrieval) -> np.ndarray:
-    batches = list(held_out(cell, table))
+def _evaluate(cell, strategy, params, table, retrieval) -> np.ndarray:
+    batches = list(held_out(cell, table, strategy.rows(cell.batch_size)))
     kind = f" retrieval {retrieval}" if retrieval else ""
     progress = Progress(f"{cell.name} seed {cell.seed}{kind}: evaluation", len(batches))
     k = evaluation_neighbours(cell.config) if retrieval == "on" else 0
     results = []
     for done, (batch, _) in enumerate(batches, start=1):
-        results.append(np.asarray(evaluate(params, device_batch(batch, table, k))))
+        results.append(np.asarray(strategy.evaluate(params, device_batch(batch, table, k))))
         progress.advance(done)
     progress.close()
     return np.concatenate(results)

@@ -4,6 +4,7 @@ in a paragraph instead of a traceback.
 
 import dataclasses
 import errno
+import os
 import platform
 import sys
 import traceback
@@ -14,7 +15,7 @@ from typing import NoReturn, TypeVar
 import tyro
 
 from errors import InputError
-from parallelism.processes import code_hashes, start
+from parallelism.processes import VARIABLES, code_hashes, membership, start
 from parallelism.team import Team
 
 Options = TypeVar("Options")
@@ -25,19 +26,28 @@ def command(
     options: type[Options],
     description: str,
     arguments: Sequence[str] | None = None,
+    many_processes: bool = False,
 ) -> None:
     """Parses the command line into `options` and runs `main`; exit code 2 for bad input, 130 when
     interrupted.
 
-    Where the environment says that this is one of many processes (`parallelism.processes.start`), they run
-    `main` together, and what ends one of them ends all.
+    Args:
+      many_processes: whether `main` may run in many (`parallelism.processes`), of which what ends one ends
+        all; others are refused where the environment says that this is one of many.
     """
     parsed = tyro.cli(
         options, prog=f"python -m experiments.{main.__name__}", description=description, args=arguments
     )
     team = None
     try:
-        team = start(_alike(parsed))
+        if many_processes:
+            team = start(_alike(parsed))
+        elif member := membership(os.environ):
+            raise InputError(
+                f"The environment says that this is process {member.process} of {member.count}, but "
+                f"experiments.{main.__name__} runs in one: start it once, and without {', '.join(VARIABLES)} "
+                "or the cluster's launcher."
+            )
         main(parsed)
     except InputError as error:
         _exit(team, f"error: {error}", 2)

@@ -17,12 +17,11 @@ from tyro.conf import OmitArgPrefixes
 from data.artifacts import write_atomic
 from data.tokenizers import PUBLISHED_VOCAB_SIZES
 from errors import InputError
-from evaluation.flops import matrix_product_peak
 from experiments.cells import Cell, CellResult, run_cell
 from experiments.command import command
-from experiments.environment import environment
+from experiments.environment import environment, peak_flops
 from experiments.example import worked_example
-from experiments.prepare import Text, prepare
+from experiments.prepare import Prepared, Text, prepare_for_all
 from experiments.report import save_plot, terminal_table, write_report
 from experiments.run_folder import claim
 from experiments.stages import Stages
@@ -30,6 +29,7 @@ from experiments.summary import summarise
 from models.families import configuration, with_decoder_fields
 from parallelism.interface import Parallelism
 from parallelism.mesh import make_mesh, parse_mesh_shape, require_divisible
+from parallelism.processes import barrier, is_leader
 
 PEAK_CONVENTION = (
     "MFU = tokens/s x model FLOPs per token (6N + 12LHKT, PaLM appendix B; retrieval included, "
@@ -119,9 +119,9 @@ def compare(options: Options) -> None:
         "models": {name: dataclasses.asdict(config) for name, config in forms.items()},
     }
     claim(options.out, _what_makes_the_run(config))
-    prepared = prepare(text, options.artifacts, stages)
+    prepared = prepare_for_all(text, options.artifacts, stages, options.out)
     with stages.measured("measure the machine's peak", may_reuse=False):
-        peak_flops = matrix_product_peak()
+        peak = peak_flops()
 
     results: dict[tuple[str, int], CellResult] = {}
     cells: dict[tuple[str, int], Cell] = {}
@@ -133,11 +133,24 @@ def compare(options: Options) -> None:
             )  # fmt: skip
             with stages.measured(f"{name} seed {seed}"):
                 folder = options.out / name / f"seed-{seed}"
-                results[name, seed] = run_cell(
-                    cell, prepared, mesh, peak_flops, folder, how=options.parallelism
-                )
+                results[name, seed] = run_cell(cell, prepared, mesh, peak, folder, how=options.parallelism)
             cells[name, seed] = cell
 
+    if is_leader():
+        _report(options.out, config, prepared, peak, stages, cells, results)
+    barrier("the report is written")
+
+
+def _report(
+    out: Path,
+    config: dict,
+    prepared: Prepared,
+    peak: float,
+    stages: Stages,
+    cells: dict[tuple[str, int], Cell],
+    results: dict[tuple[str, int], CellResult],
+) -> None:
+    """Writes what came out, and prints the table."""
     with stages.measured("report", may_reuse=False):
         summary = summarise(prepared, cells, results)
         written = {
@@ -145,16 +158,16 @@ def compare(options: Options) -> None:
             "command": " ".join(["python -m experiments.compare", *sys.argv[1:]]),
             "config": config,
             "environment": {**environment(), "corpus_hash": prepared.corpus_hash},
-            "peak": {"flops_per_second": peak_flops, "convention": PEAK_CONVENTION},
+            "peak": {"flops_per_second": peak, "convention": PEAK_CONVENTION},
             "stages": stages.rows,
             **summary,
             "example": worked_example(prepared, cells["retro-copying", 0], results["retro-copying", 0]),
         }
-        write_atomic(options.out / "results.json", json.dumps(written, indent=1))
-        write_report(written, options.out / "report.html")
-        save_plot(written, options.out / "plot.png")
+        write_atomic(out / "results.json", json.dumps(written, indent=1))
+        write_report(written, out / "report.html")
+        save_plot(written, out / "plot.png")
     print(terminal_table(written))
-    print(f"\n{options.out / 'results.json'}\n{options.out / 'report.html'}")
+    print(f"\n{out / 'results.json'}\n{out / 'report.html'}")
 
 
 def _resolved(options: Options) -> Preset:
@@ -198,4 +211,6 @@ def _plain(options: Options) -> dict:
 
 
 if __name__ == "__main__":
-    command(compare, Options, "Train and compare PaLM, Gopher and RETRO on the same text.")
+    command(
+        compare, Options, "Train and compare PaLM, Gopher and RETRO on the same text.", many_processes=True
+    )

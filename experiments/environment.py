@@ -1,4 +1,4 @@
-"""Where a result was made: versions, device, commit."""
+"""Where a result was made: versions, device, commit, and how fast that can be."""
 
 import os
 import platform
@@ -8,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import jax
+
+from evaluation.flops import matrix_product_peak
+from parallelism.processes import from_leader, num_machines
 
 LIBRARIES = ("jax", "jaxlib", "dm-haiku", "optax", "numpy", "faiss-cpu", "sentencepiece", "orbax-checkpoint")
 
@@ -23,6 +26,14 @@ def environment() -> dict:
         "commit": _commit(),
         "date": date.today().isoformat(),
     }
+
+
+def peak_flops() -> float:
+    """What the run's devices reach together in FLOP/s, by the measured float32 matrix products of one in the
+    leader. Devices that are CPUs share their machine's cores.
+    """
+    alike = num_machines() if jax.default_backend() == "cpu" else jax.device_count()
+    return from_leader(matrix_product_peak) * alike
 
 
 def _commit() -> str:

@@ -22,6 +22,7 @@ from data.tokenizers import Tokenizer, train_tokenizer
 from errors import InputError
 from experiments.stages import Stages
 from models.bert.load import load_bert
+from parallelism.processes import barrier, is_leader
 from retrieval.neighbours import INDEX, NeighbourTable, build_database, build_neighbour_table
 
 VALIDATION_FRACTION = 0.12
@@ -109,6 +110,16 @@ class Text:
     encoder: str | None
     index: str
     num_neighbours: int
+
+
+def prepare_for_all(wanted: Text, root: Path, stages: Stages, folder: Path) -> Prepared:
+    """`prepare` by the leader of many processes, which writes the artifacts' names into `folder` for the
+    others.
+    """
+    if is_leader():
+        prepare(wanted, root, stages).save(folder)
+    barrier("the data is prepared")
+    return reopen(folder)
 
 
 def prepare(wanted: Text, root: Path, stages: Stages) -> Prepared:

@@ -19,17 +19,17 @@ from tabulate import tabulate
 from data.artifacts import write_atomic
 from errors import InputError
 from evaluation.bits_per_byte import bits_per_byte, document_nats
-from evaluation.flops import matrix_product_peak
 from evaluation.intervals import Interval, bootstrap_ratio, paired_difference
 from experiments.cells import Cell, CellResult, evaluation_path, held_out, run_cell, typical_speed
 from experiments.command import command
-from experiments.environment import environment
+from experiments.environment import environment, peak_flops
 from experiments.run_folder import claim
 from experiments.stages import Stages
 from experiments.trained import TrainedRun, load_run
 from models.families import count, parameter_shapes
 from models.retro.config import SIZES, RETROConfig
 from parallelism.mesh import make_mesh, parse_mesh_shape
+from parallelism.processes import barrier, is_leader
 from training.checkpoints import fingerprint
 
 PEAK_CONVENTION = (
@@ -72,22 +72,37 @@ def retrofit(options: Options) -> None:
     )
     claim(options.out, dataclasses.asdict(cell))
     with stages.measured("measure the machine's peak", may_reuse=False):
-        peak_flops = matrix_product_peak()
+        peak = peak_flops()
     with stages.measured("train and evaluate"):
-        result = run_cell(cell, dense.prepared, mesh, peak_flops, options.out, dense.params)
+        result = run_cell(cell, dense.prepared, mesh, peak, options.out, dense.params)
     require_unchanged(dense_st, result.nats["off"], options.run)
+    if is_leader():
+        _report(options.out, cell, dense, dense_st, result, peak, stages)
+    barrier("the report is written")
+
+
+def _report(
+    out: Path,
+    cell: Cell,
+    dense: TrainedRun,
+    dense_st: np.ndarray,
+    result: CellResult,
+    peak: float,
+    stages: Stages,
+) -> None:
+    """Writes what came out, and prints the table."""
     written = {
         "experiment": "retrofit",
         "command": " ".join(["python -m experiments.retrofit", *sys.argv[1:]]),
         "config": dataclasses.asdict(cell),
         "environment": {**environment(), "corpus_hash": dense.prepared.corpus_hash},
-        "peak": {"flops_per_second": peak_flops, "convention": PEAK_CONVENTION},
+        "peak": {"flops_per_second": peak, "convention": PEAK_CONVENTION},
         "stages": stages.rows,
         **summary(cell, dense, dense_st, result),
     }
-    write_atomic(options.out / "results.json", json.dumps(written, indent=1))
+    write_atomic(out / "results.json", json.dumps(written, indent=1))
     print(table(written))
-    print(f"\n{options.out / 'results.json'}")
+    print(f"\n{out / 'results.json'}")
 
 
 def load_dense(folder: Path, mesh: Any) -> TrainedRun:
@@ -216,4 +231,9 @@ def _bounds(interval: list[float] | None, form: str) -> str:
 
 
 if __name__ == "__main__":
-    command(retrofit, Options, "Give a trained dense model retrieval, its own weights frozen.")
+    command(
+        retrofit,
+        Options,
+        "Give a trained dense model retrieval, its own weights frozen.",
+        many_processes=True,
+    )

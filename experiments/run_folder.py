@@ -1,4 +1,4 @@
-"""A folder belongs to one configuration, written into it at the start."""
+"""A folder belongs to one configuration, written into it at the start, and to all processes of a run."""
 
 import json
 from collections.abc import Mapping
@@ -6,22 +6,30 @@ from pathlib import Path
 
 from data.artifacts import first_difference, write_atomic
 from errors import InputError
+from parallelism.processes import barrier, is_leader
 
 FILE_NAME = "config.json"
 
 
 def claim(folder: Path, config: Mapping) -> None:
-    """Writes `config` into `folder`, or checks that what is there is the same.
+    """Writes `config` into `folder`, or checks that what is there is the same. Of many processes the leader
+    writes, and all check.
 
     Raises:
-      InputError: the folder holds another configuration; the message names the first field that differs.
+      InputError: the folder holds another configuration; the message names the first field that differs. Or
+        the processes do not share it.
     """
     wanted = json.loads(json.dumps(config))
     path = folder / FILE_NAME
-    if not path.exists():
+    if is_leader() and not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(wanted, indent=1))
-        return
+    barrier(f"{folder} is claimed")
+    if not path.exists():
+        raise InputError(
+            f"{path}, which process 0 wrote, is not there for another process. Put --out, and what else the "
+            "command reads and writes, on a file system that all processes share, under the same path."
+        )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

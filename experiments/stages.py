@@ -1,9 +1,13 @@
-"""How long each stage of a run took, and whether it found its work already done."""
+"""How long each stage of a run took, and whether it found its work already done. Of many processes the
+leader measures.
+"""
 
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+
+from parallelism.processes import is_leader
 
 
 class Stages:
@@ -17,6 +21,9 @@ class Stages:
 
     @contextmanager
     def measured(self, stage: str, may_reuse: bool = True):
+        if not is_leader():
+            yield
+            return
         before, start = self._files(), time.perf_counter()
         yield
         seconds = time.perf_counter() - start

@@ -6,13 +6,13 @@ They meet at the coordinator's address and compare what they are about to run (`
 
 import hashlib
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
 from jax._src.clusters import ClusterEnv  # no public function says where a cluster meets without joining it
-from jax.experimental import multihost_utils
 
 from errors import InputError
 from parallelism.team import Alike, Member, Team
@@ -20,6 +20,8 @@ from parallelism.team import Alike, Member, Team
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 MEETING_SECONDS = 60
 HEARTBEAT_SECONDS = 20  # JAX's own watch, for a machine whose network is cut
+
+_team: Team | None = None  # None in a process of its own
 
 
 def start(alike: Alike, timeout: float = MEETING_SECONDS) -> Team | None:
@@ -38,10 +40,11 @@ def start(alike: Alike, timeout: float = MEETING_SECONDS) -> Team | None:
       InputError: the environment is incomplete, the coordinator cannot be reached, a process does not come,
         or the processes differ: which, and in what.
     """
+    global _team
     member = membership(os.environ)
     if member is None:
         return None
-    team = Team(member, alike, timeout)
+    _team = Team(member, alike, timeout)
     # JAX's preemption service would take SIGTERM, which training.interruption answers.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
@@ -53,7 +56,7 @@ def start(alike: Alike, timeout: float = MEETING_SECONDS) -> Team | None:
         initialization_timeout=max(1, round(timeout)),
         heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )
-    return team
+    return _team
 
 
 def membership(environment: Mapping[str, str]) -> Member | None:
@@ -99,16 +102,30 @@ def is_leader() -> bool:
 
 
 def barrier(name: str) -> None:
-    """Waits until every process has come here; `name` is the same for all."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+    """Waits, however long, until every process has come here; `name` is the same for all."""
+    _gather(name, None)
 
 
 def any_process(flag: bool) -> bool:
     """Whether `flag` is true in any process; every process asks."""
-    if jax.process_count() == 1:
-        return flag
-    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+    return any(_gather("any_process", flag))
+
+
+def from_leader(measure: Callable[[], Any]) -> Any:
+    """What `measure` gives in the leader, a value of JSON, in every process."""
+    return _gather("from_leader", measure() if is_leader() else None)[0]
+
+
+def num_machines() -> int:
+    """How many different hosts the processes run on."""
+    return len(set(_gather("num_machines", socket.gethostname())))
+
+
+def _gather(name: str, value: Any) -> list[Any]:
+    """Not by JAX's collectives: gloo gives up on a process that is half a minute late for the first one, and
+    half an hour for another, which the preparation of a corpus may take.
+    """
+    return [value] if _team is None else _team.gather(name, value)
 
 
 def code_hashes() -> dict[str, str]:

@@ -1,9 +1,10 @@
 """The processes of a run, connected: they compare what they run before they start, and end together.
 
 The leader (process 0) listens at the coordinator's address until all have come, and keeps a connection to
-each. On a connection come lines of JSON: a greeting, the leader's answer, and in the end a farewell, or the
-error that this process, hence the run, ends with. One that closes without either was a process that died. Its
-number then reaches the others at once, where JAX would tell them later, or of a failed collective.
+each. On a connection come lines of JSON: a greeting, the leader's answer, what is shared on the way, and in
+the end a farewell, or the error that this process, hence the run, ends with. One that closes without either
+was a process that died. Its number then reaches the others at once, where JAX would tell them later, or of a
+failed collective.
 
 JAX ends processes, too, when its coordination service is lost, from native code that nothing can precede. So
 that these do not go without a word, a shell waits with each process and says it when the process has not.
@@ -12,6 +13,7 @@ that these do not go without a word, a shell waits with each process and says it
 import contextlib
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -91,12 +93,29 @@ class Team:
         self._connections = (_await_all if self._leads else _greet)(member, alike, timeout)
         self._ending = threading.Lock()
         self._stay_silent = _last_words(self._name)
+        self._shared = {process: queue.SimpleQueue() for process in self._connections}
         self._watchers = [
             threading.Thread(target=self._watch, args=(process,), daemon=True)
             for process in self._connections
         ]
         for watcher in self._watchers:
             watcher.start()
+
+    def gather(self, name: str, value: Any) -> list[Any]:
+        """Every process's `value`, of JSON, by its number; waits for all, however long. `name` is where in
+        the program this is.
+        """
+        if not self._leads:
+            self._tell({"name": name, "share": value})
+            return self._shared[0].get()["shares"]
+        shares = [value]
+        for process in sorted(self._connections):
+            message = self._shared[process].get()
+            if message["name"] != name:
+                raise RuntimeError(f"process {process} is at {message['name']!r}, process 0 at {name!r}")
+            shares.append(message["share"])
+        self._tell({"shares": shares})
+        return shares
 
     def farewell(self) -> None:
         """Says that this process has done its work: the others no longer miss it."""
@@ -120,6 +139,8 @@ class Team:
         missed = True
         while message := self._connections[process].receive():
             missed = missed and "farewell" not in message
+            if "share" in message or "shares" in message:
+                self._shared[process].put(message)
             if "end" in message and self._ending.acquire(blocking=False):
                 self._leave(message["end"], message)
         if missed and self._ending.acquire(blocking=False):

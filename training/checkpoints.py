@@ -4,7 +4,8 @@ Orbax gives sharded, atomic folders (written under a temporary name, then rename
 bits as if they were parameters, so beside the state lies a manifest with every leaf's shape, type and
 checksum. The checksum is the sum of the leaf's bits as unsigned integers modulo 2³²: any one changed element
 changes it, and it does not depend on how the leaf is sharded, so a state may come back onto another mesh than
-it was saved from.
+it was saved from, of another number of processes too. Of many processes each writes and reads its devices'
+shards, in a folder that all share, and all agree on which checkpoint is whole.
 """
 
 import sys
@@ -20,6 +21,7 @@ from absl import logging
 from data.artifacts import fingerprint as hash_of
 from data.artifacts import first_difference
 from errors import InputError
+from parallelism.processes import any_process
 
 State = TypeVar("State")
 
@@ -86,7 +88,7 @@ class Checkpoints:
         found = sorted(self._manager.all_steps(), reverse=True)
         for candidate in (candidate for candidate in found if step in (None, candidate)):
             try:
-                return candidate, self._read(candidate, like)
+                return candidate, self._whole(candidate, like)
             except _DamagedError as damage:
                 print(f"The checkpoint {self.folder / str(candidate)} is damaged: {damage}.", file=sys.stderr)
         raise InputError(
@@ -94,7 +96,22 @@ class Checkpoints:
             f"(steps found: {found}). Choose another step, or remove the folder and train from the start."
         )
 
+    def _whole(self, step, like):
+        """The state, unless it is damaged: in all processes or in none."""
+        damage = None
+        try:
+            state, checksums = self._read(step, like)
+        except _DamagedError as error:
+            damage = str(error)
+        if any_process(damage is not None):  # before the checksums, which take the devices of all
+            raise _DamagedError(damage or "another process cannot read it")
+        for name, checksum in _checksums(state).items():
+            if checksum != checksums[name]:
+                raise _DamagedError(f"{name} does not have the checksum it was saved with")
+        return state
+
     def _read(self, step, like):
+        """The state, and the checksums that its leaves should have."""
         manifest = self._item(step, manifest=ocp.args.JsonRestore()).manifest
         targets = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
         difference = _first_leaf_that_differs(manifest["leaves"], _describe(targets))
@@ -104,10 +121,7 @@ class Checkpoints:
                 "the configuration it was made with, or another folder for this run (--out)."
             )
         state = self._item(step, state=ocp.args.StandardRestore(targets)).state
-        for name, checksum in _checksums(state).items():
-            if checksum != manifest["leaves"][name]["checksum"]:
-                raise _DamagedError(f"{name} does not have the checksum it was saved with")
-        return state
+        return state, {name: leaf["checksum"] for name, leaf in manifest["leaves"].items()}
 
     def _item(self, step, **item):
         try:

@@ -4,6 +4,7 @@ The loop keeps no state of its own. A batch is a function of (seed, step) and th
 a step changes, so a run that is killed and started again ends with the same bits as one that was not.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ import jax
 
 from errors import InputError
 from parallelism.interface import Strategy, TrainState
+from parallelism.processes import any_process, is_leader
 from training.checkpoints import Checkpoints
 from training.interruption import stop_requests
 from training.metrics import MetricsWriter, Progress
@@ -54,12 +56,13 @@ def train(
     """Trains to the last step, from the newest checkpoint in `folder` where there is one.
 
     Args:
-      batch_of: step -> a tree of arrays [B, ...], the same for the same step whenever it is asked.
+      batch_of: step -> a tree of arrays [B, ...], the same for the same step whenever it is asked; of many
+        processes, the rows that `strategy.rows` gives this one.
       learning_rate: updates made -> learning rate, to be written beside the loss.
 
     Raises:
       Diverged: naming the step and the last good checkpoint.
-      KeyboardInterrupt: after SIGINT or SIGTERM, once the step in flight is saved.
+      KeyboardInterrupt: after SIGINT or SIGTERM in any process, once the step in flight is saved.
     """
     checkpoints = Checkpoints(folder / CHECKPOINTS, configuration=training.configuration)
     if checkpoints.latest() is None:
@@ -71,7 +74,8 @@ def train(
 
     progress = Progress(training.label, training.steps, start)
     clock = time.perf_counter()
-    with MetricsWriter(folder, start) as metrics, stop_requests() as asked_to_stop:
+    writer = MetricsWriter(folder, start) if is_leader() else contextlib.nullcontext()
+    with writer as metrics, stop_requests() as asked_to_stop:
         for step in range(start, training.steps):
             state, report = strategy.step(state, batch_of(step))
             # Reading the report waits for the step, and only then may the state be called good and saved.
@@ -82,12 +86,13 @@ def train(
                 _stop(training, checkpoints, folder, done, report)
             tokens_per_second = training.tokens_per_step / seconds
             mfu = tokens_per_second * training.flops_per_token / training.peak_flops
-            metrics.write(
-                done, **report, learning_rate=float(learning_rate(step)), seconds=seconds,
-                tokens_per_second=tokens_per_second, mfu=mfu,
-            )  # fmt: skip
+            if metrics is not None:
+                metrics.write(
+                    done, **report, learning_rate=float(learning_rate(step)), seconds=seconds,
+                    tokens_per_second=tokens_per_second, mfu=mfu,
+                )  # fmt: skip
             progress.update(done, report["loss"], tokens_per_second, mfu)
-            stop = asked_to_stop()
+            stop = any_process(asked_to_stop())
             if stop or done % training.checkpoint_every == 0 or done == training.steps:
                 checkpoints.save(done, state)
                 clock = time.perf_counter()

@@ -15,13 +15,16 @@ from tqdm import tqdm
 
 from data.artifacts import write_atomic
 from errors import InputError
+from parallelism.processes import is_leader
 
 FILE_NAME = "metrics.jsonl"
 SECONDS_BETWEEN_LINES = 10
 
 
 class MetricsWriter:
-    """Appends to `folder/metrics.jsonl` and to TensorBoard events beside it, after `resumed_step` updates."""
+    """Appends to `folder/metrics.jsonl` and to TensorBoard events beside it, after `resumed_step` updates.
+    Only the leader of many processes may have one.
+    """
 
     def __init__(self, folder: str | Path, resumed_step: int = 0):
         path = Path(folder) / FILE_NAME
@@ -80,7 +83,9 @@ def _parsed(path, number, line):
 
 
 class Progress:
-    """One line with loss, tokens/s, MFU and time to go: redrawn on a terminal, added at times to a log."""
+    """One line with loss, tokens/s, MFU and time to go: redrawn on a terminal, added at times to a log. Of
+    many processes the leader alone shows it.
+    """
 
     def __init__(self, label: str, steps: int, resumed_step: int = 0, stream: TextIO = sys.stderr):
         on_terminal = stream.isatty()
@@ -88,6 +93,7 @@ class Progress:
             desc=label,
             total=steps,
             initial=resumed_step,
+            disable=not is_leader(),
             file=stream if on_terminal else _Lines(stream),
             mininterval=0.2 if on_terminal else SECONDS_BETWEEN_LINES,
             miniters=1,

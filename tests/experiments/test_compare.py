@@ -224,7 +224,7 @@ def test_full_disk(capsys, folders, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "results.json")
 
-    monkeypatch.setattr("experiments.compare.prepare", full)
+    monkeypatch.setattr("experiments.compare.prepare_for_all", full)
     assert "disk is full (results.json)" in fails(capsys, *folders)
 
 
