@@ -1,4 +1,6 @@
-"""One program, any mesh: the same losses on 1, 2, 4 and 8 devices, in every shape of the mesh."""
+"""One program, any mesh: what lies where, evaluation, and precision. That every mesh trains alike is shown by
+test_strategies.py.
+"""
 
 import dataclasses
 
@@ -78,30 +80,19 @@ def losses_of(family, shape, initial, precision="float32"):
 
 @pytest.fixture(scope="module", params=["palm", "gopher", "retro"])
 def reference(request):
-    """(family, initial state, losses, evaluation) on one device."""
+    """(family, initial state, evaluation) on one device."""
     family = request.param
     strategy = strategy_of(family, MeshShape())
     initial = jax.device_get(strategy.init(jax.random.key(0)))
     evaluation = np.asarray(strategy.evaluate(initial.params, batch(family, STEPS)))
-    return family, initial, losses_of(family, MeshShape(), initial), evaluation
-
-
-@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
-def test_every_mesh_gives_the_same_loss_curve(reference, shape):
-    family, initial, losses, _ = reference
-    np.testing.assert_allclose(losses_of(family, shape, initial), losses, rtol=TOLERANCE)
+    return family, initial, evaluation
 
 
 @pytest.mark.parametrize("shape", [MeshShape(1, 1, 8), MeshShape(2, 2, 2)], ids=str)
 def test_evaluation_does_not_depend_on_the_mesh(reference, shape):
-    family, initial, _, evaluation = reference
+    family, initial, evaluation = reference
     spread = strategy_of(family, shape).evaluate(initial.params, batch(family, STEPS))
     np.testing.assert_allclose(spread, evaluation, rtol=TOLERANCE, atol=TOLERANCE)
-
-
-def test_losses_move(reference):
-    _, _, losses, _ = reference
-    assert len({round(loss, 3) for loss in losses}) == STEPS
 
 
 @pytest.mark.parametrize("family", ["palm", "gopher", "retro"])

@@ -1,0 +1,128 @@
+"""Every family, trained by every strategy, on every shape that eight devices can take: the same losses and the same
+parameters. docs/strategies.md shows this table.
+"""
+
+import dataclasses
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+
+from models.decoder import Neighbours
+from models.families import build, configuration
+from parallelism.interface import Parallelism
+from parallelism.mesh import MeshShape, make_mesh
+from parallelism.strategies import strategy
+from training.objective import objective
+from training.precision import optimiser_under
+from training.recipes import recipe
+
+STEPS, BATCH, VOCAB = 5, 8, 64
+DENSE, FAMILIES = ("palm", "gopher"), ("palm", "gopher", "retro")
+SHAPES = [
+    MeshShape(pod, data, 8 // pod // data)
+    for pod in (1, 2, 4, 8) for data in (1, 2, 4, 8) if 8 % (pod * data) == 0
+]  # fmt: skip
+PODS = [shape for shape in SHAPES if shape.pod > 1]
+TOLERANCE, OF_LARGEST_MOMENT = 1e-5, 1e-4
+# Learning rates of the largest models. Adam divides a gradient by its own size, be it rounding noise: a component that
+# has no other is moved by a few per cent of the rate, one way or the other. Moments are checked beside parameters,
+# since Adam would hide a gradient of the wrong size.
+PEAKS = {"palm": 1e-2, "gopher": 4e-5, "retro": 1e-4}
+
+MATRIX = [
+    *[(Parallelism(), family, shape) for family in FAMILIES for shape in SHAPES],
+    *[(Parallelism(zero=1), family, MeshShape(2, 2, 2)) for family in FAMILIES],
+    *[(Parallelism(micro_batches=2), family, MeshShape(2, 2, 2)) for family in FAMILIES],
+    *[(Parallelism(strategy="pmap"), family, MeshShape(data=8)) for family in FAMILIES],
+    *[
+        (Parallelism(strategy="pipeline", micro_batches=2), family, shape) for family in DENSE for shape in PODS
+    ],
+    *[
+        (Parallelism(strategy="pipeline", micro_batches=2, schedule="gpipe"), family, MeshShape(2, 2, 2))
+        for family in DENSE
+    ],
+]  # fmt: skip
+
+
+def tiny(family, layers):
+    """Eight heads, so that every mesh divides them."""
+    changes = {"num_heads": 8, "head_size": 4, "vocab_size": VOCAB, "num_layers": layers}
+    if family == "palm":
+        return dataclasses.replace(configuration("palm/smoke"), **changes)
+    gopher = dataclasses.replace(configuration("gopher/smoke"), **changes)
+    if family == "gopher":
+        return gopher
+    return dataclasses.replace(
+        configuration("retro/smoke"), decoder=gopher, cca_layers=(layers,), encoder_layers=1,
+        encoder_num_heads=8, encoder_head_size=4,
+    )  # fmt: skip
+
+
+def batch(family, step):
+    random = np.random.default_rng(step)
+    length, near = 64, None
+    if family == "retro":
+        length, shape = 128, (BATCH, 2, 2, 128)
+        near = Neighbours(random.integers(0, VOCAB, shape).astype(np.int32), random.random(shape) < 0.9)
+    tokens = random.integers(0, VOCAB, (BATCH, length + 1)).astype(np.int32)
+    weights = (random.random((BATCH, length)) < 0.9).astype(np.float32)
+    return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:], "weights": weights, "neighbours": near}
+
+
+def strategy_of(how, family, shape, layers):
+    trained = objective(build(tiny(family, layers)), family, "float32")
+    mesh = make_mesh(shape, jax.devices()[: shape.size])
+    return strategy(trained, optimiser_under("float32", recipe(family, STEPS, PEAKS[family])), mesh, how)
+
+
+def depth(how, shape):
+    """Layers of the model: as many as a pipeline has stages, two where it runs in parts."""
+    return {"pipeline": shape.pod, "pods": 2}.get(how.strategy, 1)
+
+
+def trained(runs, family, state):
+    """(what each step reports, final state) of STEPS steps."""
+    reports = []
+    for step in range(STEPS):
+        state, report = runs.step(state, batch(family, step))
+        reports.append({name: float(value) for name, value in report.items()})
+    return reports, jax.device_get(state)
+
+
+@cache
+def reference(family, layers):
+    """(initial state, reports, final state) of a model of so many layers on one device."""
+    runs = strategy_of(Parallelism(), family, MeshShape(), layers)
+    initial = jax.device_get(runs.init(jax.random.key(0)))
+    return initial, *trained(runs, family, jax.device_put(initial))
+
+
+def name_of(value):
+    if isinstance(value, Parallelism):
+        default = Parallelism(strategy=value.strategy)
+        changed = {f: v for f, v in dataclasses.asdict(value).items() if v != getattr(default, f)}
+        return "-".join([value.strategy, *(f"{field}={v}" for field, v in changed.items())])
+    return str(value)
+
+
+@pytest.mark.parametrize(("how", "family", "shape"), MATRIX, ids=name_of)
+def test_every_strategy_gives_the_same_losses_and_parameters(how, family, shape):
+    layers = depth(how, shape)
+    initial, expected_reports, expected = reference(family, layers)
+    runs = strategy_of(how, family, shape, layers)
+    laid_out = jax.device_put(initial, jax.tree.map(lambda leaf: leaf.sharding, runs.like))
+    reports, actual = trained(runs, family, laid_out)
+    for report, expected_report in zip(reports, expected_reports):
+        assert report == pytest.approx(expected_report, rel=TOLERANCE)
+    assert len({round(report["loss"], 3) for report in reports}) == STEPS
+    close(actual.params, expected.params, lambda leaf: TOLERANCE)
+    close(actual.optimiser, expected.optimiser, lambda leaf: OF_LARGEST_MOMENT * np.abs(leaf).max())
+
+
+def close(actual, expected, tolerance):
+    for (path, leaf), other in zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(actual)):
+        np.testing.assert_allclose(
+            other, leaf, rtol=0, atol=tolerance(leaf), err_msg=jax.tree_util.keystr(path)
+        )
