@@ -17,7 +17,7 @@ from tyro.conf import OmitArgPrefixes
 from data.artifacts import write_atomic
 from data.tokenizers import PUBLISHED_VOCAB_SIZES
 from errors import InputError
-from experiments.cells import Cell, CellResult, run_cell
+from experiments.cells import Cell, CellResult, run_cell, strategy_of
 from experiments.command import command
 from experiments.environment import environment, peak_flops
 from experiments.example import worked_example
@@ -104,7 +104,6 @@ def compare(options: Options) -> None:
     preset = _resolved(options)
     stages = Stages(options.out, options.artifacts)
     mesh = make_mesh(parse_mesh_shape(options.mesh))
-    require_divisible(mesh, preset.batch_size, options.parallelism.micro_batches)
     forms = {
         name: with_decoder_fields(form, vocab_size=preset.vocab_size, max_length=preset.length)
         for name, form in _forms(preset).items()
@@ -118,6 +117,16 @@ def compare(options: Options) -> None:
         "options": {**_plain(options), **dataclasses.asdict(preset)},
         "models": {name: dataclasses.asdict(config) for name, config in forms.items()},
     }
+    planned = {
+        name: Cell(
+            name, form, 0, preset.steps, preset.batch_size,
+            preset.length, options.precision, preset.evaluation_tokens, neighbours="",
+        )
+        for name, form in forms.items()
+    }  # fmt: skip
+    for cell in planned.values():  # What cannot be trained so is told before anything is prepared.
+        strategy_of(cell, mesh, options.parallelism)
+    require_divisible(mesh, preset.batch_size, options.parallelism.micro_batches)
     claim(options.out, _what_makes_the_run(config))
     prepared = prepare_for_all(text, options.artifacts, stages, options.out)
     with stages.measured("measure the machine's peak", may_reuse=False):
@@ -126,11 +135,8 @@ def compare(options: Options) -> None:
     results: dict[tuple[str, int], CellResult] = {}
     cells: dict[tuple[str, int], Cell] = {}
     for seed in range(options.seeds):
-        for name, model in forms.items():
-            cell = Cell(
-                name, model, seed, preset.steps, preset.batch_size,
-                preset.length, options.precision, preset.evaluation_tokens, prepared.neighbours.path.name,
-            )  # fmt: skip
+        for name, form in planned.items():
+            cell = dataclasses.replace(form, seed=seed, neighbours=prepared.neighbours.path.name)
             with stages.measured(f"{name} seed {seed}"):
                 folder = options.out / name / f"seed-{seed}"
                 results[name, seed] = run_cell(cell, prepared, mesh, peak, folder, how=options.parallelism)

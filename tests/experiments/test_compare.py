@@ -215,6 +215,23 @@ def test_mesh_that_does_not_divide_the_batch(capsys, folders):
     assert "--batch-size a multiple of 8" in fails(capsys, *folders, "--batch-size", "6")
 
 
+@pytest.mark.parametrize(
+    ("mesh", "more", "complaint"),
+    [
+        ("2x4x1", ["--strategy", "pipeline"], "in RETRO some layers alone read neighbours"),
+        ("1x4x2", ["--strategy", "pmap"], "Give --mesh 1 along model"),
+        ("1x1x8", [], "heads"),
+        ("1x4x2", ["--vocab-size", "1001"], "1001"),
+        ("1x8x1", ["--micro-batches", "2"], "--batch-size a multiple of 16"),
+    ],
+)
+def test_what_a_strategy_or_a_mesh_cannot_train_is_told_before_anything_is_prepared(
+    capsys, folders, mesh, more, complaint
+):
+    assert complaint in fails(capsys, *folders, "--mesh", mesh, *more)
+    assert not folders[1].exists()
+
+
 @pytest.mark.parametrize("option", ["--steps", "--seeds", "--length"])
 def test_numbers_below_one(capsys, folders, option):
     assert option in fails(capsys, *folders, option, "0")
