@@ -4,6 +4,7 @@ parameters. docs/strategies.md shows this table.
 
 import dataclasses
 from functools import cache
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -126,3 +127,25 @@ def close(actual, expected, tolerance):
         np.testing.assert_allclose(
             other, leaf, rtol=0, atol=tolerance(leaf), err_msg=jax.tree_util.keystr(path)
         )
+
+
+def table():
+    """What the matrix holds, for docs/strategies.md."""
+    runs = {}
+    for how, family, shape in MATRIX:
+        shapes = runs.setdefault(name_of(how).replace("-", ", "), {}).setdefault(family, [])
+        shapes.append(str(shape))
+    cells = [[how, *(" ".join(by_family.get(f, ["–"])) for f in FAMILIES)] for how, by_family in runs.items()]
+    lines = [["strategy", *FAMILIES], ["---"] * (1 + len(FAMILIES)), *cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def test_the_table_in_the_docs_is_what_is_run_here():
+    page = (Path(__file__).parents[2] / "docs/strategies.md").read_text(encoding="utf-8")
+    assert table() in page, (
+        "Put what `python -m tests.parallelism.test_strategies` prints into docs/strategies.md."
+    )
+
+
+if __name__ == "__main__":
+    print(table())
