@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import haiku as hk
 import jax
 
+from models.layers.axes import STREAM, Names, on_shares
+
 Params = Mapping[str, Any]
 # position: int32, how many tokens have been read. layers: by residual operator, leaves [L, B, S, ...].
 Cache = Mapping[str, Any]
@@ -90,10 +92,15 @@ class Residual(NamedTuple):
     step: Operator
 
 
-def operator(function: Callable[..., jax.Array]) -> Operator:
-    """Makes an operator of a function that builds and calls Haiku modules."""
+def operator(function: Callable[..., jax.Array], *inputs: Names, output: Names = STREAM) -> Operator:
+    """Makes an operator of a function that builds and calls Haiku modules.
+
+    inputs, output: the logical axes of what it is applied to and returns. With them, it runs on shares where
+    there is a mesh (models.layers.axes).
+    """
     transformed = hk.without_apply_rng(hk.transform(function))
-    return Operator(transformed.init, transformed.apply)
+    apply = on_shares(transformed.apply, inputs, output) if inputs else transformed.apply
+    return Operator(transformed.init, apply)
 
 
 def init_stack(op: Operator, key: jax.Array, depth: int, *inputs: jax.Array) -> Params:

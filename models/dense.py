@@ -22,7 +22,7 @@ from models.decoder import (
     step_layers,
 )
 from models.layers.attention import CausalAttention
-from models.layers.axes import BATCH, EMBED, LENGTH, constrain
+from models.layers.axes import STREAM, added, whole
 
 
 def attending(
@@ -36,12 +36,10 @@ def attending(
     """
 
     def total(x_btd, normed, attended):
-        if beside is not None:
-            x_btd += beside(normed)
-        return constrain(x_btd + attended, BATCH, LENGTH, EMBED)
+        return added(x_btd, *([] if beside is None else [beside(normed)]), attended)
 
-    def whole(x_btd):
-        normed = norm()(x_btd)
+    def sequence(x_btd):
+        normed = norm()(whole(x_btd))
         return total(x_btd, normed, attention()(normed))
 
     def step(x_btd, past, position):
@@ -50,27 +48,28 @@ def attending(
         return total(x_btd, normed, attended), added
 
     past = operator(lambda x_btd, length: attention().past(x_btd, length))
-    return Residual(operator(whole), past, operator(step))
+    return Residual(operator(sequence, STREAM), past, operator(step))
 
 
 def positionwise(norm: Callable[[], hk.Module], function: Callable[[jax.Array], jax.Array]) -> Residual:
     """x + function(norm(x)), in which no position needs another."""
 
-    def whole(x_btd):
-        return constrain(x_btd + function(norm()(x_btd)), BATCH, LENGTH, EMBED)
+    def sequence(x_btd):
+        return added(x_btd, function(norm()(whole(x_btd))))
 
     return Residual(
-        operator(whole),
+        operator(sequence, STREAM),
         past=operator(lambda x_btd, length: {}),
-        step=operator(lambda x_btd, past, position: (whole(x_btd), {})),
+        step=operator(lambda x_btd, past, position: (sequence(x_btd), {})),
     )
 
 
 class DecoderOperators(NamedTuple):
     """What a dense decoder is made of, by the names that its parameters have; RETRO's is made of the same.
 
-    embedding: (tokens [B, T], position of the first) -> [B, T, D]. score shares its parameters.
+    embedding: (tokens [B, T], position of the first) -> [B, T, D].
     residuals: the residual operators of a layer in their order.
+    score: [B, T, D] -> logits, by the parameters of final_norm and embedding together.
     """
 
     embedding: Operator
@@ -116,7 +115,7 @@ def dense_decoder(config: Any, ops: DecoderOperators) -> Model:
         return ops.embedding.apply(params["embedding"], tokens_bt, position)
 
     def unembed(params, x_btd):
-        return ops.score.apply(params["embedding"], ops.final_norm.apply(params["final_norm"], x_btd))
+        return ops.score.apply({**params["embedding"], **params["final_norm"]}, x_btd)
 
     def hidden(params, tokens_bt, neighbours=None):
         del neighbours  # a dense model: the argument is there so that every family is called alike

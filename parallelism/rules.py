@@ -6,15 +6,17 @@ sharded: over `model` along heads, feed-forward width and vocabulary, over `data
 4's layout). Pods hold a copy each. Optimiser state mirrors the parameters' paths and follows the same rules.
 """
 
+import math
 import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from errors import InputError
-from models.layers.axes import BATCH, EMBED, HEADS, LENGTH, MLP, VOCAB
+from models.layers.axes import BATCH, EMBED, HEADS, LENGTH, MLP, RESIDUAL, VOCAB, Place
 
 # (pattern over the parameter's path, logical axes of its last dimensions); the first match wins. An axis
 # before those is depth.
@@ -33,7 +35,8 @@ PARAMETERS = (
 DEPTH = "depth"
 PARAMETER_PLACEMENT = {DEPTH: None, EMBED: "data", HEADS: "model", MLP: "model", VOCAB: "model"}
 ACTIVATION_PLACEMENT = {
-    BATCH: ("pod", "data"), LENGTH: None, EMBED: None, HEADS: "model", MLP: "model", VOCAB: "model",
+    BATCH: ("pod", "data"), LENGTH: None, EMBED: None, RESIDUAL: "model", HEADS: "model", MLP: "model",
+    VOCAB: "model",
 }  # fmt: skip
 
 
@@ -58,13 +61,63 @@ def replicated_over_data(placement: dict[str, str | None]) -> dict[str, str | No
     return {name: None if axis == "data" else axis for name, axis in placement.items()}
 
 
-def place_activation(mesh: Mesh):
-    """The `Place` for `models.layers.axes.placed_by`: (logical names, shape) -> sharding."""
+def place_activation(mesh: Mesh, placement: dict[str, str | None] = PARAMETER_PLACEMENT) -> Place | None:
+    """How operators run on `mesh`, for `models.layers.axes.placed_by`; None on a single device.
 
-    def place(names, shape):
-        return _sharding(mesh, "an activation", names, ACTIVATION_PLACEMENT, shape)
+    An operator gathers the parameters that it uses along `data`, in the precision that it computes in, and
+    its backward pass scatters their gradients along it again, and sums them over `pod`.
 
-    return place
+    Args:
+      placement: where the parameters lie, from logical to mesh axes.
+    """
+    if mesh.size == 1:
+        return None
+
+    def run(function, params, arrays, inputs, output):
+        shardings = state_shardings(params, mesh, placement)
+        specs = jax.tree.map(lambda sharding: sharding.spec, shardings)
+
+        def local(params, *arrays):
+            return function(jax.tree.map(_gathered_over_data, params, specs), *arrays)
+
+        layouts = [
+            _activation_spec(mesh, names, x.shape) for names, x in zip(inputs, map(jnp.asarray, arrays))
+        ]
+        return jax.shard_map(
+            local,
+            mesh=mesh,
+            in_specs=(specs, *layouts),
+            out_specs=_activation_spec(mesh, output),
+            check_vma=False,
+        )(params, *arrays)
+
+    def share(size, name):
+        return size // _divided(mesh, "the model", name, ACTIVATION_PLACEMENT[name], size)
+
+    def index(name):
+        return jax.lax.axis_index(ACTIVATION_PLACEMENT[name])
+
+    axis = ACTIVATION_PLACEMENT[RESIDUAL]
+    if mesh.shape[axis] == 1:
+        return Place(run, share, index, lambda x: x, lambda x: x)
+    return Place(
+        run,
+        share,
+        index,
+        gather=lambda x: jax.lax.all_gather(x, axis, axis=x.ndim - 1, tiled=True),
+        scatter=lambda x: jax.lax.psum_scatter(x, axis, scatter_dimension=x.ndim - 1, tiled=True),
+    )
+
+
+def _activation_spec(mesh, names, shape=None):
+    return _sharding(mesh, "an activation", names, ACTIVATION_PLACEMENT, shape).spec
+
+
+def _gathered_over_data(parameter, spec):
+    for dimension, axis in enumerate(spec):
+        if axis == "data":
+            return jax.lax.all_gather(parameter, axis, axis=dimension, tiled=True)
+    return parameter
 
 
 def state_shardings(state: Any, mesh: Mesh, placement: dict[str, str | None] = PARAMETER_PLACEMENT) -> Any:
@@ -98,20 +151,19 @@ def _parameter_sharding(path, shape, mesh, placement) -> NamedSharding:
     )
 
 
-def _sharding(mesh, what, names, placement, shape):
+def _sharding(mesh, what, names, placement, shape=None):
     axes = [name and placement[name] for name in names]
-    for name, axis, size in zip(names, axes, shape):
-        ways = _ways(mesh, axis)
-        if size % ways:
-            raise InputError(
-                f"The mesh splits {name!r} {ways} ways over {axis}, but {what} has {size} of it, which "
-                f"{ways} does not divide. Choose a --mesh whose {axis} divides {size}, or another model size."
-            )
+    for name, axis, size in zip(names, axes, shape or ()):
+        _divided(mesh, what, name, axis, size)
     return NamedSharding(mesh, PartitionSpec(*axes))
 
 
-def _ways(mesh, axis):
-    ways = 1
-    for name in (axis,) if isinstance(axis, str) else axis or ():
-        ways *= mesh.shape[name]
+def _divided(mesh, what, name, axis, size) -> int:
+    """How many ways `axis` splits `size`."""
+    ways = math.prod(mesh.shape[part] for part in ((axis,) if isinstance(axis, str) else axis or ()))
+    if size % ways:
+        raise InputError(
+            f"The mesh splits {name!r} {ways} ways over {axis}, but {what} has {size} of it, which "
+            f"{ways} does not divide. Choose a --mesh whose {axis} divides {size}, or another model size."
+        )
     return ways

@@ -41,13 +41,13 @@ def spmd(
     Args:
       placement: from logical to mesh axes; of parameters, and of the optimiser state that mirrors them.
     """
-    place = place_activation(mesh)
 
     def init(key):
         return TrainState(jnp.zeros((), jnp.int32), *optimiser.init(objective.init(key)))
 
     shapes = jax.eval_shape(init, jax.random.key(0))
     kept = placement if how.zero == 3 else replicated_over_data(placement)
+    place = place_activation(mesh, kept)
     shardings = state_shardings(shapes, mesh, placement)
     shardings = shardings._replace(params=state_shardings(shapes.params, mesh, kept))
     partitioned = state_shardings(shapes.params, mesh, placement)

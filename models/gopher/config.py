@@ -21,6 +21,8 @@ class GopherConfig:
     positions: relative as published; learned, a table of max_length rows, is the form it replaced.
     max_length: tokens of a training sequence; bounds learned positions and relative distances.
     remat: what the backward pass recomputes, a name in models.decoder.REMATERIALISATION.
+    vocab_multiple: the embedding's rows are padded to a multiple of this, for a mesh that does not divide
+    vocab_size.
 
     Raises InputError for a switch value that does not exist.
     """
@@ -36,6 +38,7 @@ class GopherConfig:
     positions: str = "relative"
     max_length: int = 2048
     remat: str = "none"
+    vocab_multiple: int = 1
 
     def __post_init__(self):
         require_known(self, activation=ACTIVATIONS, norm=NORMS, positions=POSITIONS, remat=REMATERIALISATION)

@@ -6,6 +6,7 @@ from models.decoder import Model, operator
 from models.dense import DecoderOperators, attending, dense_decoder, positionwise
 from models.gopher.config import GopherConfig
 from models.layers.attention import CausalAttention
+from models.layers.axes import BATCH, LENGTH, STREAM, VOCAB, whole
 from models.layers.embedding import Embedding
 from models.layers.feed_forward import FeedForward
 from models.layers.norms import NORMS
@@ -32,8 +33,9 @@ def gopher_operators(config: GopherConfig) -> DecoderOperators:
     def embedding():
         learned = config.max_length if config.positions == "learned" else 0
         return Embedding(
-            config.vocab_size, config.d_model, std=1 / root, input_scale=root, learned_positions=learned
-        )
+            config.vocab_size, config.d_model, std=1 / root, input_scale=root, learned_positions=learned,
+            vocab_multiple=config.vocab_multiple,
+        )  # fmt: skip
 
     def attention():
         return CausalAttention(
@@ -45,11 +47,15 @@ def gopher_operators(config: GopherConfig) -> DecoderOperators:
         return FeedForward(config.d_ff, config.activation, residual_scale)(x_btd)
 
     return DecoderOperators(
-        embedding=operator(lambda tokens_bt, position: embedding().embed(tokens_bt, position)),
+        embedding=operator(
+            lambda tokens_bt, position: embedding().embed(tokens_bt, position), (BATCH, LENGTH), ()
+        ),
         residuals={
             "attention": attending(norm, attention),
             "feed_forward": positionwise(norm, mlp),
         },
         final_norm=operator(lambda x_btd: norm()(x_btd)),
-        score=operator(lambda x_btd: embedding().unembed(x_btd)),
+        score=operator(
+            lambda x_btd: embedding().unembed(norm()(whole(x_btd))), STREAM, output=(BATCH, LENGTH, VOCAB)
+        ),
     )

@@ -8,7 +8,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from models.layers.axes import BATCH, HEADS, LENGTH, constrain
+from models.layers.axes import HEADS, share
 from models.layers.causal_attention import (
     attention_over_runs,
     causal_attention,
@@ -37,7 +37,7 @@ class _Attention(hk.Module):
 
     def __init__(self, num_heads: int, head_size: int, relative: bool, output_scale: float, name: str):
         super().__init__(name=name)
-        self.num_heads, self.head_size = num_heads, head_size
+        self.num_heads, self.head_size = share(num_heads, HEADS), head_size
         self.relative, self.output_scale = relative, output_scale
 
     @hk.transparent
@@ -81,7 +81,7 @@ class CausalAttention(_Attention):
         super().__init__(
             num_heads, head_size, positions == "relative", output_scale, f"{key_value_heads}_attention"
         )
-        self.num_key_value_heads = {"multi_query": 1, "multi_head": num_heads}[key_value_heads]
+        self.num_key_value_heads = {"multi_query": 1, "multi_head": self.num_heads}[key_value_heads]
         self.rotates, self.max_length = positions == "rope", max_length
 
     def __call__(self, x_btd: jax.Array) -> jax.Array:
@@ -93,7 +93,7 @@ class CausalAttention(_Attention):
             mixed_bthk = causal_relative_attention(*self.biased(q), relative_nhk, k, v)
         else:
             mixed_bthk = causal_attention(q, k, v)
-        return self.output(constrain(mixed_bthk, BATCH, LENGTH, HEADS, None), d_model)
+        return self.output(mixed_bthk, d_model)
 
     @hk.name_like("__call__")
     def past(self, x_btd: jax.Array, length: int) -> Past:
@@ -134,12 +134,7 @@ class CausalAttention(_Attention):
         k, v = (self.heads(x_btd, name, self.num_key_value_heads) for name in ("key", "value"))
         if self.rotates:
             q, k = rotary(q, positions_t), rotary(k, positions_t)
-        own = None if self.num_key_value_heads == 1 else HEADS
-        return (
-            constrain(q, BATCH, LENGTH, HEADS, None),
-            constrain(k, BATCH, LENGTH, own, None),
-            constrain(v, BATCH, LENGTH, own, None),
-        )
+        return q, k, v
 
     @hk.transparent
     def _falling(self, largest: int, smallest: int, like: jax.Array) -> jax.Array:

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from errors import InputError
-from models.layers.axes import BATCH, EMBED, LENGTH, VOCAB, constrain
+from models.layers.axes import VOCAB, first_of_share, own_slice, share, summed
+from models.layers.causal_attention import MASKED
 
 
 class Embedding(hk.Module):
@@ -16,21 +17,29 @@ class Embedding(hk.Module):
     N(0, 1/√D) with inputs · √D (Vaswani et al. 2017).
 
     learned_positions: rows of a second table, drawn alike, that is added by position; 0 for none.
+    vocab_multiple: the table has as many rows as a multiple of this that holds the vocabulary, for a mesh
+    that does not divide the vocabulary itself. Rows beyond it are zero, never looked up, and never predicted.
     """
 
     def __init__(
         self, vocab_size: int, d_model: int, std: float, input_scale: float, output_scale: float = 1.0,
-        learned_positions: int = 0, name: str = "embedding",
+        learned_positions: int = 0, vocab_multiple: int = 1, name: str = "embedding",
     ):  # fmt: skip
         super().__init__(name=name)
-        self.shape = (vocab_size, d_model)
+        self.vocab_size, self.d_model = vocab_size, d_model
+        self.rows = -(-vocab_size // vocab_multiple) * vocab_multiple
         self.init = hk.initializers.RandomNormal(std)
         self.input_scale, self.output_scale = input_scale, output_scale
         self.learned_positions = learned_positions
 
     @hk.transparent
     def _table(self) -> jax.Array:
-        return hk.get_parameter("table", self.shape, init=self.init)
+        return hk.get_parameter("table", (share(self.rows, VOCAB), self.d_model), init=self._drawn)
+
+    def _drawn(self, shape, dtype):
+        """The vocabulary's rows are the same with and without others after them."""
+        drawn = self.init((self.vocab_size, self.d_model), dtype)
+        return jnp.pad(drawn, ((0, shape[0] - self.vocab_size), (0, 0)))
 
     def embed(self, tokens_bt: jax.Array, position: int | jax.Array = 0) -> jax.Array:
         """[B, T] ids, the first of them at `position`, -> [B, T, D].
@@ -38,7 +47,7 @@ class Embedding(hk.Module):
         Raises:
           InputError: more tokens than there are learned positions.
         """
-        x_btd = self._table()[tokens_bt]
+        x_btd = summed(self._rows(tokens_bt))
         if self.learned_positions:
             length = tokens_bt.shape[1]
             if length > self.learned_positions:
@@ -46,13 +55,26 @@ class Embedding(hk.Module):
                     f"{length} tokens are more than the {self.learned_positions} learned positions of this "
                     "model. Give a shorter sequence, or a configuration with a larger max_length."
                 )
-            shape = (self.learned_positions, self.shape[1])
+            shape = (self.learned_positions, self.d_model)
             table = hk.get_parameter("positions", shape, init=self.init)
-            x_btd += jax.lax.dynamic_slice_in_dim(table, position, length)[None]
-        return constrain(x_btd * self.input_scale, BATCH, LENGTH, EMBED)
+            x_btd += own_slice(jax.lax.dynamic_slice_in_dim(table, position, length)[None])
+        return x_btd * self.input_scale
+
+    @hk.transparent
+    def _rows(self, tokens_bt):
+        """Of the tokens that this device's share of the table holds; zero for the others."""
+        table = self._table()
+        if len(table) == self.rows:
+            return table[tokens_bt]
+        own_bt = tokens_bt - first_of_share(len(table), VOCAB)
+        return jnp.where(((own_bt >= 0) & (own_bt < len(table)))[..., None], table[own_bt], 0)
 
     def unembed(self, x_btd: jax.Array) -> jax.Array:
         """[B, T, D] -> logits [B, T, V] in float32."""
         scaled = x_btd * self.output_scale  # here and not on the logits, which are V/D times as many
-        logits = jnp.einsum("btd,vd->btv", scaled, self._table(), preferred_element_type=jnp.float32)
-        return constrain(logits, BATCH, LENGTH, VOCAB)
+        table = self._table()
+        logits = jnp.einsum("btd,vd->btv", scaled, table, preferred_element_type=jnp.float32)
+        if self.rows == self.vocab_size:
+            return logits
+        ids_v = first_of_share(len(table), VOCAB) + jnp.arange(len(table))
+        return jnp.where(ids_v[None, None] < self.vocab_size, logits, MASKED)

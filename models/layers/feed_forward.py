@@ -3,7 +3,7 @@
 import haiku as hk
 import jax
 
-from models.layers.axes import BATCH, LENGTH, MLP, constrain
+from models.layers.axes import MLP, share
 from models.layers.linear import linear
 
 ACTIVATIONS = {"gelu": jax.nn.gelu, "relu": jax.nn.relu}
@@ -17,8 +17,9 @@ class SwiGLU(hk.Module):
         self.d_ff = d_ff
 
     def __call__(self, x_btd: jax.Array) -> jax.Array:
-        hidden = jax.nn.silu(linear(self.d_ff, "gate")(x_btd)) * linear(self.d_ff, "up")(x_btd)
-        return linear(x_btd.shape[-1], "down")(constrain(hidden, BATCH, LENGTH, MLP))
+        d_ff = share(self.d_ff, MLP)
+        hidden = jax.nn.silu(linear(d_ff, "gate")(x_btd)) * linear(d_ff, "up")(x_btd)
+        return linear(x_btd.shape[-1], "down")(hidden)
 
 
 class FeedForward(hk.Module):
@@ -29,5 +30,5 @@ class FeedForward(hk.Module):
         self.d_ff, self.activation, self.output_scale = d_ff, ACTIVATIONS[activation], output_scale
 
     def __call__(self, x_btd: jax.Array) -> jax.Array:
-        hidden = self.activation(linear(self.d_ff, "up")(x_btd))
-        return linear(x_btd.shape[-1], "down", self.output_scale)(constrain(hidden, BATCH, LENGTH, MLP))
+        hidden = self.activation(linear(share(self.d_ff, MLP), "up")(x_btd))
+        return linear(x_btd.shape[-1], "down", self.output_scale)(hidden)

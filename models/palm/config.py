@@ -26,6 +26,8 @@ class PaLMConfig:
     default rms.
     max_length: tokens of a training sequence; bounds learned positions and relative distances.
     remat: what the backward pass recomputes, a name in models.decoder.REMATERIALISATION.
+    vocab_multiple: the embedding's rows are padded to a multiple of this, for a mesh that does not divide
+    vocab_size.
 
     Raises InputError for a switch value that does not exist.
     """
@@ -43,6 +45,7 @@ class PaLMConfig:
     norm: str = "rms"
     max_length: int = 2048
     remat: str = "none"
+    vocab_multiple: int = 1
 
     def __post_init__(self):
         require_known(

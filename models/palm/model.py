@@ -3,6 +3,7 @@
 from models.decoder import Model, operator
 from models.dense import DecoderOperators, attending, dense_decoder, positionwise
 from models.layers.attention import CausalAttention
+from models.layers.axes import BATCH, LENGTH, STREAM, VOCAB, whole
 from models.layers.embedding import Embedding
 from models.layers.feed_forward import FeedForward, SwiGLU
 from models.layers.norms import NORMS
@@ -24,7 +25,7 @@ def palm_operators(config: PaLMConfig) -> DecoderOperators:
         learned = config.max_length if config.positions == "learned" else 0
         return Embedding(
             config.vocab_size, config.d_model, std=1.0, input_scale=1.0, output_scale=config.d_model**-0.5,
-            learned_positions=learned,
+            learned_positions=learned, vocab_multiple=config.vocab_multiple,
         )  # fmt: skip
 
     def attention():
@@ -42,8 +43,12 @@ def palm_operators(config: PaLMConfig) -> DecoderOperators:
         "serial": {"attention": attending(norm, attention), "feed_forward": positionwise(norm, mlp)},
     }
     return DecoderOperators(
-        embedding=operator(lambda tokens_bt, position: embedding().embed(tokens_bt, position)),
+        embedding=operator(
+            lambda tokens_bt, position: embedding().embed(tokens_bt, position), (BATCH, LENGTH), ()
+        ),
         residuals=residuals[config.block],
         final_norm=operator(lambda x_btd: norm()(x_btd)),
-        score=operator(lambda x_btd: embedding().unembed(x_btd)),
+        score=operator(
+            lambda x_btd: embedding().unembed(norm()(whole(x_btd))), STREAM, output=(BATCH, LENGTH, VOCAB)
+        ),
     )

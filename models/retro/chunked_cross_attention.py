@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from models.layers.attention import CrossAttention, Past
+from models.layers.axes import added, whole
 from models.layers.norms import NORMS
 
 
@@ -29,9 +30,10 @@ class ChunkedCrossAttention(hk.Module):
 
     def __call__(self, x_btd: jax.Array, encoded_bucre: jax.Array, mask_bucr: jax.Array) -> jax.Array:
         """x_btd [B, T, D], encoded [B, U, k, r, E] and its mask [B, U, k, r], U = T // m -> [B, T, D]."""
-        batch, length, d_model = x_btd.shape
+        normed, encoded_bucre = NORMS[self.norm](name="norm")(whole(x_btd)), whole(encoded_bucre)
+        batch, length, d_model = normed.shape
         num_chunks, m = encoded_bucre.shape[1], self.chunk
-        attending = NORMS[self.norm](name="norm")(x_btd)[:, m - 1 :]
+        attending = normed[:, m - 1 :]
         missing = num_chunks * m - attending.shape[1]
         attending = jnp.pad(attending, ((0, 0), (0, missing), (0, 0)))
 
@@ -41,7 +43,7 @@ class ChunkedCrossAttention(hk.Module):
             mask_bucr.reshape(batch * num_chunks, *mask_bucr.shape[2:]),
             offset=m - 1,
         ).reshape(batch, num_chunks * m, d_model)
-        return x_btd + jnp.pad(mixed, ((0, 0), (m - 1, 0), (0, 0)))[:, :length]
+        return added(x_btd, jnp.pad(mixed, ((0, 0), (m - 1, 0), (0, 0)))[:, :length])
 
     @hk.name_like("__call__")
     def memory(self, encoded_bcre: jax.Array) -> Past:

@@ -21,6 +21,7 @@ from models.decoder import (
     scan_layers,
 )
 from models.layers.attention import CrossAttention
+from models.layers.axes import BATCH, LENGTH, STREAM, added, own_slice, whole
 from models.layers.embedding import Embedding
 from models.layers.feed_forward import FeedForward
 from models.layers.linear import linear
@@ -38,31 +39,38 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
         return heads(*inputs, offset=0)
 
     def own_embedding(tokens_gr):
-        return Embedding(config.vocab_size, width, std=width**-0.5, input_scale=width**0.5).embed(tokens_gr)
+        table = Embedding(
+            config.vocab_size, width, std=width**-0.5, input_scale=width**0.5,
+            vocab_multiple=config.decoder.vocab_multiple,
+        )  # fmt: skip
+        return table.embed(tokens_gr)
 
     def projection(x_grd):
-        return linear(width, "projection")(x_grd)
+        return own_slice(linear(width, "projection")(whole(x_grd)))
 
     def attention(e_gre, mask_gr):
-        normed = RMSNorm(name="norm")(e_gre)
-        return e_gre + attend(normed, normed[:, None], mask_gr[:, None])
+        normed = RMSNorm(name="norm")(whole(e_gre))
+        return added(e_gre, attend(normed, normed[:, None], mask_gr[:, None]))
 
     def cross_attention(e_gre, chunk_gmd):
-        keys = RMSNorm(name="chunk_norm")(chunk_gmd)[:, None]
+        keys = RMSNorm(name="chunk_norm")(whole(chunk_gmd))[:, None]
         everything = jnp.ones(keys.shape[:3], bool)
-        normed = RMSNorm(name="norm")(e_gre)
-        return e_gre + attend(normed, keys, everything)
+        normed = RMSNorm(name="norm")(whole(e_gre))
+        return added(e_gre, attend(normed, keys, everything))
 
     def feed_forward(e_gre):
         mlp = FeedForward(config.encoder_d_ff, config.encoder_activation, residual_scale)
-        return e_gre + mlp(RMSNorm(name="norm")(e_gre))
+        return added(e_gre, mlp(RMSNorm(name="norm")(whole(e_gre))))
 
     return {
-        "embedding": operator({"own": own_embedding, "shared": projection}[config.encoder_embedding]),
-        "attention": operator(attention),
-        "cross_attention": operator(cross_attention),
-        "feed_forward": operator(feed_forward),
-        "final_norm": operator(lambda e_gre: RMSNorm(name="norm")(e_gre)),
+        "embedding": {
+            "own": operator(own_embedding, (BATCH, LENGTH)),
+            "shared": operator(projection, STREAM),
+        }[config.encoder_embedding],
+        "attention": operator(attention, STREAM, (BATCH, LENGTH)),
+        "cross_attention": operator(cross_attention, STREAM, STREAM),
+        "feed_forward": operator(feed_forward, STREAM),
+        "final_norm": operator(lambda e_gre: own_slice(RMSNorm(name="norm")(whole(e_gre))), STREAM),
     }
 
 

@@ -24,7 +24,7 @@ from models.decoder import (
 )
 from models.dense import dense_decoder
 from models.gopher.model import gopher_operators
-from models.layers.axes import BATCH, EMBED, LENGTH, constrain
+from models.layers.axes import BATCH, RESIDUAL, STREAM
 from models.palm.config import PaLMConfig
 from models.palm.model import palm_operators
 from models.retro.chunked_cross_attention import ChunkedCrossAttention
@@ -57,7 +57,8 @@ def retro(config: RETROConfig) -> Model:
             decoder.num_heads, decoder.head_size, config.chunk, decoder.norm, scale, config.cca_positions
         )
 
-    cca = operator(lambda *inputs: constrain(attend()(*inputs), BATCH, LENGTH, EMBED))
+    by_chunk = (BATCH, None, None, None)
+    cca = operator(lambda *inputs: attend()(*inputs), STREAM, (*by_chunk, RESIDUAL), by_chunk)
     cca_memory = operator(lambda encoded_bcre: attend().memory(encoded_bcre))
     remember = jax.vmap(cca_memory.apply, in_axes=(0, None))
     cca_distances = operator(lambda x_btd: attend().distances(config.content_length, x_btd))

@@ -58,5 +58,9 @@ def test_heads_that_the_mesh_does_not_divide_are_named():
     mesh = make_mesh(MeshShape(model=8))
     with pytest.raises(InputError, match="multi_head_attention/u has 2 of it.*8 does not divide"):
         state_shardings(parameter_shapes(configuration("gopher/tiny")), mesh)
-    with pytest.raises(InputError, match="'heads' 8 ways.*an activation has 4"):
-        place_activation(mesh)(("batch", "length", "heads", None), (8, 16, 4, 32))
+    with pytest.raises(InputError, match="'heads' 8 ways.*the model has 4"):
+        place_activation(mesh).share(4, "heads")
+
+
+def test_a_single_device_needs_no_place():
+    assert place_activation(make_mesh(MeshShape(), jax.devices()[:1])) is None
