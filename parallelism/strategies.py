@@ -7,12 +7,14 @@ from jax.sharding import Mesh
 from parallelism.interface import Objective, Optimiser, Parallelism, Strategy
 from parallelism.pipeline import pipeline
 from parallelism.pmap import pmap
+from parallelism.pods import pods
 from parallelism.spmd import spmd
 
 STRATEGIES: Mapping[str, Callable[[Objective, Optimiser, Mesh, Parallelism], Strategy]] = {
     "mesh": spmd,
     "pipeline": pipeline,
     "pmap": pmap,
+    "pods": pods,
 }
 
 
