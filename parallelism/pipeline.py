@@ -23,7 +23,15 @@ from errors import InputError
 from models.layers.axes import placed_by
 from parallelism.interface import Objective, Optimiser, Parallelism, Part, Strategy, float32, updated
 from parallelism.mesh import AXES, of_shards
-from parallelism.rules import DEPTH, PARAMETER_PLACEMENT, batch_sharding, place_activation, state_shardings
+from parallelism.rules import (
+    DEPTH,
+    PARAMETER_PLACEMENT,
+    batch_sharding,
+    place_activation,
+    replicated_over_data,
+    state_shardings,
+    stream_sharding,
+)
 from parallelism.schedules import BACKWARD, FORWARD, Task, dispatch_order, schedule
 from parallelism.spmd import spmd
 
@@ -70,7 +78,7 @@ def pipeline(
             "--strategy, or start one process alone."
         )
     params = jax.eval_shape(objective.init, jax.random.key(0))
-    stages = _stages(objective, mesh)
+    stages = _stages(objective, mesh, how.zero)
     whole_mesh = spmd(objective, optimiser, mesh, how, PLACEMENT)
     order = dispatch_order(schedule(how.schedule, len(stages), how.micro_batches))
     summed = state_shardings(params, mesh, PLACEMENT)
@@ -101,7 +109,8 @@ def pipeline(
 class _Stage(NamedTuple):
     """A part of the model on a mesh of its own, pod 1 × data × model.
 
-    reads: which of the parameters' leaves, by number. layout: of what is cut by rows of the batch.
+    reads: which of the parameters' leaves, by number. rows, stream: how the batch, and how activations and
+    their gradients lie.
     zeros: () -> sums of the gradients of all leaves, [1, ...] for those that every stage has a copy of.
     forward: (leaves, carry, batch) -> carry; the last stage's, what a loss returns.
     backward: (sums, leaves, carry, batch, gradient of what forward returns) -> (sums, gradient of the carry).
@@ -110,24 +119,28 @@ class _Stage(NamedTuple):
 
     mesh: Mesh
     reads: Sequence[int]
-    layout: NamedSharding
+    rows: NamedSharding
+    stream: NamedSharding
     zeros: Callable[[], list[jax.Array]]
     forward: Callable[..., Any]
     backward: Callable[..., tuple[list[jax.Array], Any]]
 
 
 @functools.cache  # both schedules run the same programs: whoever compares them compiles once
-def _stages(objective: Objective, mesh: Mesh) -> list[_Stage]:
+def _stages(objective: Objective, mesh: Mesh, zero: int) -> list[_Stage]:
     params, count = jax.eval_shape(objective.init, jax.random.key(0)), mesh.shape["pod"]
     meshes = [Mesh(mesh.devices[n : n + 1], AXES, axis_types=mesh.axis_types) for n in range(count)]
-    return [_stage(part, params, n, count, meshes[n]) for n, part in enumerate(objective.parts(count))]
+    kept = PLACEMENT if zero == 3 else replicated_over_data(PLACEMENT)
+    return [_stage(part, params, n, count, meshes[n], kept) for n, part in enumerate(objective.parts(count))]
 
 
-def _stage(part: Part, params: Any, number: int, count: int, mesh: Mesh) -> _Stage:
+def _stage(
+    part: Part, params: Any, number: int, count: int, mesh: Mesh, kept: Mapping[str, str | None]
+) -> _Stage:
     last = number == count - 1
     specs = [sharding.spec for sharding in jax.tree.leaves(state_shardings(params, mesh, PLACEMENT))]
     reads, taken = _reads(part, params, specs, number, count)
-    place, layout = place_activation(mesh), batch_sharding(mesh)
+    place, stream = place_activation(mesh, kept), stream_sharding(mesh)
     summed = [
         NamedSharding(mesh, spec if _has_depth(spec) else PartitionSpec("pod", *spec)) for spec in specs
     ]
@@ -155,11 +168,12 @@ def _stage(part: Part, params: Any, number: int, count: int, mesh: Mesh) -> _Sta
     return _Stage(
         mesh,
         reads,
-        layout,
+        batch_sharding(mesh),
+        stream,
         zeros=jax.jit(zeros, out_shardings=summed),
-        forward=jax.jit(forward, out_shardings=None if last else layout),
+        forward=jax.jit(forward, out_shardings=None if last else stream),
         backward=jax.jit(
-            backward, donate_argnums=(0, 2), out_shardings=([summed[leaf] for leaf in reads], layout)
+            backward, donate_argnums=(0, 2), out_shardings=([summed[leaf] for leaf in reads], stream)
         ),
     )
 
@@ -232,9 +246,9 @@ def _run(
     for number, task in order:
         stage, view, held, micro_batch = stages[number], views[number], inputs[number], task.micro_batch
         sender = number - 1 if task.kind == FORWARD else number + 1
-        received = jax.device_put(sent.pop((sender, task), None), stage.layout)
+        received = jax.device_put(sent.pop((sender, task), None), stage.stream)
         if task.kind == FORWARD:
-            held[micro_batch] = received, jax.device_put(batches[micro_batch], stage.layout)
+            held[micro_batch] = received, jax.device_put(batches[micro_batch], stage.rows)
             program, arguments = stage.forward, (view, *held[micro_batch])
             output = sent[number, task] = program(*arguments)
         else:

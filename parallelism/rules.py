@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from errors import InputError
-from models.layers.axes import BATCH, EMBED, HEADS, LENGTH, MLP, RESIDUAL, VOCAB, Place
+from models.layers.axes import BATCH, EMBED, HEADS, LENGTH, MLP, RESIDUAL, STREAM, VOCAB, Place
 
 # (pattern over the parameter's path, logical axes of its last dimensions); the first match wins. An axis
 # before those is depth.
@@ -43,6 +43,13 @@ ACTIVATION_PLACEMENT = {
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """How every array of a batch is laid out: its first axis over pod × data."""
     return NamedSharding(mesh, PartitionSpec(ACTIVATION_PLACEMENT[BATCH]))
+
+
+def stream_sharding(mesh: Mesh) -> NamedSharding:
+    """How an activation [B, T, D] lies between operators, and on its way from stage to stage: no device has
+    what another has (the scatter/gather optimisation of Narayanan et al. 2021, section 4.1).
+    """
+    return NamedSharding(mesh, _activation_spec(mesh, STREAM))
 
 
 def process_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
