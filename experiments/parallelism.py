@@ -88,7 +88,7 @@ def parallelism(options: Options) -> None:
     measured = {PIPELINE_FREE: _pipeline_free(options, devices), **measured}
     results = {
         "experiment": "parallelism",
-        "config": {name: _plain(value) for name, value in dataclasses.asdict(options).items()},
+        "config": {k: v for k, v in dataclasses.asdict(options).items() if k not in ("out", "document")},
         "environment": environment(),
         "rows": [row for row, _ in measured.values()],
         "timelines": {
@@ -104,10 +104,6 @@ def parallelism(options: Options) -> None:
         text = options.document.read_text(encoding="utf-8")
         write_atomic(options.document, with_tables(text, results))
     print(terminal_tables(results))
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
 
 
 def _devices(options: Options) -> list[jax.Device]:
