@@ -4,19 +4,28 @@ import math
 import re
 from collections import Counter
 
-COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+# Of the array that a collective is about, whole: what every device sends over a ring of n.
+SENT = {
+    "all-gather": lambda result, n: result * (n - 1) / n,
+    "all-reduce": lambda result, n: result * 2 * (n - 1) / n,
+    "reduce-scatter": lambda result, n: result * (n - 1),
+    "all-to-all": lambda result, n: result * (n - 1) / n,
+    "collective-permute": lambda result, n: result,
+}
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
-_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(COLLECTIVES)})\(")
-_ARRAY = re.compile(r"([a-z]+)(\d+)\w*\[([\d,]*)\]")
+_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(SENT)})\(")
+_ARRAY = re.compile(r"[a-z]+(\d+)\w*\[([\d,]*)\]")
 _CALLED = re.compile(r"(?:body|calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _TRIPS = re.compile(r"known_trip_count[^\d]*(\d+)")
+_GROUPS = re.compile(r"replica_groups=(?:mesh\[([^\]]*)\][^{]*\{([^}]*)\}|\{\{([\d,]*)\}|\[\d+,(\d+)\])")
 
 
 def collective_bytes(text: str) -> Counter[str]:
-    """Bytes of the results of each kind of collective, of one device and one run of the program, with loops.
+    """Bytes that a device sends in one run of the program, by kind of collective, every round of every loop.
 
     Raises:
-      ValueError: a collective lies in a loop whose number of rounds the compiler does not tell.
+      ValueError: a collective in a loop whose number of rounds the compiler does not tell, or groups of
+        devices that are written in an unknown way.
     """
     sent: dict[str, Counter[str]] = {}
     called: dict[str, list[tuple[str, int | None]]] = {}
@@ -28,7 +37,8 @@ def collective_bytes(text: str) -> Counter[str]:
             entry = name if head[1] else entry
         elif name:
             if found := _COLLECTIVE.search(line):
-                sent[name][found[2]] += sum(map(_bytes, _ARRAY.findall(found[1])))
+                result = sum(map(_bytes, _ARRAY.findall(found[1])))
+                sent[name][found[2]] += SENT[found[2]](result, _group_size(line))
             trips = _TRIPS.search(line)
             times = 1 if " while(" not in line else int(trips[1]) if trips else None
             called[name] += [(callee, times) for callee in _CALLED.findall(line)]
@@ -45,6 +55,20 @@ def collective_bytes(text: str) -> Counter[str]:
     return total(entry)
 
 
-def _bytes(array: tuple[str, str, str]) -> int:
-    _, bits, shape = array
+def _bytes(array: tuple[str, str]) -> int:
+    bits, shape = array
     return math.prod(map(int, filter(None, shape.split(",")))) * int(bits) // 8
+
+
+def _group_size(line: str) -> int:
+    """How many devices take part with each other."""
+    if " collective-permute(" in line:
+        return 2
+    found = _GROUPS.search(line)
+    if found is None:
+        raise ValueError(f"Who takes part in {line.strip()[:200]}?")
+    axes, named, listed, counted = found.groups()
+    if axes is not None:
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", axes))
+        return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", named))
+    return int(counted) if counted else len(listed.split(","))

@@ -23,7 +23,7 @@ import numpy as np
 
 from data.artifacts import write_atomic
 from errors import InputError
-from experiments.collective_bytes import COLLECTIVES, collective_bytes
+from experiments.collective_bytes import SENT, collective_bytes
 from experiments.command import command
 from experiments.environment import environment
 from experiments.parallelism_tables import terminal_tables, with_tables
@@ -209,16 +209,14 @@ def _pipeline_free(options: Options, devices: Sequence[jax.Device]) -> tuple[dic
 def _compiled(
     programs: Mapping[Key, jax.stages.Compiled], runs: Mapping[Key, float]
 ) -> dict[str, int | dict[str, int]]:
-    """Of a device: what the largest program sets aside beside arguments and results, and the bytes of the
-    results of its collectives in a step, on the stage with the most, the update included.
+    """Of a device: what the largest program sets aside beside arguments and results, and the bytes that it
+    sends in the collectives of a step, on the stage with the most, the update included.
     """
     bytes_of = {key: collective_bytes(program.as_text()) for key, program in programs.items()}
     by_stage = []
     for stage in {stage for stage, _ in programs} - {UPDATE[0]} or {UPDATE[0]}:
         keys = [key for key in programs if key[0] in (stage, UPDATE[0])]
-        by_stage.append(
-            {kind: round(sum(runs[key] * bytes_of[key][kind] for key in keys)) for kind in COLLECTIVES}
-        )
+        by_stage.append({kind: round(sum(runs[key] * bytes_of[key][kind] for key in keys)) for kind in SENT})
     return {
         "temporary_bytes": max(program.memory_analysis().temp_size_in_bytes for program in programs.values()),
         "collective_bytes": max(by_stage, key=lambda kinds: sum(kinds.values())),

@@ -97,8 +97,8 @@ def _reading(results: Mapping) -> str:
         "of their own. Idle: from each stage's forward and backward pass, timed alone and put through the "
         "schedule; beside it the share for equal stages. Inputs held: micro-batches per stage, the most "
         "while it ran; beside it the schedule's. MiB are per device, of the one with the most: inputs held, "
-        "the compiler's temporaries, the results of a step's collectives (without model parallelism all of "
-        "weights and gradients), and the activations and gradients that come from other stages."
+        "the compiler's temporaries, what a step's collectives send over a ring (without model parallelism "
+        "weights and their gradients alone), and what other stages send: activations and their gradients."
     )
 
 

@@ -26,7 +26,7 @@ def test_loops_count_as_often_as_they_run():
         return x + jax.lax.pcast(jax.lax.psum(x, "data"), "data", to="varying")
 
     text = program.lower(jnp.zeros((4 * SIZE,), jnp.float32)).compile().as_text()
-    assert collective_bytes(text) == {"all-gather": ROUNDS * 4 * SIZE * 4, "all-reduce": SIZE * 4}
+    assert collective_bytes(text) == {"all-gather": ROUNDS * 3 * SIZE * 4, "all-reduce": 2 * 3 / 4 * SIZE * 4}
 
 
 def test_a_loop_without_a_number_of_rounds_is_told():
@@ -41,3 +41,12 @@ ENTRY %main (x: bf16[8]) -> bf16[8] {
         collective_bytes(text)
     known = text.replace("body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"3"}}')
     assert collective_bytes(known) == {"all-reduce": 3 * 16}
+
+
+@pytest.mark.parametrize(
+    "groups",
+    ["{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]", "mesh['a'=2,'b'=2,'c'=2], device_ids=([8]) {'a','c'}"],
+)
+def test_groups_in_every_spelling(groups):
+    text = f"ENTRY %main (x: f32[8]) -> f32[2] {{\n  %y = f32[2]{{0}} reduce-scatter(%x), replica_groups={groups}\n}}"
+    assert collective_bytes(text) == {"reduce-scatter": 3 * 8}
