@@ -35,7 +35,14 @@ from parallelism.interface import (
     updated,
 )
 from parallelism.mesh import AXES, global_batch_size, of_shards, require_divisible
-from parallelism.rules import batch_sharding, global_batch, place_activation, state_shardings
+from parallelism.rules import (
+    PARAMETER_PLACEMENT,
+    batch_sharding,
+    global_batch,
+    place_activation,
+    replicated_over_data,
+    state_shardings,
+)
 from parallelism.spmd import spmd
 
 PARTS = 4  # of the backward pass, and so of the exchange
@@ -84,7 +91,7 @@ def pods(
     parts = _parts(objective)
     learns = [_pieces(part, params) for part in parts]
     local = [
-        _pod(n, parts, learns, optimiser, params, whole_mesh.like, mesh)
+        _pod(n, parts, learns, optimiser, params, whole_mesh.like, mesh, how.zero)
         for n, devices in enumerate(mesh.devices)
         if any(device.process_index == jax.process_index() for device in devices.flat)
     ]
@@ -175,9 +182,11 @@ def _pod(
     params: Any,
     like: TrainState,
     whole_mesh: Mesh,
+    zero: int,
 ) -> _Pod:
     mesh = Mesh(whole_mesh.devices[number : number + 1], AXES, axis_types=whole_mesh.axis_types)
-    place = place_activation(mesh)
+    kept = PARAMETER_PLACEMENT if zero == 3 else replicated_over_data(PARAMETER_PLACEMENT)
+    place = place_activation(mesh, kept)
     shardings = jax.tree.map(lambda leaf: NamedSharding(mesh, leaf.sharding.spec), like)
     partitioned = state_shardings(params, mesh)
     one = NamedSharding(mesh, PartitionSpec("pod"))

@@ -24,7 +24,7 @@ from training.checkpoints import Checkpoints, fingerprint
 from training.freezing import freeze
 from training.precision import optimiser_under
 
-STEPS, ROWS, SECONDS = 3, 24, 60
+STEPS, ROWS, SECONDS = 3, 24, 20
 TOLERANCE = 1e-5  # float32 sums in another order, over STEPS updates
 OF_ROUNDING = 2e-2  # 2⁻⁸ of each gradient, of which an update takes up to three times
 OPTIMISER = optimiser_under("float32", optax.sgd(0.3, momentum=0.9))
@@ -171,13 +171,16 @@ def gated_pods():
     """(strategy, transfers as they happen): the first layer's output passes FORWARD, its gradient BACKWARD."""
     transfers = []
     objective = perceptrons(lambda layer, x: gated(x) if layer == 0 else x)
-    return made(pods, MeshShape(2, 2, 1), objective, observe=transfers.append), transfers
+    strategy = made(pods, MeshShape(2, 2, 1), objective, observe=transfers.append)
+    FORWARD.set(), BACKWARD.set()
+    trained(strategy)  # everything is compiled
+    return strategy, transfers
 
 
 def test_the_next_step_is_enqueued_before_this_one_is_done():
-    FORWARD.clear(), BACKWARD.set()
     strategy, _ = gated_pods()
     state = strategy.init(jax.random.key(0))
+    FORWARD.clear()
     reports = []
     for step in range(STEPS):
         state, report = strategy.step(state, batch(step, ROWS))
@@ -189,10 +192,10 @@ def test_the_next_step_is_enqueued_before_this_one_is_done():
 
 
 def test_gradients_arrive_while_the_backward_pass_still_runs():
-    FORWARD.set(), BACKWARD.clear()
     strategy, transfers = gated_pods()
-    transfers.clear()
-    _, report = strategy.step(strategy.init(jax.random.key(0)), batch(0, ROWS))
+    state = strategy.init(jax.random.key(0))
+    transfers.clear(), BACKWARD.clear()
+    _, report = strategy.step(state, batch(0, ROWS))
     of_part = {part: [transfer for transfer in transfers if transfer.part == part] for part in range(LAYERS)}
     for transfer in of_part[LAYERS - 1]:
         close(jax.device_get(transfer.received), jax.device_get(transfer.sent), 0)
