@@ -7,7 +7,7 @@ enqueued, which their way can then hide behind. Nothing here waits for a device:
 step while this one runs (Pathways: Barham et al. 2022, section 4.5).
 
 Pods whose parameters differed in one bit would drift apart. So all of them add the same numbers, rounded for
-the exchange even where they stay at home, in the order of the pods and not their own first.
+the exchange even where they stay at home, in the same order.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from errors import InputError
 from models.layers.axes import placed_by
+from parallelism.exchange import exchanged, in_order, rounded
 from parallelism.interface import (
     Objective,
     Optimiser,
@@ -79,12 +80,11 @@ def pods(
 ) -> Strategy:
     """Makes the strategy: mesh.shape["pod"] pods that send each other gradients in `how.exchange`.
 
-    One process runs all pods and copies from device to device. Of several, each runs the pods of its devices;
-    a part's gradients then travel by an all-gather over `pod`, as JAX copies between processes only where
-    transfer servers are set up. Evaluation is one program over the whole mesh.
+    One process runs all pods; of several, each runs those of its devices. Evaluation is one program over the
+    whole mesh.
 
     Args:
-      observe: called with every transfer between pods of one process.
+      observe: called with every transfer between pods, where one process runs them all.
     """
     whole_mesh = spmd(objective, optimiser, mesh, how)
     params = jax.eval_shape(objective.init, jax.random.key(0))
@@ -96,7 +96,7 @@ def pods(
         if any(device.process_index == jax.process_index() for device in devices.flat)
     ]
     shardings = jax.tree.map(lambda like: like.sharding, whole_mesh.like)
-    one_process = jax.process_count() == 1
+    meshes = [pod.mesh for pod in local]
 
     def step(state, batch):
         require_divisible(mesh, global_batch_size(mesh, batch), how.micro_batches)
@@ -111,32 +111,29 @@ def pods(
         """Enqueues it on all pods.
 
         Returns:
-          By pod, what it has of every pod, for `_in_order`: gradients, by part; what the loss returned, by
+          By pod, what it has of every pod, for `in_order`: the gradients, by part; what the loss returned, by
           micro-batch.
         """
         sums: list[dict[Piece, jax.Array]] = [{} for _ in local]
         gradients, values = [], []
         for number, batch in enumerate(batches):
             carries, pulls = _forward(local, params, batch)
-            values.append(exchanged(carries))
+            values.append(carries)
             for part in _backward(local, pulls, sums):
                 if number == how.micro_batches - 1:
                     gradients.append(sent(part, sums))
-        return zip(*gradients), zip(*values)
+        return zip(*gradients), zip(*(exchanged(value, mesh, meshes) for value in values))
 
     def sent(part, sums):
         """Takes what the backward pass of `part` completes out of `sums` and to all pods."""
         # What several parts learn, such as the tied embedding, is complete with the first of them.
         complete = set(learns[part].values()).difference(*(learnt.values() for learnt in learns[:part]))
-        own = [_rounded({piece: pod.pop(piece) for piece in sorted(complete)}, how.exchange) for pod in sums]
-        received = exchanged(own)
-        if one_process:
+        own = [rounded({piece: pod.pop(piece) for piece in sorted(complete)}, how.exchange) for pod in sums]
+        received = exchanged(own, mesh, meshes)
+        if jax.process_count() == 1:
             for sender, receiver in itertools.permutations(range(len(local)), 2):
                 observe(Transfer(part, sender, receiver, own[sender], received[receiver][sender]))
         return received
-
-    def exchanged(trees):
-        return _copied(trees) if one_process else _gathered(trees, mesh, [pod.mesh for pod in local])
 
     def cut(batch):
         """By micro-batch and pod, the pod's rows; where a pod has several processes, each cuts up its own."""
@@ -225,13 +222,13 @@ def _pod(
 
     def component_b(state, gradients, values):
         leaves, tree = jax.tree.flatten(params)
-        sums = {piece: rows for part in gradients for piece, rows in _in_order(part).items()}
+        sums = {piece: rows for part in gradients for piece, rows in in_order(part).items()}
         rows = [[sums[piece] for piece in sorted(sums) if piece.leaf == n] for n in range(len(leaves))]
         leaves = [jnp.concatenate(r) if r else jnp.zeros(leaf.shape) for r, leaf in zip(rows, leaves)]
         gradients = jax.lax.with_sharding_constraint(tree.unflatten(leaves), partitioned)
         # Under ZeRO stage 1 every device updates its share of the parameters, and then all are gathered.
         state = state._replace(params=jax.lax.with_sharding_constraint(state.params, partitioned))
-        value = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), map(_in_order, values))
+        value = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), map(in_order, values))
         return updated(optimiser, state, gradients, value)
 
     jitted = [programs(*args) for args in zip(parts, learns, [False] * (len(parts) - 1) + [True])]
@@ -289,51 +286,6 @@ def _backward(local, pulls, sums) -> Iterator[int]:
             sums[n] |= found
         del pull
         yield part
-
-
-def _copied(trees: Sequence[Any]) -> list[list[Any]]:
-    """By pod, every pod's tree, copied from device to device."""
-    places = [jax.tree.map(lambda x: x.sharding, tree) for tree in trees]
-    return [[jax.device_put(tree, here) for tree in trees] for here in places]
-
-
-def _gathered(trees: Sequence[Any], mesh: Mesh, pods: Sequence[Mesh]) -> list[list[Any]]:
-    """By local pod, one tree with leaves [pods, ...] of all processes' trees with leaves [1, ...]."""
-    tree = jax.tree.structure(trees[0])
-    apart = [
-        of_shards(NamedSharding(mesh, xs[0].sharding.spec), (len(mesh.devices), *xs[0].shape[1:]), xs)
-        for xs in zip(*map(jax.tree.leaves, trees))
-    ]
-    together = [NamedSharding(mesh, PartitionSpec(None, *x.sharding.spec[1:])) for x in apart]
-    gathered = _program(tuple(together))(apart)
-
-    def view(pod):
-        return tree.unflatten(of_shards(NamedSharding(pod, x.sharding.spec), x.shape, [x]) for x in gathered)
-
-    return [[view(pod)] for pod in pods]
-
-
-def _rounded(gradients: Mapping[Piece, jax.Array], exchange: str) -> Mapping[Piece, jax.Array]:
-    if exchange == "float32":
-        return gradients
-    arrays = list(gradients.values())
-    rounded = _program(tuple(x.sharding for x in arrays), exchange)(arrays)
-    return dict(zip(gradients, rounded))
-
-
-@functools.cache
-def _program(
-    shardings: tuple[NamedSharding, ...], dtype: str | None = None
-) -> Callable[..., list[jax.Array]]:
-    """Arrays -> the same with these shardings, and in `dtype`."""
-    return jax.jit(lambda arrays: [x.astype(dtype or x.dtype) for x in arrays], out_shardings=list(shardings))
-
-
-def _in_order(trees: Sequence[Any]) -> Any:
-    """Σ over the rows of the trees' leaves [n, ...], one after another, in float32."""
-    return jax.tree.map(
-        lambda *xs: functools.reduce(jnp.add, (row for x in xs for row in float32(list(x)))), *trees
-    )
 
 
 def _laid_out(shardings: Any, trees: Sequence[Any]) -> Any:
