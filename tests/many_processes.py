@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 120  # after which a test gives up on a process
+SECONDS = 240  # after which a test gives up on a process
 
 
 def free_address() -> str:
@@ -53,16 +53,20 @@ def start(*arguments, cwd=ROOT, **variables) -> subprocess.Popen:
     )
 
 
-def start_all(arguments, count=2, devices=4) -> list[subprocess.Popen]:
+def start_all(arguments, count=2, devices=4, **variables) -> list[subprocess.Popen]:
     """The same command in `count` processes that are to meet."""
     address = free_address()
-    return [start(*arguments, **environment(address, count, process, devices)) for process in range(count)]
+    return [
+        start(*arguments, **environment(address, count, process, devices), **variables)
+        for process in range(count)
+    ]
 
 
-def ends(processes) -> list[tuple[int, str, str]]:
+def ends(processes, seconds=SECONDS) -> list[tuple[int, str, str]]:
     """(exit code, stdout without gloo's own lines, stderr) of each; all are gone afterwards."""
+    processes = list(processes)
     try:
-        results = [(*process.communicate(timeout=SECONDS), process.returncode) for process in processes]
+        results = [(*process.communicate(timeout=seconds), process.returncode) for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -4,12 +4,8 @@ import dataclasses
 import errno
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -19,35 +15,11 @@ from data.batches import evaluation_batches
 from data.token_store import TokenStore
 from experiments.command import command
 from experiments.compare import Options, compare
+from tests.experiments.smoke import ARGUMENTS, start_compare
 from training.metrics import read_metrics
 from training.precision import POLICIES
 
-ROOT = Path(__file__).parents[2]
-TINY_BERT = str(ROOT / "tests/models/bert/tiny")
-ARGUMENTS = ["--preset", "smoke", "--encoder", TINY_BERT]
 CELLS = [f"{name}/seed-0" for name in ("palm", "gopher", "retro", "retro-copying")]
-
-
-def start(out, artifacts, *more):
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.compare", *ARGUMENTS]
-        + ["--out", out, "--artifacts", artifacts, *more],
-        cwd=ROOT,
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """(folder, artifacts, stdout) of a finished smoke run."""
-    folder = tmp_path_factory.mktemp("compare")
-    process = start(folder / "out", folder / "artifacts")
-    printed, complaints = process.communicate()
-    assert process.returncode == 0, complaints
-    return folder / "out", folder / "artifacts", printed
 
 
 def test_results_have_every_row_and_field(run):
@@ -92,7 +64,7 @@ def test_every_family_saw_the_same_tokens(run):
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(run, tmp_path):
     """A second run from nothing but the artifacts, killed in the middle of the third model, then finished."""
     out, artifacts, _ = run
-    process = start(tmp_path / "out", artifacts)
+    process = start_compare(tmp_path / "out", artifacts)
     metrics = tmp_path / "out/retro/seed-0/metrics.jsonl"
     deadline = time.monotonic() + 240
     while not (metrics.exists() and metrics.read_text().count("\n") >= 4):
@@ -102,7 +74,7 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(run, tmp_path):
     process.communicate()
     assert not (tmp_path / "out/results.json").exists()
 
-    process = start(tmp_path / "out", artifacts)
+    process = start_compare(tmp_path / "out", artifacts)
     _, complaints = process.communicate()
     assert process.returncode == 0, complaints
     for cell in CELLS:
@@ -126,7 +98,7 @@ def checkpoint_bytes(cell):
 def test_a_second_run_reuses_everything(run):
     out, artifacts, _ = run
     before = (out / "palm/seed-0/metrics.jsonl").stat().st_mtime_ns
-    process = start(out, artifacts)
+    process = start_compare(out, artifacts)
     _, complaints = process.communicate()
     assert process.returncode == 0, complaints
     assert (out / "palm/seed-0/metrics.jsonl").stat().st_mtime_ns == before
@@ -138,7 +110,7 @@ def test_a_damaged_token_store_is_named_and_rebuilt(run):
     store = next(artifacts.glob("tokens-*")) / "tokens.bin"
     original = store.read_bytes()
     store.write_bytes(original[:100] + b"\xff" + original[101:])
-    process = start(out, artifacts)
+    process = start_compare(out, artifacts)
     _, complaints = process.communicate()
     assert process.returncode == 0, complaints
     assert "tokens.bin" in complaints
@@ -146,7 +118,7 @@ def test_a_damaged_token_store_is_named_and_rebuilt(run):
 
 
 def test_a_folder_of_another_configuration_is_refused(run):
-    process = start(run[0], run[1], "--steps", "13")
+    process = start_compare(run[0], run[1], "--steps", "13")
     _, complaints = process.communicate()
     assert process.returncode == 2
     assert "options.steps is 12 there and 13 here" in complaints and "--out" in complaints
@@ -263,6 +235,6 @@ def test_bits_per_byte_are_those_of_the_saved_losses(run):
     row = next(r for r in results["rows"] if r["model"] == "gopher" and r["domain"] == "all")
     nats = np.load(out / "gopher/seed-0/evaluation-dense.npy").astype(np.float64).sum()
     store = TokenStore(next(artifacts.glob("tokens-*")))
-    evaluated = np.unique(np.concatenate([d.ravel() for _, d in evaluation_batches(store, 2, 128, 20_000)]))
+    evaluated = np.unique(np.concatenate([d.ravel() for _, d in evaluation_batches(store, 4, 128, 20_000)]))
     num_bytes = store.num_bytes[evaluated[evaluated >= 0]].sum()
     assert row["bits_per_byte"] == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-9)
