@@ -108,6 +108,9 @@ def parallelism(options: Options) -> None:
 
 def _devices(options: Options) -> list[jax.Device]:
     """As many as the stages take; on a CPU they are made."""
+    for name in ("stages", "data", "model_parallel", "batch_size", "length"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(options, name)}: give at least 1.")
     count = options.stages * options.data * options.model_parallel
     try:
         if jax.config.jax_num_cpu_devices < count:
