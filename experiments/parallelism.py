@@ -23,7 +23,6 @@ import numpy as np
 
 from data.artifacts import write_atomic
 from errors import InputError
-from experiments.collective_bytes import SENT, collective_bytes
 from experiments.command import command
 from experiments.environment import environment
 from experiments.parallelism_tables import terminal_tables, with_tables
@@ -31,6 +30,7 @@ from experiments.published_systems import published_systems, system_rows
 from experiments.timeline import side_by_side, timeline_png
 from experiments.watch import UPDATE, Key, Watch, duration, shape_of
 from models.families import build, configuration, family_of, with_decoder_fields
+from parallelism.collectives import SENT, Collective, collectives
 from parallelism.interface import Objective, Optimiser, Parallelism, Strategy
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.pipeline import pipeline
@@ -177,7 +177,7 @@ def _pipelined(options: Options, devices: Sequence[jax.Device]) -> dict[str, tup
             "inputs_held_formula": [max(live_inputs(own)) for own in tasks],
             "held_bytes": max(watch.most_held(stage)[1] for stage in stages),
             "sent_bytes": max(watch.received.values()) // WATCHED_STEPS,
-            **_compiled(watch.compiled(), watch.runs_per_step()),
+            **_compiled(watch.compiled(), watch.runs_per_step(), shape),
         }
         found[name] = row, spans
     return found
@@ -198,7 +198,7 @@ def _pipeline_free(options: Options, devices: Sequence[jax.Device]) -> tuple[dic
         **_steps(PIPELINE_FREE, strategy, batch),
         "idle_share": 0.0,
         "idle_share_formula": 0.0,
-        **_compiled({UPDATE: strategy.lower(jax.tree.map(shape_of, batch)).compile()}, {UPDATE: 1}),
+        **_compiled({UPDATE: strategy.lower(jax.tree.map(shape_of, batch)).compile()}, {UPDATE: 1}, shape),
     }
     watch, group = Watch(), MeshShape(1, options.data, options.model_parallel)
     how, mesh = Parallelism("pipeline", zero=1, micro_batches=2), make_mesh(group, devices[: group.size])
@@ -210,19 +210,25 @@ def _pipeline_free(options: Options, devices: Sequence[jax.Device]) -> tuple[dic
 
 
 def _compiled(
-    programs: Mapping[Key, jax.stages.Compiled], runs: Mapping[Key, float]
+    programs: Mapping[Key, jax.stages.Compiled], runs: Mapping[Key, float], shape: MeshShape
 ) -> dict[str, int | dict[str, int]]:
-    """Of a device: what the largest program sets aside beside arguments and results, and the bytes that it
-    sends in the collectives of a step, on the stage with the most, the update included.
+    """Of a device: what the largest program sets aside beside arguments and results; what it sends in the
+    collectives of a step on the stage with the most, the update included; how much of that is weights and
+    their gradients: what crosses data or pods.
     """
-    bytes_of = {key: collective_bytes(program.as_text()) for key, program in programs.items()}
-    by_stage = []
-    for stage in {stage for stage, _ in programs} - {UPDATE[0]} or {UPDATE[0]}:
-        keys = [key for key in programs if key[0] in (stage, UPDATE[0])]
-        by_stage.append({kind: round(sum(runs[key] * bytes_of[key][kind] for key in keys)) for kind in SENT})
+    of_stage = MeshShape(1, shape.data, shape.model)
+    sent: dict[int, list[tuple[Collective, float]]] = {}
+    for (stage, kind), program in programs.items():
+        found = collectives(program.as_text(), shape if (stage, kind) == UPDATE else of_stage)
+        sent.setdefault(stage, []).extend((one, runs[stage, kind] * one.sent) for one in found)
+    update = sent.pop(UPDATE[0])
+    most = update + max(sent.values(), key=lambda found: sum(size for _, size in found), default=[])
     return {
         "temporary_bytes": max(program.memory_analysis().temp_size_in_bytes for program in programs.values()),
-        "collective_bytes": max(by_stage, key=lambda kinds: sum(kinds.values())),
+        "collective_bytes": {
+            kind: round(sum(size for one, size in most if one.kind == kind)) for kind in SENT
+        },
+        "weight_bytes": round(sum(size for one, size in most if one.axes != ("model",))),
     }
 
 

@@ -64,6 +64,7 @@ def _measured(results: Mapping) -> list[dict[str, str]]:
             "held MiB": _mib(row.get("held_bytes")),
             "temporaries MiB": _mib(row["temporary_bytes"]),
             **{f"{kind} MiB": _mib(row["collective_bytes"][kind]) for kind in SHOWN},
+            "of weights MiB": _mib(row["weight_bytes"]),
             "between stages MiB": _mib(row.get("sent_bytes")),
         }
         for row in results["rows"]
@@ -97,8 +98,8 @@ def _reading(results: Mapping) -> str:
         "of their own. Idle: from each stage's forward and backward pass, timed alone and put through the "
         "schedule; beside it the share for equal stages. Inputs held: micro-batches per stage, the most "
         "while it ran; beside it the schedule's. MiB are per device, of the one with the most: inputs held, "
-        "the compiler's temporaries, what a step's collectives send over a ring (without model parallelism "
-        "weights and their gradients alone), and what other stages send: activations and their gradients."
+        "the compiler's temporaries, what a step's collectives send over a ring, how much of that is weights "
+        "and their gradients, and what other stages send: activations and their gradients."
     )
 
 
