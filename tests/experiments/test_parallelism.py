@@ -42,6 +42,9 @@ def test_the_command_measures_what_it_says(tmp_path, capsys):
         assert row["temporary_bytes"] > 0
     assert gpipe["sent_bytes"] == one_f_one_b["sent_bytes"] == 8 * 16 * 32 * 4 // 2  # [B, T, D], over data
     assert gpipe["collective_bytes"] == one_f_one_b["collective_bytes"]
+    assert all(
+        row["weight_bytes"] == pytest.approx(sum(row["collective_bytes"].values())) for row in results["rows"]
+    )
     weights = 4 * count(parameter_shapes(dataclasses.replace(configuration("gopher/smoke"), vocab_size=64)))
     # For the forward and for the backward pass, unless the compiler keeps them in between.
     assert 0.9 * weights < free["collective_bytes"]["all-gather"] * 4 / 3 < 2.1 * weights
