@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from data.batches import TrainBatches, evaluation_batches
+from data.batches import TrainBatches, batch_of_chunks, evaluation_batches
 from data.documents import Document
 from data.token_store import CHUNK, TokenStore, write_token_store
 from errors import InputError
@@ -155,6 +155,20 @@ def test_evaluation_order_is_fixed_and_max_tokens_takes_whole_documents():
         predicted = np.diff(store.offsets) - 1
         assert 0 < weights <= 700 and weights == sum(predicted[d] for d in taken)
         assert min(predicted[d] for d in range(12) if d not in taken) > 700 - weights
+
+
+def test_rows_are_those_of_the_whole_batch_and_tokens_are_counted_unread():
+    rows = np.array([1, 3])
+    with store_of([(300 * d, d % 3 == 0) for d in range(1, 10)]) as store:
+        whole = TrainBatches(store, 4, 2 * CHUNK, 0)
+        some = TrainBatches(store, 4, 2 * CHUNK, 0, rows)
+        for step in range(12):  # over an epoch's end
+            assert_equal(some(step), batch_of_chunks(store, whole(step).chunks[rows]))
+            assert some.predicted_tokens(step) == whole(step).weights.sum()
+        evaluated = [evaluation_batches(store, 4, 2 * CHUNK, rows=chosen) for chosen in (None, rows)]
+        for (batch, documents), (part, part_documents) in zip(*evaluated, strict=True):
+            assert_equal(part, batch_of_chunks(store, batch.chunks[rows]))
+            np.testing.assert_array_equal(part_documents, documents[rows])
 
 
 def test_what_is_too_short_says_so():

@@ -189,11 +189,12 @@ JOINED = """
 import json, os, signal, sys
 import jax, numpy as np
 from jax.experimental import multihost_utils
-from parallelism.processes import any_process, barrier, is_leader, start
+from parallelism.processes import any_process, barrier, from_leader, is_leader, num_machines, start
 team = start({"code": {"x.py": "1"}})
 me = jax.process_index()
 barrier("here")
 seen = [jax.device_count(), jax.local_device_count(), is_leader(), any_process(me == 1), any_process(False)]
+seen += [from_leader(lambda: 0.1 + me), num_machines()]
 print(json.dumps(seen), flush=True)
 if sys.argv[1:] == [str(me)]:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -208,7 +209,7 @@ def test_joined_devices_flags_and_farewell():
     results = ends(start_all(["-c", JOINED]))
     for process, (code, printed, said) in enumerate(results):
         assert (code, said) == (0, "")
-        assert json.loads(printed) == [8, 4, process == 0, True, False]
+        assert json.loads(printed) == [8, 4, process == 0, True, False, 0.1, 1]
 
 
 @pytest.mark.parametrize("victim", [0, 1])
