@@ -84,6 +84,8 @@ class Options:
         "float32"
     )
     """What parameters and activations are kept and computed in: training/precision.py explains the four."""
+    remat: Literal["none", "dots", "full"] = "none"
+    """What a backward pass computes again: nothing, all but matrix products, or everything in a layer."""
     mesh: str = "auto"
     """Devices as PODxDATAxMODEL, such as 1x4x2; auto puts all along data."""
     parallelism: OmitArgPrefixes[Parallelism] = Parallelism()
@@ -105,7 +107,9 @@ def compare(options: Options) -> None:
     stages = Stages(options.out, options.artifacts)
     mesh = make_mesh(parse_mesh_shape(options.mesh))
     forms = {
-        name: with_decoder_fields(form, vocab_size=preset.vocab_size, max_length=preset.length)
+        name: with_decoder_fields(
+            form, vocab_size=preset.vocab_size, max_length=preset.length, remat=options.remat
+        )
         for name, form in _forms(preset).items()
     }
     text = Text(

@@ -19,6 +19,7 @@ from tests.experiments.smoke import command_line
 from tests.many_processes import ROOT, ends, environment, free_address, start, start_all
 from training.metrics import read_metrics
 
+CELLS = [f"{name}/seed-0" for name in ("palm", "gopher", "retro", "retro-copying")]
 CELL, EVALUATED = "palm/seed-0", "retro/seed-0/evaluation-on.npy"
 
 
@@ -80,6 +81,24 @@ def test_one_process_writes_and_shows(distributed):
     assert silent == "" and "step" not in complaints
     assert (ours / "results.json").exists() and (ours / "report.html").exists()
     assert len(list((ours / CELL).glob("events*"))) == 2  # one of each start
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("strategy", ["mesh", "pods"])
+def test_the_whole_comparison_from_nothing(run, tmp_path, strategy):
+    """All four models; for `pods` each process is a pod."""
+    out, _, _ = run
+    arguments = ["--mesh", "2x2x2", "--strategy", strategy]
+    results = ends(start_all(command_line(tmp_path / "out", tmp_path / "artifacts", *arguments)), seconds=900)
+    assert [code for code, _, _ in results] == [0, 0], results
+    for cell in CELLS:
+        alone, together = (
+            [line["loss"] for line in read_metrics(folder / cell)] for folder in (out, tmp_path / "out")
+        )
+        np.testing.assert_allclose(together, alone, rtol=1e-5)
+        for losses in (out / cell).glob("evaluation-*.npy"):
+            ours = np.load(tmp_path / "out" / cell / losses.name)
+            np.testing.assert_allclose(ours, np.load(losses), rtol=1e-4, atol=1e-4)
 
 
 # Commands that are refused. They end before anything is computed.
