@@ -1,0 +1,128 @@
+"""A plan in words and tables: in the terminal, and docs/plan.md's, generated from results.json."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+STAGES = 4  # Gopher's pipeline ran across its four pods
+MICRO_BATCHES = (4, 8, 16)
+
+
+def advice(row: Mapping[str, Any]) -> str:
+    """Whether it fits, and what to change where it does not."""
+    of = (
+        f"{row['peak_gib']:.1f} GiB of {row['hbm_gib']:.2f} ({row['arguments_gib']:.1f} of state and "
+        f"{row['temporaries_gib']:.1f} of temporaries)"
+    )
+    if row["fits"]:
+        return f"It fits: {of} per device. Compiled in {row['compile_seconds']:.0f} s."
+    over = row["peak_gib"] - row["hbm_gib"]
+    state = (
+        "State alone takes most of it: more chips or more --model-parallel."
+        if row["arguments_gib"] > row["hbm_gib"] / 2
+        else "Give more --model-parallel (activations and logits are split over it), more --micro-batches "
+        "(fewer rows at a time), or a smaller --batch; --search tries the first two."
+    )
+    return f"It does not fit: {of} per device, {over:.1f} GiB too much. {state}"
+
+
+def shown_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of the terminal's table."""
+    sent = {"ICI": 0.0, "DCN": 0.0}
+    for one in row["collectives"]:
+        sent[one["network"]] += one["bytes"]
+    return {
+        "model": row["model"],
+        "chips": f"{row['pods']} x {row['topology']}",
+        "mesh": row["mesh"],
+        "micro-batches": row["micro_batches"],
+        "fits": "yes" if row["fits"] else "no",
+        "GiB": row["peak_gib"],
+        "of": row["hbm_gib"],
+        "compile s": row["compile_seconds"],
+        "ICI GB": sent["ICI"] / 1e9,
+        "DCN GB": sent["DCN"] / 1e9,
+        "step s": row["predicted_step_seconds"],
+        "MFU %": row["predicted_mfu"],
+        "published": row["published_mfu"],
+    }
+
+
+def shown_collectives(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Kinds by bytes; counts are per step."""
+    shown = [
+        {
+            "kind": row["kind"],
+            "network": row["network"],
+            "along": row["axes"],
+            "count": row["count"],
+            "MB": row["bytes"] / 1e6,
+        }
+        for row in rows
+    ]
+    return tabulate(shown, headers="keys", floatfmt=",.1f")
+
+
+def pipelined(mfu: float, micro_batches: int, stages: int = STAGES) -> float:
+    """An MFU with the bubble of a pipeline on top: (p − 1)/(m + p − 1) of the step."""
+    return mfu * micro_batches / (micro_batches + stages - 1)
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """docs/plan.md."""
+    rows = results["rows"]
+    plans = [
+        {
+            "model": row["model"],
+            "chips": f"{row['chips']} ({row['pods']} x {row['topology']})",
+            "mesh": row["mesh"],
+            "batch": row["batch"],
+            "GiB per device": f"{row['peak_gib']:.1f} of {row['hbm_gib']:.2f}",
+            "fits": "yes" if row["fits"] else "no",
+            "compiled in": f"{row['compile_seconds']:.0f} s",
+            "step": f"{row['predicted_step_seconds']:.1f} s",
+            "MFU": f"{row['predicted_mfu']:.1f} %",
+            "published": f"{row['published_mfu']} %" if row["published_mfu"] else "",
+            "chips, as published": row["chips_note"],
+        }
+        for row in rows
+    ]
+    times = [
+        {
+            "model": row["model"],
+            "compute": f"{row['compute_seconds']:.2f}",
+            "memory": f"{row['memory_seconds']:.2f}",
+            **{f"over {axis}": f"{row['transfer_seconds'].get(axis, 0.0):.2f}" for axis in ("model", "data")},
+            "between pods": f"{row['exchange_seconds']:.2f}" if row["exchange_seconds"] else "",
+            "of it hidden": f"{row['exchange_hidden']:.0%}" if row["exchange_seconds"] else "",
+        }
+        for row in rows
+    ]
+    gopher = next(row for row in rows if row["model"] == "gopher/280b")
+    with_bubble = ", ".join(f"{pipelined(gopher['predicted_mfu'], m):.1f} % with {m}" for m in MICRO_BATCHES)
+    table = lambda lines: tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
+    listed = "\n".join(f"- {line}" for line in results["assumptions"])
+    return f"""# The published runs, planned
+
+Made by `python -m experiments.plan --published --out experiments/results/plan`
+({results["environment"]["date"]}, commit {results["environment"]["commit"]}), which compiles every train
+step for its topology on a machine without a TPU. Memory and bytes are the compiler's; times and MFU are
+predicted from them.
+
+{table(plans)}
+
+A device is a chip, on v3 a core. The mesh is pod x data x model.
+
+## Where a predicted step goes, in seconds
+
+{table(times)}
+
+## Assumptions
+
+{listed}
+
+Gopher's own system ran a pipeline of {STAGES} stages across its pods, which ours does not need. With its
+bubble, our prediction of {gopher["predicted_mfu"]:.1f} % would be {with_bubble} micro-batches.
+How many there were is not published; the system reached {gopher["published_mfu"]} %.
+"""
