@@ -1,20 +1,21 @@
 """Rows beyond the vocabulary change nothing but what a mesh can divide."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.families import SIZES, build, configuration, parameter_shapes, with_decoder_fields
+from models.families import build, configuration, parameter_shapes, with_decoder_fields
+from models.layers.axes import placed_by
 from models.layers.causal_attention import MASKED
-from tests.models.small import FAMILIES, neighbours_for, tokens
+from parallelism.mesh import MeshShape, make_mesh
+from parallelism.rules import place_activation
+from tests.models.small import tokens
 
-VOCAB, MULTIPLE, ROWS = 1021, 12, 1032
+VOCAB, MULTIPLE, ROWS, LENGTH = 1021, 12, 1032, 16
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=["palm", "gopher"])
 def pair(request):
     """(family, a model and its parameters, the same with rows beyond)."""
     plain = with_decoder_fields(configuration(f"{request.param}/smoke"), vocab_size=VOCAB)
@@ -34,33 +35,48 @@ def test_the_other_rows_start_as_they_would_without(pair):
 
 
 def test_the_same_logits_and_none_beyond(pair):
-    family, (model, params), (padded_model, padded) = pair
-    ids, near = tokens() % VOCAB, neighbours_for(family)
-    near = near and near._replace(tokens=near.tokens % VOCAB)
-    logits = jax.jit(padded_model.apply)(padded, ids, near)
+    _, (model, params), (padded_model, padded) = pair
+    ids = tokens(LENGTH) % VOCAB
+    logits = jax.jit(padded_model.apply)(padded, ids)
     assert (logits[..., VOCAB:] == MASKED).all()
     # A product of another width may add up in another order: a few roundings of float32.
-    np.testing.assert_allclose(
-        logits[..., :VOCAB], jax.jit(model.apply)(params, ids, near), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(logits[..., :VOCAB], jax.jit(model.apply)(params, ids), rtol=1e-5, atol=1e-5)
     assert not jax.nn.softmax(logits)[..., VOCAB:].any()
 
 
 def test_rows_beyond_have_no_gradient(pair):
-    family, _, (model, params) = pair
-    ids, near = tokens() % VOCAB, neighbours_for(family)
-    near = near and near._replace(tokens=near.tokens % VOCAB)
+    _, _, (model, params) = pair
+    ids = tokens(LENGTH) % VOCAB
 
     def loss(params):
-        return jnp.mean(jax.nn.logsumexp(model.apply(params, ids, near), axis=-1) ** 2)
+        return jnp.mean(jax.nn.logsumexp(model.apply(params, ids), axis=-1) ** 2)
 
     gradient = jax.jit(jax.grad(loss))(params)["embedding"]["embedding"]["table"]
     assert gradient[:VOCAB].any() and not gradient[VOCAB:].any()
 
 
-def test_published_sizes_are_not_padded():
-    for family, sizes in SIZES.items():
-        for config in sizes.values():
-            decoder = getattr(config, "decoder", config)
-            assert parameter_shapes(config)["embedding"]["embedding"]["table"].shape[0] == decoder.vocab_size
-            assert dataclasses.replace(decoder, vocab_multiple=1) == decoder, family
+def test_a_mesh_that_does_not_divide_the_vocabulary_divides_its_rows(pair):
+    _, (model, params), (padded_model, padded) = pair
+    place = place_activation(make_mesh(MeshShape(1, 4, 2)))
+    ids = tokens(LENGTH, batch=4) % VOCAB
+
+    def on_mesh(params, ids):
+        with placed_by(place):
+            return padded_model.apply(params, ids)
+
+    logits = jax.jit(on_mesh)(padded, ids)[..., :VOCAB]
+    np.testing.assert_allclose(logits, jax.jit(model.apply)(params, ids), rtol=1e-4, atol=1e-5)
+
+
+def test_both_tables_of_retro_are_padded():
+    config = with_decoder_fields(configuration("retro/smoke"), vocab_size=VOCAB, vocab_multiple=MULTIPLE)
+    shapes = parameter_shapes(config)
+    for tree in (shapes, shapes["encoder"]):
+        assert tree["embedding"]["embedding"]["table"].shape[0] == ROWS
+
+
+@pytest.mark.parametrize("name", ["palm/540b", "gopher/280b", "retro/7.5b"])
+def test_published_sizes_are_not_padded(name):
+    config = configuration(name)
+    rows = parameter_shapes(config)["embedding"]["embedding"]["table"].shape[0]
+    assert rows == getattr(config, "decoder", config).vocab_size
