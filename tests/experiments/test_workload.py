@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from evaluation.flops import train_flops_per_token
-from experiments.ahead_of_time import batch_of, planned
+from experiments.ahead_of_time import batch_of, compile_step, planned
 from experiments.plan import PRECISION, PUBLISHED_MFU, PUBLISHED_RUNS, Options, divides, run_of
 from experiments.workload import Run, estimated_bytes, estimated_gib, memory_traffic, work
 from models.families import build, configuration
@@ -14,7 +14,7 @@ from parallelism.collectives import collectives
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.roofline import predict
 from parallelism.spmd import spmd
-from parallelism.topologies import parse_topology, rings
+from parallelism.topologies import has_libtpu, parse_topology, rings
 from training.objective import objective
 from training.precision import optimiser_under
 from training.recipes import recipe
@@ -56,6 +56,21 @@ def test_bytes_are_what_the_compiled_step_sends(family):
     # PaLM's one key and value head lies whole on every device along model: much of a model this small.
     between = sum(one.sent for one in found if "pod" in one.axes)
     assert between == pytest.approx(2 * estimated["pod"], rel=0.15)
+
+
+@pytest.mark.skipif(not has_libtpu(), reason="needs libtpu: pip install '.[tpu]'")
+@pytest.mark.parametrize("family", ["palm", "gopher"])
+def test_bytes_are_what_a_program_for_tpus_sends(family):
+    config = dataclasses.replace(
+        configuration(f"{family}/smoke"), num_layers=8, num_heads=8, head_size=128, d_model=1024, d_ff=4096,
+        vocab_size=1024,
+    )  # fmt: skip
+    run = planned(Run(config, MeshShape(1, 4, 4), 16, 256, 1, PRECISION[family]))
+    found = compile_step(run, parse_topology("v4:4x4x1"), family).collectives
+    for axis, estimated in estimated_bytes(run).items():
+        assert sum(one.sent for one in found if one.axes == (axis,)) == pytest.approx(estimated, rel=0.1), (
+            axis
+        )
 
 
 def test_palm_540b_is_predicted_within_five_points():

@@ -15,7 +15,7 @@ from tests.models.small import tokens
 VOCAB, MULTIPLE, ROWS, LENGTH = 1021, 12, 1032, 16
 
 
-@pytest.fixture(scope="module", params=["palm", "gopher"])
+@pytest.fixture(scope="module", params=["palm"])
 def pair(request):
     """(family, a model and its parameters, the same with rows beyond)."""
     plain = with_decoder_fields(configuration(f"{request.param}/smoke"), vocab_size=VOCAB)
