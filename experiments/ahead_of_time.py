@@ -52,8 +52,12 @@ def planned(run: Run) -> Run:
     """`run` with everything rematerialised, and the vocabulary padded where the mesh does not divide it.
 
     Raises:
-      InputError: the mesh does not divide the batch.
+      InputError: the mesh does not divide the batch, or a number is below 1.
     """
+    if min(run.batch, run.length, run.micro_batches) < 1:
+        raise InputError(
+            f"Batch {run.batch}, length {run.length} and micro-batches {run.micro_batches} must all be at least 1."
+        )
     ways = run.mesh.pod * run.mesh.data * run.micro_batches
     if run.batch % ways:
         raise InputError(

@@ -59,9 +59,11 @@ class Options:
     search: bool = False
     """Try all --model-parallel and --micro-batches, and recommend."""
     published: bool = False
-    """Plan the published runs instead, and write docs/plan.md's table from them."""
+    """Plan the published runs instead; of the other options --out and --document count."""
     out: Path = Path("runs/plan")
-    """Folder for results.json, and the table of --published."""
+    """Folder for results.json."""
+    document: Path | None = None
+    """A Markdown file to write of --published, such as docs/plan.md."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,13 @@ PUBLISHED_RUNS = (
 
 
 def plan(options: Options) -> None:
-    """Compiles, prints the plan, and writes results.json into the folder."""
+    """Compiles, prints the plan, and writes results.json into the folder.
+
+    Raises:
+      InputError: a document is asked for of a single plan, or what `run_of` and `compile_step` raise.
+    """
+    if options.document and not options.published:
+        raise InputError("--document is written of the published runs: give --published with it.")
     if options.published:
         rows = published_rows()
     else:
@@ -250,9 +258,11 @@ def published_rows() -> list[dict[str, Any]]:
 
 
 def write(options: Options, rows: Sequence[dict[str, Any]]) -> None:
-    """results.json, and for --published the table of docs/plan.md."""
+    """results.json, and the document."""
     options.out.mkdir(parents=True, exist_ok=True)
-    asked = {name: value for name, value in dataclasses.asdict(options).items() if name != "out"}
+    asked = {
+        name: value for name, value in dataclasses.asdict(options).items() if name not in ("out", "document")
+    }
     results = {
         "experiment": "plan",
         "config": {"published": True} if options.published else asked,
@@ -261,8 +271,8 @@ def write(options: Options, rows: Sequence[dict[str, Any]]) -> None:
         "rows": rows,
     }
     write_atomic(options.out / "results.json", json.dumps(results, indent=1))
-    if options.published:
-        write_atomic(options.out / "plan.md", markdown(results))
+    if options.document:
+        write_atomic(options.document, markdown(results))
 
 
 if __name__ == "__main__":

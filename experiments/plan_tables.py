@@ -105,7 +105,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     listed = "\n".join(f"- {line}" for line in results["assumptions"])
     return f"""# The published runs, planned
 
-Made by `python -m experiments.plan --published --out experiments/results/plan`
+Made by `python -m experiments.plan --published --out experiments/results/plan --document docs/plan.md`
 ({results["environment"]["date"]}, commit {results["environment"]["commit"]}), which compiles every train
 step for its topology on a machine without a TPU. Memory and bytes are the compiler's; times and MFU are
 predicted from them.

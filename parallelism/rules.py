@@ -171,6 +171,6 @@ def _divided(mesh, what, name, axis, size) -> int:
     if size % ways:
         raise InputError(
             f"The mesh splits {name!r} {ways} ways over {axis}, but {what} has {size} of it, which "
-            f"{ways} does not divide. Choose a --mesh whose {axis} divides {size}, or another model size."
+            f"{ways} does not divide. Choose a mesh whose {axis} divides {size}, or another model size."
         )
     return ways
