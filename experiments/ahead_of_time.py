@@ -56,8 +56,8 @@ def planned(run: Run) -> Run:
     """
     if min(run.batch, run.length, run.micro_batches) < 1:
         raise InputError(
-            f"Batch {run.batch}, length {run.length} and micro-batches {run.micro_batches} must all be at least "
-            "1."
+            f"Batch {run.batch}, length {run.length}, micro-batches {run.micro_batches}: they must all be at "
+            "least 1."
         )
     ways = run.mesh.pod * run.mesh.data * run.micro_batches
     if run.batch % ways:
