@@ -7,6 +7,7 @@ feed-forward, as published; PaLM's parallel block has no such place, so there it
 """
 
 import bisect
+from itertools import groupby, pairwise
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,14 @@ import jax.numpy as jnp
 from models.decoder import (
     Model,
     Neighbours,
+    Params,
     extended,
     init_stack,
     layer,
     layers_of,
     operator,
     rematerialised,
+    scan_layers,
     step_layers,
 )
 from models.dense import dense_decoder
@@ -109,16 +112,29 @@ def retro(config: RETROConfig) -> Model:
         if neighbours is None or neighbours.tokens.shape[1] == 0:
             return dense.run(taken, carry, start, stop)
         neighbours = _read(config, neighbours)
-        (x_btd, encoded), done = carry, start
-        for index, number in enumerate(config.cca_layers[slice(*attending(start, stop))]):
-            x_btd = dense.layers(taken, x_btd, done - start, number - 1 - start)
-            here = {name: layer(taken[name], number - 1 - start) for name in ops.residuals}
-            here["cca"] = layer(taken["cca"], index)
-            if encoded is None:
-                here |= {name: taken[name] for name in ("encoder", "embedding")}
-            x_btd, encoded = retrieving_layer(here, x_btd, encoded, neighbours)
-            done = number
-        return dense.layers(taken, x_btd, done - start, stop - start), encoded
+        (x_btd, encoded), done = carry, 0
+
+        def span(params, x_btd, encoded):
+            """Dense layers, and the retrieving one that they end with."""
+            size = jax.tree.leaves(params[next(iter(ops.residuals))])[0].shape[0]
+            x_btd = dense.layers(params, x_btd, 0, size - 1)
+            last = {name: layer(params[name], size - 1) for name in ops.residuals}
+            return retrieving_layer(params | last, x_btd, encoded, neighbours)
+
+        ends = [number - start for number in config.cca_layers[slice(*attending(start, stop))]]
+        index = 0
+        if ends and encoded is None:
+            first = taken | dense.take(taken, 0, ends[0]) | {"cca": layer(taken["cca"], 0)}
+            x_btd, encoded = span(first, x_btd, None)
+            done, index = ends[0], 1
+        # Spans of one size, such as the papers' every third layer, are compiled once.
+        for size, spans in groupby(b - a for a, b in pairwise([done, *ends[index:]])):
+            count = len(list(spans))
+            stack = _in_spans(dense.take(taken, done, done + count * size), count)
+            stack["cca"] = layers_of(taken["cca"], index, index + count)
+            x_btd = scan_layers(lambda params, x: span(params, x, encoded)[0], stack, x_btd, 0, count, "none")
+            done, index = done + count * size, index + count
+        return dense.layers(taken, x_btd, done, stop - start), encoded
 
     def hidden(params, tokens_bt, neighbours=None):
         everything = 0, decoder.num_layers
@@ -186,6 +202,11 @@ def _apply(residuals, params, x_btd):
     for name, residual in residuals.items():
         x_btd = residual.whole.apply(params[name], x_btd)
     return x_btd
+
+
+def _in_spans(layers: Params, count: int) -> Params:
+    """Leaves [L, ...] -> [count, L / count, ...]."""
+    return jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), layers)
 
 
 def _read(config: RETROConfig, neighbours: Neighbours) -> Neighbours:
