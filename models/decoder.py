@@ -123,10 +123,16 @@ def layers_of(stack: Params, start: int, stop: int) -> Params:
 UNROLLED_DEPTH = 4
 
 
-def rematerialised(body: Callable[..., jax.Array], remat: str) -> Callable[..., jax.Array]:
-    """`body` whose backward pass stores what the policy `remat` names, and computes the rest again."""
+def rematerialised(
+    body: Callable[..., jax.Array], remat: str, looped: bool = False
+) -> Callable[..., jax.Array]:
+    """`body` whose backward pass stores what the policy `remat` names, and computes the rest again.
+
+    looped: whether it is the body of a loop. Elsewhere the compiler would find what is computed again in the
+    forward pass, and keep it until then, unless it is kept from looking.
+    """
     policy = REMATERIALISATION[remat]
-    return body if policy is None else jax.checkpoint(body, policy=policy, prevent_cse=False)
+    return body if policy is None else jax.checkpoint(body, policy=policy, prevent_cse=not looped)
 
 
 def scan_layers(
@@ -145,9 +151,9 @@ def scan_layers(
     """
     if start == stop:
         return x
-    body = rematerialised(body, remat)
-    part = layers_of(stack, start, stop)
     unroll = stop - start <= UNROLLED_DEPTH
+    body = rematerialised(body, remat, looped=not unroll)
+    part = layers_of(stack, start, stop)
     return jax.lax.scan(lambda carry, params: (body(params, carry), None), x, part, unroll=unroll)[0]
 
 
