@@ -85,7 +85,7 @@ PUBLISHED_RUNS = (
     Published("palm/540b", "v4:12x16x16", 2, 12, 2048, "12 x 256 chips in each of two pods (section 4)"),
     Published("gopher/7.1b", "v3:16x16", 1, 4, 1024, NOT_PUBLISHED),
     Published("gopher/280b", "v3:32x32", 4, 16, 3072, "4096 chips (PaLM table 3), a pipeline over four pods"),
-    Published("retro/7.5b", "v4:8x8x8", 1, 4, 1024, NOT_PUBLISHED),
+    Published("retro/7.5b", "v4:4x8x8", 1, 4, 1024, NOT_PUBLISHED),
 )  # fmt: skip
 
 
