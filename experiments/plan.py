@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import tyro
 from tabulate import tabulate
 
-from data.artifacts import write_atomic
+from data.artifacts import artifact, write_atomic
 from errors import InputError
 from experiments.ahead_of_time import Compiled, compile_step, planned
 from experiments.command import command
@@ -26,9 +26,10 @@ from experiments.environment import environment
 from experiments.plan_tables import advice, markdown, shown_collectives, shown_row
 from experiments.workload import Run, estimated_gib, work
 from models.families import configuration, family_of
-from parallelism.collectives import totals
+from parallelism.collectives import Collective, totals
+from parallelism.processes import code_hashes
 from parallelism.roofline import ASSUMPTIONS, predict
-from parallelism.topologies import Topology, mesh_shape, parse_topology, rings
+from parallelism.topologies import LIBTPU, Topology, expect_no_tpu, mesh_shape, parse_topology, rings
 from training.precision import COPY, MIXED
 
 # PaLM section 5: float32 parameters, bfloat16 activations; Gopher appendix C: bfloat16, a float32 copy
@@ -37,6 +38,8 @@ PRECISION = {"palm": MIXED, "gopher": COPY, "retro": MIXED}
 # PaLM table 3.
 PUBLISHED_MFU = {"palm/540b": 46.2, "gopher/280b": 32.5}
 COMPILED_BY_SEARCH = 3
+COMPILED = "compiled.json"
+COMPILED_FROM = ("models/", "parallelism/", "training/", "experiments/ahead_of_time")
 MICRO_BATCHES = (1, 2, 4, 8)
 
 
@@ -62,6 +65,8 @@ class Options:
     """Plan the published runs instead; of the other options --out and --document count."""
     out: Path = Path("runs/plan")
     """Folder for results.json."""
+    artifacts: Path = Path("runs/artifacts")
+    """Folder of what was compiled: the same code compiles the same layout once."""
     document: Path | None = None
     """A Markdown file to write of --published, such as docs/plan.md."""
 
@@ -97,14 +102,15 @@ def plan(options: Options) -> None:
     """
     if options.document and not options.published:
         raise InputError("--document is written of the published runs: give --published with it.")
+    expect_no_tpu()
     if options.published:
-        rows = published_rows()
+        rows = published_rows(options.artifacts)
     else:
         topology = parse_topology(options.topology)
         rows = (
             searched(options, topology)
             if options.search
-            else [planned_row(run_of(options, topology), topology, options.model)]
+            else [planned_row(run_of(options, topology), topology, options.model, options.artifacts)]
         )
         for row in rows[:1]:
             print(details(row))
@@ -121,10 +127,21 @@ def run_of(options: Options, topology: Topology) -> Run:
     return planned(Run(config, shape, options.batch, options.length, options.micro_batches, precision))
 
 
-def planned_row(run: Run, topology: Topology, model: str, chips: str = "") -> dict[str, Any]:
-    """One row of results.json: compiled, and predicted from what was compiled."""
-    compiled = compile_step(run, topology, f"{model} for {run.mesh.pod} x {topology}, {run.mesh}")
-    return row_of(run, topology, model, compiled, chips)
+def planned_row(run: Run, topology: Topology, model: str, artifacts: Path, chips: str = "") -> dict[str, Any]:
+    """One row of results.json: compiled, unless this code has compiled it before, and predicted from that."""
+
+    def build(folder: Path) -> None:
+        compiled = compile_step(run, topology, f"{model} for {run.mesh.pod} x {topology}, {run.mesh}")
+        write_atomic(folder / COMPILED, json.dumps(dataclasses.asdict(compiled)))
+
+    code = {path: sha for path, sha in code_hashes().items() if path.startswith(COMPILED_FROM)}
+    inputs = {"code": code, "libtpu": LIBTPU, "topology": str(topology), "run": dataclasses.asdict(run)}
+    folder = artifact(artifacts, "compiled", inputs, build)
+    values = json.loads((folder / COMPILED).read_text(encoding="utf-8"))
+    values["collectives"] = [
+        Collective(**one | {"axes": tuple(one["axes"])}) for one in values["collectives"]
+    ]
+    return row_of(run, topology, model, Compiled(**values), chips)
 
 
 def row_of(run: Run, topology: Topology, model: str, compiled: Compiled, chips: str = "") -> dict[str, Any]:
@@ -230,7 +247,7 @@ def searched(options: Options, topology: Topology) -> list[dict[str, Any]]:
         )
     rows = []
     for run in runs:
-        rows.append(planned_row(run, topology, options.model))
+        rows.append(planned_row(run, topology, options.model, options.artifacts))
         if sum(row["fits"] for row in rows) == COMPILED_BY_SEARCH or len(rows) == 2 * COMPILED_BY_SEARCH:
             break
     rows.sort(key=lambda row: (not row["fits"], row["predicted_step_seconds"]))
@@ -246,13 +263,13 @@ def recommended(row: dict[str, Any]) -> str:
     return f"--model-parallel {model} --micro-batches {row['micro_batches']}"
 
 
-def published_rows() -> list[dict[str, Any]]:
+def published_rows(artifacts: Path) -> list[dict[str, Any]]:
     """The published runs."""
     rows = []
     for case in PUBLISHED_RUNS:
         topology = parse_topology(case.topology)
         options = Options(case.model, case.topology, case.pods, case.model_parallel, case.batch)
-        rows.append(planned_row(run_of(options, topology), topology, case.model, case.chips))
+        rows.append(planned_row(run_of(options, topology), topology, case.model, artifacts, case.chips))
         print(details(rows[-1]))
     return rows
 
@@ -261,7 +278,9 @@ def write(options: Options, rows: Sequence[dict[str, Any]]) -> None:
     """results.json, and the document."""
     options.out.mkdir(parents=True, exist_ok=True)
     asked = {
-        name: value for name, value in dataclasses.asdict(options).items() if name not in ("out", "document")
+        name: value
+        for name, value in dataclasses.asdict(options).items()
+        if name not in ("out", "artifacts", "document")
     }
     results = {
         "experiment": "plan",

@@ -134,6 +134,13 @@ def mesh_shape(topology: Topology, pods: int, model: int) -> MeshShape:
     return MeshShape(pods, topology.devices // model, model)
 
 
+def expect_no_tpu() -> None:
+    """Tells libtpu, before JAX touches a device, that programs are to be compiled here and not run."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    jax.config.update("jax_platforms", "cpu")
+
+
 def ahead_of_time_mesh(topology: Topology, shape: MeshShape) -> Mesh:
     """A mesh of devices that are described and not there: programs can be compiled for it, and not run.
 
@@ -143,9 +150,7 @@ def ahead_of_time_mesh(topology: Topology, shape: MeshShape) -> Mesh:
     Raises:
       InputError: no libtpu, or it knows no such slice.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    jax.config.update("jax_platforms", "cpu")
+    expect_no_tpu()
     try:
         described = get_topology_desc(
             platform="tpu",
