@@ -115,13 +115,17 @@ def name_of(value):
     return str(value)
 
 
+# What compiles longest: pods and stages have programs of their own, and RETRO's are large.
+OFTEN = {MeshShape(1, 1, 8), MeshShape(1, 8, 1), MeshShape(2, 2, 2), MeshShape(2, 4, 1)}
+
+
 def cases():
-    """The matrix, and what of it every run of the tests goes through. Pods and stages each compile programs of their
-    own, so that their shapes are many programs: PaLM's are all run, other families' where every axis is split.
-    """
+    """The matrix, and what of it is left to those who ask for all."""
     for how, family, shape in MATRIX:
-        once = how.strategy in ("pods", "pipeline") and family != "palm" and shape != MeshShape(2, 2, 2)
-        yield pytest.param(how, family, shape, marks=[pytest.mark.exhaustive] if once else [])
+        long = how.strategy in ("pods", "pipeline") or family == "retro"
+        yield pytest.param(
+            how, family, shape, marks=[pytest.mark.exhaustive] if long and shape not in OFTEN else []
+        )
 
 
 @pytest.mark.parametrize(("how", "family", "shape"), cases(), ids=name_of)
