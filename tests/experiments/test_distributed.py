@@ -16,7 +16,7 @@ import pytest
 from experiments.command import command
 from experiments.generate import Options, generate
 from tests.experiments.smoke import command_line
-from tests.many_processes import ROOT, ends, environment, free_address, start, start_all
+from tests.many_processes import ROOT, SECONDS, ends, environment, free_address, start, start_all
 from training.metrics import read_metrics
 
 CELLS = [f"{name}/seed-0" for name in ("palm", "gopher", "retro", "retro-copying")]
@@ -37,7 +37,7 @@ def distributed(run, tmp_path_factory):
     cache = {"JAX_COMPILATION_CACHE_DIR": str(ours / "compiled")}
 
     processes = start_all(arguments, **cache)
-    metrics, deadline = ours / "out" / CELL / "metrics.jsonl", time.monotonic() + 200
+    metrics, deadline = ours / "out" / CELL / "metrics.jsonl", time.monotonic() + SECONDS
     while not (metrics.exists() and metrics.read_text().count("\n") >= 4):
         assert all(process.poll() is None for process in processes), ends(processes)
         assert time.monotonic() < deadline, ends(processes, seconds=1)
