@@ -83,7 +83,7 @@ class Published:
     chips: str
 
 
-NOT_PUBLISHED = "chips not in the paper; chosen"
+NOT_PUBLISHED = "chosen; no published count was at hand"
 PUBLISHED_RUNS = (
     Published("palm/8b", "v4:4x8x8", 1, 4, 512, NOT_PUBLISHED),
     Published("palm/62b", "v4:8x8x8", 1, 8, 1024, NOT_PUBLISHED),
