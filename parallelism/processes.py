@@ -1,6 +1,6 @@
 """Many processes, one run: `python -m experiments.NAME` started once per machine, or once per process.
 
-They meet at the coordinator's address and compare what they are about to run (`parallelism.team`), then
+They meet at the coordinator's address and compare what they are about to run (`parallelism.meeting`), then
 `jax.distributed` takes the address over and joins their devices. In one process everything here does nothing.
 """
 
@@ -15,7 +15,8 @@ import jax
 from jax._src.clusters import ClusterEnv  # no public function says where a cluster meets without joining it
 
 from errors import InputError
-from parallelism.team import Alike, Member, Team
+from parallelism.meeting import Alike, Member
+from parallelism.team import Team
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 MEETING_SECONDS = 60

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from errors import InputError
+from parallelism.meeting import Member, first_differences
 from parallelism.processes import any_process, barrier, code_hashes, is_leader, membership, start
-from parallelism.team import Member, Team, first_differences
+from parallelism.team import Team
 from tests.many_processes import ends, environment, free_address, start_all
 
 ALIKE = {"code": {"models/dense.py": "ab12"}, "configuration": {"--steps": "12"}}
@@ -152,7 +153,8 @@ def test_somebody_else_at_the_address():
 
 MEMBER = """
 import os, signal, sys, time
-from parallelism.team import Member, Team
+from parallelism.meeting import Member
+from parallelism.team import Team
 names = ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
 address, count, process = (os.environ[f"JAX_{name}"] for name in names)
 member = Member(address, int(count), int(process))
