@@ -78,7 +78,8 @@ def test_losses_equal_those_of_one_process(distributed):
 def test_one_process_writes_and_shows(distributed):
     _, ours, _, _, [(_, shown, progress), (_, silent, complaints)] = distributed
     assert "RETRO on" in shown and str(ours / "results.json") in shown and "palm seed 0" in progress
-    assert silent == "" and "step" not in complaints
+    # Not `silent == ""`: gloo writes there too, from several threads that interrupt each other's lines.
+    assert not any(word in silent for word in ("RETRO", "results.json", "step")) and "step" not in complaints
     assert (ours / "results.json").exists() and (ours / "report.html").exists()
     assert len(list((ours / CELL).glob("events*"))) == 2  # one of each start
 
