@@ -29,9 +29,9 @@ from experiments.command import command
 from experiments.environment import environment
 from experiments.prepare import Prepared
 from experiments.trained import TrainedRun, load_run
-from models.bert.load import load_bert
 from models.decoder import Model
 from models.families import build
+from retrieval.keys import bert_encoder
 from retrieval.live import Retriever, open_retriever, source
 from training.precision import cast_for_compute
 
@@ -182,8 +182,8 @@ def _require_positions(model: Model, prompts: Sequence[np.ndarray], new_tokens: 
 def _retriever(prepared: Prepared, model: Model) -> Retriever:
     k = evaluation_neighbours(model.config)
     try:
-        store, bert = prepared.store, load_bert(prepared.encoder)
-        return open_retriever(prepared.index_path, store, prepared.tokenizer, bert, k)
+        store, encoder = prepared.store, bert_encoder(prepared.encoder)
+        return open_retriever(prepared.index_path, store, prepared.tokenizer, encoder, k)
     except InputError as error:
         raise InputError(f"{error} Or generate without neighbours: --retrieval off.") from error
 

@@ -21,8 +21,8 @@ from data.token_store import TokenStore, write_token_store
 from data.tokenizers import Tokenizer, train_tokenizer
 from errors import InputError
 from experiments.stages import Stages
-from models.bert.load import load_bert
 from parallelism.processes import barrier, is_leader
+from retrieval.keys import bert_encoder
 from retrieval.neighbours import INDEX, NeighbourTable, build_database, build_neighbour_table
 
 VALIDATION_FRACTION = 0.12
@@ -162,10 +162,10 @@ def prepare(wanted: Text, root: Path, stages: Stages) -> Prepared:
         store = TokenStore(artifact(root, "tokens", inputs | {"tokenizer": tokenizer.hash}, build_store))
 
     with stages.measured("embed and search"):
-        bert = load_bert(wanted.encoder)
-        index = build_database(root, store, tokenizer, bert, wanted.index)
+        encoder = bert_encoder(wanted.encoder)
+        index = build_database(root, store, tokenizer, encoder, wanted.index)
         table = build_neighbour_table(
-            root, store, tokenizer, bert, wanted.num_neighbours, SPARE_NEIGHBOURS, wanted.index
+            root, store, tokenizer, encoder, wanted.num_neighbours, SPARE_NEIGHBOURS, wanted.index
         )
     folders = (tokenizer_folder, store.path, index, table)
     return Prepared(

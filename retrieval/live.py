@@ -2,7 +2,7 @@
 them.
 
 The neighbour table answers for the chunks of the store alone. A text in the making asks the index itself: its
-chunk is decoded, embedded by the same frozen BERT and searched for (arXiv 2112.04426, section 2.3). Nothing
+chunk is decoded, embedded by the same encoder and searched for (arXiv 2112.04426, section 2.3). Nothing
 is left out: such a text belongs to no document of the store.
 """
 
@@ -18,13 +18,9 @@ from data.artifacts import MANIFEST
 from data.token_store import TokenStore
 from data.tokenizers import Tokenizer
 from errors import InputError
-from models.bert.model import Bert
 from retrieval.chunks import chunk_text, neighbour_tokens, store_hash
-from retrieval.embed import embed_texts
 from retrieval.index import load_index, search
-
-# What an index is made of, by the names of its manifest.
-MADE_OF = {"store": "token store", "tokenizer": "tokenizer", "bert": "encoder (BERT)"}
+from retrieval.keys import KeyEncoder
 
 
 class Retrieved(NamedTuple):
@@ -47,30 +43,35 @@ class Retriever:
 
     store: TokenStore
     tokenizer: Tokenizer
-    bert: Bert
+    encoder: KeyEncoder
     index: faiss.Index
     k: int
 
     def __call__(self, chunks_bm: np.ndarray) -> Retrieved:
         """chunks: int [B, 64] token ids."""
-        keys_bd = embed_texts([self.tokenizer.decode(chunk) for chunk in chunks_bm], self.bert)
+        keys_bd = self.encoder.encode([self.tokenizer.decode(chunk) for chunk in chunks_bm])
         distances, ids = search(self.index, keys_bd, self.k)
         order = np.lexsort((ids, distances), axis=1)  # ties by id, as in the table
         distances, ids = (np.take_along_axis(array, order, axis=1) for array in (distances, ids))
         return Retrieved(ids, distances, *neighbour_tokens(self.store, ids))
 
 
-def open_retriever(index: Path, store: TokenStore, tokenizer: Tokenizer, bert: Bert, k: int) -> Retriever:
+def open_retriever(
+    index: Path, store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder, k: int
+) -> Retriever:
     """The retriever over the file `index` of an artifact that `retrieval.neighbours.build_database` made.
 
     Raises:
       InputError: the index is missing or damaged, holds fewer than k chunks, or was made from another store,
         tokenizer or encoder.
     """
-    given = {"store": store_hash(store), "tokenizer": tokenizer.hash, "bert": bert.hash}
     made_of = _inputs(index.parent / MANIFEST)
-    for name, words in MADE_OF.items():
-        if made_of.get(name) != given[name]:
+    for words, name, given in (
+        ("token store", "store", store_hash(store)),
+        ("tokenizer", "tokenizer", tokenizer.hash),
+        (f"encoder ({encoder.name})", encoder.name, encoder.hash),
+    ):
+        if made_of.get(name) != given:
             raise InputError(
                 f"The index {index} was made with another {words} than the one given: what it finds would "
                 f"mean nothing. Give the {words} that it was made with, or build the index anew."
@@ -81,7 +82,7 @@ def open_retriever(index: Path, store: TokenStore, tokenizer: Tokenizer, bert: B
             f"{k} neighbours were asked for, but the index {index} holds {opened.ntotal} chunks. Ask for at "
             f"least 1 and at most {opened.ntotal}."
         )
-    return Retriever(store, tokenizer, bert, opened, k)
+    return Retriever(store, tokenizer, encoder, opened, k)
 
 
 def _inputs(manifest: Path) -> dict[str, str]:

@@ -16,10 +16,10 @@ from data.artifacts import MANIFEST, artifact
 from data.token_store import TokenStore
 from data.tokenizers import Tokenizer
 from errors import InputError
-from models.bert.model import Bert
 from retrieval.chunks import chunk_groups, neighbour_tokens, store_hash
 from retrieval.embed import embed_store
 from retrieval.index import build_index, every_list_searched, load_index, save_index, search
+from retrieval.keys import KeyEncoder, Keys
 
 INDEX = "index.faiss"
 
@@ -29,25 +29,25 @@ QUERY_ROWS, SEARCH_ENTRIES = 4096, 2**22
 
 
 def build_database(
-    root: Path, store: TokenStore, tokenizer: Tokenizer, bert: Bert, factory: str = "Flat"
+    root: Path, store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder, factory: str = "Flat"
 ) -> Path:
     """The artifact folder of the index over the chunks of the training documents, built under `root` with the
     keys it needs. Its file is `INDEX`.
     """
 
     def build(folder: Path) -> None:
-        keys_nd = embed_store(root, store, tokenizer, bert)
+        keys_nd = embed_store(root, store, tokenizer, encoder)
         database = np.flatnonzero(~np.repeat(store.is_validation, store.num_chunks))
         save_index(build_index(keys_nd[database], database, factory), folder / INDEX)
 
-    return artifact(root, "index", _inputs(store, tokenizer, bert, factory), build)
+    return artifact(root, "index", _inputs(store, tokenizer, encoder, factory), build)
 
 
 def build_neighbour_table(
     root: Path,
     store: TokenStore,
     tokenizer: Tokenizer,
-    bert: Bert,
+    encoder: KeyEncoder,
     k: int = 2,
     spare: int = 8,
     factory: str = "Flat",
@@ -58,23 +58,28 @@ def build_neighbour_table(
     """
 
     def build_table(folder: Path) -> None:
-        index = load_index(build_database(root, store, tokenizer, bert, factory) / INDEX)
-        keys_nd = embed_store(root, store, tokenizer, bert)
+        index = load_index(build_database(root, store, tokenizer, encoder, factory) / INDEX)
+        keys_nd = embed_store(root, store, tokenizer, encoder)
         groups_n = chunk_groups(store, np.arange(len(keys_nd)))
         distances, ids = nearest_outside_group(index, keys_nd, groups_n, k + spare)
         np.save(folder / "ids.npy", ids)
         np.save(folder / "distances.npy", distances)
 
-    inputs = _inputs(store, tokenizer, bert, factory)
+    inputs = _inputs(store, tokenizer, encoder, factory)
     return artifact(root, "neighbours", inputs | {"k": k, "spare": spare}, build_table)
 
 
-def _inputs(store, tokenizer, bert, factory) -> dict[str, str]:
-    return {"store": store_hash(store), "tokenizer": tokenizer.hash, "bert": bert.hash, "factory": factory}
+def _inputs(store, tokenizer, encoder, factory) -> dict[str, str]:
+    return {
+        "store": store_hash(store),
+        "tokenizer": tokenizer.hash,
+        encoder.name: encoder.hash,
+        "factory": factory,
+    }
 
 
 def nearest_outside_group(
-    index: faiss.Index, keys: np.ndarray, groups: np.ndarray, k: int
+    index: faiss.Index, keys: np.ndarray | Keys, groups: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest entries of `index` of another group, for every chunk.
 
@@ -109,7 +114,7 @@ def nearest_outside_group(
 
 
 def search_outside_group(
-    index: faiss.Index, keys: np.ndarray, groups: np.ndarray, rows: np.ndarray, width: int, k: int
+    index: faiss.Index, keys: np.ndarray | Keys, groups: np.ndarray, rows: np.ndarray, width: int, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first k of each row's `width` nearest that are of another group: [len(rows), k] twice."""
     _, found = search(index, keys[rows], width)
@@ -117,7 +122,7 @@ def search_outside_group(
     first = np.argsort(found < 0, axis=1, kind="stable")[:, :k]
     ids = np.take_along_axis(found, first, axis=1)
     # FAISS's batched distances are rounded differently with the batch, and an index may hold codes for keys.
-    difference_rkd = keys[ids] - keys[rows, None]
+    difference_rkd = keys[ids] - keys[rows][:, None]
     squared_rk = np.einsum("rkd,rkd->rk", difference_rkd, difference_rkd)
     distances = np.where(ids < 0, np.float32(np.inf), squared_rk)
     order = np.lexsort((ids, distances), axis=1)

@@ -7,7 +7,7 @@ import pytest
 
 from data.documents import Document
 from data.token_store import TokenStore, write_token_store
-from models.bert.load import load_bert
+from retrieval.keys import bert_encoder
 
 WORDS = [f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
 
@@ -32,8 +32,8 @@ def tokenizer() -> WordTokenizer:
 
 
 @pytest.fixture(scope="session")
-def tiny_bert():
-    return load_bert(str(Path(__file__).parents[1] / "models/bert/tiny"))
+def encoder():
+    return bert_encoder(str(Path(__file__).parents[1] / "models/bert/tiny"))
 
 
 @pytest.fixture(scope="session")

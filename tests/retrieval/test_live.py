@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from errors import InputError
-from models.bert.load import load_bert
 from retrieval.chunks import chunk_groups, neighbour_tokens
+from retrieval.keys import bert_encoder
 from retrieval.live import open_retriever, source
 from retrieval.neighbours import INDEX, NeighbourTable, build_database, build_neighbour_table
 
@@ -16,16 +16,16 @@ HELD_OUT = [False, False, False, False, False, True, True]
 
 
 @pytest.fixture(scope="module")
-def stored(make_store, tokenizer, tiny_bert, tmp_path_factory):
+def stored(make_store, tokenizer, encoder, tmp_path_factory):
     root = tmp_path_factory.mktemp("live")
     store = make_store(root / "store", LENGTHS, is_validation=HELD_OUT)
-    table = NeighbourTable(build_neighbour_table(root, store, tokenizer, tiny_bert, K), store)
-    return store, table, build_database(root, store, tokenizer, tiny_bert) / INDEX
+    table = NeighbourTable(build_neighbour_table(root, store, tokenizer, encoder, K), store)
+    return store, table, build_database(root, store, tokenizer, encoder) / INDEX
 
 
-def test_a_chunk_of_the_store_finds_itself_and_then_what_the_table_holds_for_it(stored, tokenizer, tiny_bert):
+def test_a_chunk_of_the_store_finds_itself_and_then_what_the_table_holds_for_it(stored, tokenizer, encoder):
     store, table, index = stored
-    retriever = open_retriever(index, store, tokenizer, tiny_bert, 10)
+    retriever = open_retriever(index, store, tokenizer, encoder, 10)
     chunks = np.arange(store.chunk_offsets[-1])
     found = retriever(store.chunk_tokens(chunks))
     for chunk, ids, distances in zip(chunks, found.ids, found.distances, strict=True):
@@ -39,20 +39,20 @@ def test_a_chunk_of_the_store_finds_itself_and_then_what_the_table_holds_for_it(
         np.testing.assert_allclose(distances[~own][:K], table.distances[chunk, : len(others)], atol=1e-4)
 
 
-def test_what_a_model_reads_is_the_neighbour_and_its_continuation(stored, tokenizer, tiny_bert):
+def test_what_a_model_reads_is_the_neighbour_and_its_continuation(stored, tokenizer, encoder):
     store, _, index = stored
-    found = open_retriever(index, store, tokenizer, tiny_bert, K)(store.chunk_tokens(np.array([0, 9])))
+    found = open_retriever(index, store, tokenizer, encoder, K)(store.chunk_tokens(np.array([0, 9])))
     tokens, mask = neighbour_tokens(store, found.ids)
     assert found.tokens.shape == found.mask.shape == (2, K, 128)
     np.testing.assert_array_equal(found.tokens, tokens)
     np.testing.assert_array_equal(found.mask, mask)
 
 
-def test_what_an_index_does_not_find_is_masked(stored, tokenizer, tiny_bert, tmp_path):
+def test_what_an_index_does_not_find_is_masked(stored, tokenizer, encoder, tmp_path):
     """One of two lists is searched, which holds fewer chunks than are asked for."""
     store, _, _ = stored
-    index = build_database(tmp_path, store, tokenizer, tiny_bert, "IVF2,Flat") / INDEX
-    retriever = open_retriever(index, store, tokenizer, tiny_bert, 16)
+    index = build_database(tmp_path, store, tokenizer, encoder, "IVF2,Flat") / INDEX
+    retriever = open_retriever(index, store, tokenizer, encoder, 16)
     faiss.extract_index_ivf(retriever.index).nprobe = 1
     found = retriever(store.chunk_tokens(np.arange(6)))
     missing = found.ids < 0
@@ -74,22 +74,22 @@ def test_a_source_names_the_document_and_the_chunk_within_it(stored, tokenizer):
 
 
 @pytest.mark.parametrize("k", [0, -1, 10_000])
-def test_k_beyond_what_the_index_holds(stored, tokenizer, tiny_bert, k):
+def test_k_beyond_what_the_index_holds(stored, tokenizer, encoder, k):
     store, _, index = stored
     with pytest.raises(InputError, match=rf"{k} neighbours were asked for, but .* holds 19 chunks"):
-        open_retriever(index, store, tokenizer, tiny_bert, k)
+        open_retriever(index, store, tokenizer, encoder, k)
 
 
-def test_an_index_of_something_else(stored, make_store, tokenizer, tiny_bert, tmp_path):
+def test_an_index_of_something_else(stored, make_store, tokenizer, encoder, tmp_path):
     store, _, index = stored
     other = make_store(tmp_path / "other", LENGTHS, is_validation=HELD_OUT, seed=1)
     with pytest.raises(InputError, match="another token store"):
-        open_retriever(index, other, tokenizer, tiny_bert, K)
-    with pytest.raises(InputError, match=r"another encoder \(BERT\)"):
-        open_retriever(index, store, tokenizer, load_bert(None), K)
+        open_retriever(index, other, tokenizer, encoder, K)
+    with pytest.raises(InputError, match=r"another encoder \(bert\)"):
+        open_retriever(index, store, tokenizer, bert_encoder(None), K)
 
 
-def test_no_index(stored, tokenizer, tiny_bert, tmp_path):
+def test_no_index(stored, tokenizer, encoder, tmp_path):
     store, _, _ = stored
     with pytest.raises(InputError, match=f"no index at {tmp_path}.* Run the command"):
-        open_retriever(tmp_path / INDEX, store, tokenizer, tiny_bert, K)
+        open_retriever(tmp_path / INDEX, store, tokenizer, encoder, K)

@@ -80,20 +80,20 @@ def test_the_result_does_not_depend_on_the_order_of_queries():
 
 
 @pytest.fixture(scope="module")
-def stored(make_store, tokenizer, tiny_bert, tmp_path_factory):
+def stored(make_store, tokenizer, encoder, tmp_path_factory):
     root = tmp_path_factory.mktemp("stored")
     lengths, groups = [300, 150, 1, 0, 400, 130, 64, 200], [0, 1, 2, 3, 4, 4, 5, 6]
     store = make_store(
         root / "store", lengths, groups, [False, False, False, False, False, False, True, True]
     )
-    path = build_neighbour_table(root, store, tokenizer, tiny_bert, K, SPARE)
+    path = build_neighbour_table(root, store, tokenizer, encoder, K, SPARE)
     return root, store, NeighbourTable(path, store)
 
 
-def test_the_table_is_brute_force_over_the_training_chunks(stored, tokenizer, tiny_bert):
+def test_the_table_is_brute_force_over_the_training_chunks(stored, tokenizer, encoder):
     _, store, table = stored
     chunks = np.arange(store.chunk_offsets[-1])
-    keys = embed_chunks(store, tokenizer, tiny_bert, chunks)
+    keys = embed_chunks(store, tokenizer, encoder, chunks)
     database = np.flatnonzero(~store.is_validation[store.chunk_documents(chunks)])
     distances, ids = brute_force(keys, chunk_groups(store, chunks), database, K + SPARE)
     np.testing.assert_allclose(table.distances, distances, rtol=0, atol=1e-4)
@@ -110,7 +110,7 @@ def test_the_table_is_brute_force_over_the_training_chunks(stored, tokenizer, ti
     data=st.data(),
 )
 def test_any_store_gives_neighbours_of_training_and_of_other_groups_only(
-    make_store, tokenizer, tiny_bert, documents, seed, data
+    make_store, tokenizer, encoder, documents, seed, data
 ):
     """Tiny, one-token, duplicate and lone documents; a store without any training document."""
     lengths, groups, sides = zip(*documents, strict=True)
@@ -119,7 +119,7 @@ def test_any_store_gives_neighbours_of_training_and_of_other_groups_only(
         store = make_store(
             root / "store", lengths + lengths[:1], groups + groups[:1], sides + sides[:1], seed
         )
-        table = NeighbourTable(build_neighbour_table(root, store, tokenizer, tiny_bert, K, SPARE), store)
+        table = NeighbourTable(build_neighbour_table(root, store, tokenizer, encoder, K, SPARE), store)
         total = int(store.chunk_offsets[-1])
         chunk = st.integers(-1, total - 1)
         chunks = np.array(
@@ -170,18 +170,18 @@ def test_more_neighbours_than_the_table_keeps_are_refused(stored):
         stored[2].lookup(np.array([[0]]), 5)
 
 
-def test_a_whole_table_is_reused_without_the_encoder(stored, tokenizer, tiny_bert, monkeypatch):
+def test_a_whole_table_is_reused_without_the_encoder(stored, tokenizer, encoder, monkeypatch):
     root, store, _ = stored
     monkeypatch.setattr(neighbours, "embed_store", lambda *_: pytest.fail("embedded again"))
-    build_neighbour_table(root, store, tokenizer, tiny_bert, K, SPARE)
+    build_neighbour_table(root, store, tokenizer, encoder, K, SPARE)
 
 
-def test_a_damaged_index_is_named_and_rebuilt(stored, tokenizer, tiny_bert, capsys):
+def test_a_damaged_index_is_named_and_rebuilt(stored, tokenizer, encoder, capsys):
     root, store, table = stored
     (index,) = root.glob("index-*/index.faiss")
     before = index.read_bytes()
     index.write_bytes(before[:-50])
-    build_neighbour_table(root, store, tokenizer, tiny_bert, K, SPARE + 1)
+    build_neighbour_table(root, store, tokenizer, encoder, K, SPARE + 1)
     assert "index.faiss is damaged" in capsys.readouterr().err
     assert index.read_bytes() == before
 
@@ -195,11 +195,9 @@ def test_another_store_is_refused(stored, make_store, tmp_path):
         NeighbourTable(tmp_path / "nowhere", stored[1])
 
 
-def test_ivf_by_factory_string_needs_enough_text(stored, tokenizer, tiny_bert):
+def test_ivf_by_factory_string_needs_enough_text(stored, tokenizer, encoder):
     root, store, exact = stored
-    ivf = NeighbourTable(
-        build_neighbour_table(root, store, tokenizer, tiny_bert, K, SPARE, "IVF2,Flat"), store
-    )
+    ivf = NeighbourTable(build_neighbour_table(root, store, tokenizer, encoder, K, SPARE, "IVF2,Flat"), store)
     np.testing.assert_array_equal(ivf.ids, exact.ids)  # two lists, both searched
     with pytest.raises(InputError, match="'IVF64,Flat' cannot be trained on"):
-        build_neighbour_table(root, store, tokenizer, tiny_bert, K, SPARE, "IVF64,Flat")
+        build_neighbour_table(root, store, tokenizer, encoder, K, SPARE, "IVF64,Flat")
