@@ -9,6 +9,7 @@ without it, but NFKC turns exotic spaces into plain ones: decode(encode(text)) i
 Neither paper names SentencePiece's model type; it is SentencePiece's default, the unigram language model.
 """
 
+import functools
 import io
 import itertools
 import re
@@ -77,6 +78,9 @@ class Tokenizer:
     Attributes:
         vocab_size: number of ids; pad_id (0), unk_id, bos_id and eos_id are among them.
         hash: 16 hex digits of the SHA-256 of the model file.
+        num_bytes: int64 [vocab_size], UTF-8 bytes of each id's text: 1 for a byte piece, which may be part
+            of a character, 0 for special ids. Over the ids of a text they sum to the bytes of what these
+            decode to.
 
     Raises:
         InputError: the model file is missing or damaged.
@@ -98,6 +102,17 @@ class Tokenizer:
         self.eos_id = self._pieces.eos_id()
         self._special = {self.pad_id, self.unk_id, self.bos_id, self.eos_id}
         self._space_mark_ids = [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode()]
+
+    @functools.cached_property
+    def num_bytes(self) -> np.ndarray:
+        return np.array([self._num_bytes_of(i) for i in range(self.vocab_size)], np.int64)
+
+    def _num_bytes_of(self, i: int) -> int:
+        if i in self._special:
+            return 0
+        if self._pieces.is_byte(i):
+            return 1
+        return len(self._pieces.id_to_piece(i).replace(SPACE_MARK, " ").encode())
 
     def encode(self, text: str) -> np.ndarray:
         """int32 [tokens], without bos and eos.

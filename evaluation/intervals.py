@@ -16,6 +16,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 # Fixed, so that a report is reproducible and models over the same documents meet the same resamples.
 RESAMPLING_SEED = 0
+DRAWS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,13 @@ def bootstrap_ratio(nats: Sequence[float], num_bytes: Sequence[float]) -> Interv
     if num_documents < 2:
         return None
     rng = np.random.default_rng(RESAMPLING_SEED)
-    draws = (rng.integers(num_documents, size=num_documents) for _ in range(RESAMPLES))
-    nats_sums, bytes_sums = np.transpose([nats_and_bytes[:, draw].sum(axis=1) for draw in draws])
+    rows = max(1, DRAWS_AT_ONCE // num_documents)
+    draws = (
+        rng.integers(num_documents, size=(min(rows, RESAMPLES - start), num_documents))
+        for start in range(0, RESAMPLES, rows)
+    )
+    sums = np.concatenate([nats_and_bytes[:, draw_rd].sum(axis=-1) for draw_rd in draws], axis=1)
+    nats_sums, bytes_sums = sums
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(nats_sums / np.log(2) / bytes_sums, [tail, 1 - tail])
     return Interval(float(low), float(high))

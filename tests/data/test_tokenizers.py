@@ -45,6 +45,17 @@ def test_palm_is_lossless(tokenizers, text):
     assert tokenizers["palm"].decode(list(ids)) == text
 
 
+@settings(max_examples=100)
+@given(any_text)
+@example("\u2581 \U0001f600<0xE2>")
+def test_the_bytes_of_the_tokens_are_those_of_the_text(tokenizers, text):
+    for tokenizer in tokenizers.values():
+        ids = tokenizer.encode(text)
+        assert tokenizer.num_bytes[ids].sum() == len(tokenizer.decode(ids).encode())
+        special = [tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id]
+        assert not tokenizer.num_bytes[special].any()
+
+
 def test_palm_keeps_every_character_of_unicode(tokenizers):
     characters = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
     for start in range(0, len(characters), 4096):
