@@ -38,11 +38,19 @@ TRAINING_CHARACTERS_PER_PIECE = 512
 
 
 def train_tokenizer(
-    texts: Sequence[str], *, style: Literal["palm", "gopher"], vocab_size: int, path: Path
+    texts: Sequence[str],
+    *,
+    style: Literal["palm", "gopher"],
+    vocab_size: int,
+    path: Path,
+    at_most: bool = False,
 ) -> None:
     """Trains a tokenizer on an even sample of `texts` and writes its model file to `path`.
 
     The sample grows with the vocabulary (512 characters per entry); the same texts give the same file.
+
+    Args:
+        at_most: whether a text too short for `vocab_size` pieces gets a smaller vocabulary.
 
     Raises:
         InputError: the texts are empty, or do not allow a vocabulary of that size.
@@ -66,6 +74,7 @@ def train_tokenizer(
             num_threads=4,  # a constant: the sums of floats, and so the pieces, depend on it
             minloglevel=2,
             **STYLES[style],
+            **({"hard_vocab_limit": False} if at_most else {}),
         )
     except RuntimeError as error:
         raise _explained(error, vocab_size) from error

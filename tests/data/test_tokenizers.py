@@ -140,3 +140,13 @@ def test_other_bad_input(tokenizers, tmp_path):
     (tmp_path / "damaged").write_bytes(b"no model")
     with pytest.raises(InputError, match="damaged"):
         Tokenizer(tmp_path / "damaged")
+
+
+@pytest.mark.parametrize("text", ["a", "hello world", "\u6570", "x = 1\n" * 50])
+def test_a_text_too_short_for_the_vocabulary_gets_a_smaller_one(tmp_path, text):
+    with pytest.raises(InputError):
+        train_tokenizer([text], style="palm", vocab_size=VOCAB_SIZE, path=tmp_path / "exact")
+    train_tokenizer([text], style="palm", vocab_size=VOCAB_SIZE, path=tmp_path / "at most", at_most=True)
+    tokenizer = Tokenizer(tmp_path / "at most")
+    assert 256 < tokenizer.vocab_size < VOCAB_SIZE
+    assert tokenizer.decode(tokenizer.encode(text + " \u6570?")) == text + " \u6570?"
