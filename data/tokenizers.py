@@ -74,7 +74,9 @@ def train_tokenizer(
             num_threads=4,  # a constant: the sums of floats, and so the pieces, depend on it
             minloglevel=2,
             **STYLES[style],
+            # Only where they differ from the default: the model file records what is given.
             **({"hard_vocab_limit": False} if at_most else {}),
+            **({} if any(" " in text for text in texts) else {"required_chars": SPACE_MARK}),
         )
     except RuntimeError as error:
         raise _explained(error, vocab_size) from error
