@@ -177,6 +177,20 @@ class CrossAttention(_Attention):
         return self.by_distance(jnp.arange(length - 1 + offset, offset - num_keys, -1), like)
 
     @hk.name_like("__call__")
+    def shares(self, x_btd: jax.Array, keys_bcse: jax.Array, mask_bcs: jax.Array, offset: int) -> jax.Array:
+        """float32 [B, T, H, C]: the part of its attention that a query gives to every run in `__call__`. They
+        sum to 1; all are zero where no key is left.
+        """
+        batch, runs, num_keys = mask_bcs.shape
+        keys_bzhk = self.memory(keys_bcse)["key"]
+        distances = self.distances(x_btd.shape[1], num_keys, offset, x_btd)
+        # Where a key's value says which run it belongs to, the mean of values is the runs' shares.
+        run_zc = jnp.repeat(jnp.eye(runs), num_keys, axis=0)
+        run_bzhc = jnp.broadcast_to(run_zc[None, :, None], (*keys_bzhk.shape[:3], runs))
+        shares_bthc = attention_over_runs(*self._queries(x_btd), distances, keys_bzhk, run_bzhc, mask_bcs)
+        return _zero_without_keys(shares_bthc, mask_bcs)
+
+    @hk.name_like("__call__")
     def step(
         self, x_btd: jax.Array, memory: Past, distances_nhk: jax.Array | None, mask_bcs: jax.Array,
         first: jax.Array,
@@ -196,4 +210,9 @@ class CrossAttention(_Attention):
     @hk.transparent
     def _attend(self, queries, memory, distances_nhk, mask_bcs, d_model):
         mixed_bthk = attention_over_runs(*queries, distances_nhk, memory["key"], memory["value"], mask_bcs)
-        return self.output(jnp.where(mask_bcs.any((1, 2))[:, None, None, None], mixed_bthk, 0), d_model)
+        return self.output(_zero_without_keys(mixed_bthk, mask_bcs), d_model)
+
+
+def _zero_without_keys(mixed_bthk, mask_bcs):
+    """Without any key, weights are uniform and mean nothing."""
+    return jnp.where(mask_bcs.any((1, 2))[:, None, None, None], mixed_bthk, 0)

@@ -30,20 +30,34 @@ class ChunkedCrossAttention(hk.Module):
 
     def __call__(self, x_btd: jax.Array, encoded_bucre: jax.Array, mask_bucr: jax.Array) -> jax.Array:
         """x_btd [B, T, D], encoded [B, U, k, r, E] and its mask [B, U, k, r], U = T // m -> [B, T, D]."""
-        normed, encoded_bucre = NORMS[self.norm](name="norm")(whole(x_btd)), whole(encoded_bucre)
-        batch, length, d_model = normed.shape
-        num_chunks, m = encoded_bucre.shape[1], self.chunk
-        attending = normed[:, m - 1 :]
-        missing = num_chunks * m - attending.shape[1]
-        attending = jnp.pad(attending, ((0, 0), (0, missing), (0, 0)))
+        attending, keys, mask = self._by_chunk(x_btd, encoded_bucre, mask_bucr)
+        mixed = CrossAttention(*self.attention)(attending, keys, mask, offset=self.chunk - 1)
+        mixed = mixed.reshape(x_btd.shape[0], -1, mixed.shape[-1])
+        length, before = x_btd.shape[1], self.chunk - 1
+        return added(x_btd, jnp.pad(mixed, ((0, 0), (before, 0), (0, 0)))[:, :length])
 
-        mixed = CrossAttention(*self.attention)(
-            attending.reshape(batch * num_chunks, m, d_model),
+    @hk.name_like("__call__")
+    def shares(self, x_btd: jax.Array, encoded_bucre: jax.Array, mask_bucr: jax.Array) -> jax.Array:
+        """float32 [B, U, m, H, k]: what part of its attention each query of H⁺_u gives to each neighbour in
+        `__call__`, of which it takes the arguments. Queries past the sequence's end mean nothing.
+        """
+        attending, keys, mask = self._by_chunk(x_btd, encoded_bucre, mask_bucr)
+        shares = CrossAttention(*self.attention).shares(attending, keys, mask, offset=self.chunk - 1)
+        return shares.reshape(*encoded_bucre.shape[:2], *shares.shape[1:])
+
+    @hk.transparent
+    def _by_chunk(self, x_btd, encoded_bucre, mask_bucr):
+        """The attending chunks H⁺ of norm(x), [B·U, m, D], and what each attends to."""
+        normed, encoded_bucre = NORMS[self.norm](name="norm")(whole(x_btd)), whole(encoded_bucre)
+        batch, num_chunks = encoded_bucre.shape[:2]
+        attending = normed[:, self.chunk - 1 :]
+        missing = num_chunks * self.chunk - attending.shape[1]
+        attending = jnp.pad(attending, ((0, 0), (0, missing), (0, 0)))
+        return (
+            attending.reshape(batch * num_chunks, self.chunk, -1),
             encoded_bucre.reshape(batch * num_chunks, *encoded_bucre.shape[2:]),
             mask_bucr.reshape(batch * num_chunks, *mask_bucr.shape[2:]),
-            offset=m - 1,
-        ).reshape(batch, num_chunks * m, d_model)
-        return added(x_btd, jnp.pad(mixed, ((0, 0), (m - 1, 0), (0, 0)))[:, :length])
+        )
 
     @hk.name_like("__call__")
     def memory(self, encoded_bcre: jax.Array) -> Past:

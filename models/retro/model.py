@@ -25,7 +25,7 @@ from models.decoder import (
     scan_layers,
     step_layers,
 )
-from models.dense import dense_decoder
+from models.dense import DecoderOperators, dense_decoder
 from models.gopher.model import gopher_operators
 from models.layers.axes import BATCH, RESIDUAL, STREAM
 from models.palm.config import PaLMConfig
@@ -45,27 +45,36 @@ def attending_spans(start: int, stop: int, chunk: int) -> list[tuple[int, int]]:
     return list(zip(bounds, bounds[1:]))
 
 
+def decoder_operators(config: RETROConfig) -> DecoderOperators:
+    """What the dense decoder is made of. Of its residual operators the first stands before cross-attention,
+    the others after it.
+    """
+    return (palm_operators if isinstance(config.decoder, PaLMConfig) else gopher_operators)(config.decoder)
+
+
+def cross_attention(config: RETROConfig) -> ChunkedCrossAttention:
+    """The module of one layer, to be made inside a Haiku transform."""
+    decoder, scale = config.decoder, (2 * config.decoder.num_layers) ** -0.5
+    return ChunkedCrossAttention(
+        decoder.num_heads, decoder.head_size, config.chunk, decoder.norm, scale, config.cca_positions
+    )
+
+
 def retro(config: RETROConfig) -> Model:
     """The model of `config`. `apply` with neighbours=None is retrieval-off."""
     decoder = config.decoder
-    ops = (palm_operators if isinstance(decoder, PaLMConfig) else gopher_operators)(decoder)
+    ops = decoder_operators(config)
     dense = dense_decoder(decoder, ops)
     first, *others = ops.residuals
     before, after = ({name: ops.residuals[name] for name in names} for names in ([first], others))
     encoder = encoder_operators(config)
 
-    def attend():
-        scale = (2 * decoder.num_layers) ** -0.5
-        return ChunkedCrossAttention(
-            decoder.num_heads, decoder.head_size, config.chunk, decoder.norm, scale, config.cca_positions
-        )
-
     by_chunk = (BATCH, None, None, None)
-    cca = operator(lambda *inputs: attend()(*inputs), STREAM, (*by_chunk, RESIDUAL), by_chunk)
-    cca_memory = operator(lambda encoded_bcre: attend().memory(encoded_bcre))
+    cca = operator(lambda *inputs: cross_attention(config)(*inputs), STREAM, (*by_chunk, RESIDUAL), by_chunk)
+    cca_memory = operator(lambda encoded_bcre: cross_attention(config).memory(encoded_bcre))
     remember = jax.vmap(cca_memory.apply, in_axes=(0, None))
-    cca_distances = operator(lambda x_btd: attend().distances(config.content_length, x_btd))
-    cca_step = operator(lambda *inputs: attend().step(*inputs))
+    cca_distances = operator(lambda x_btd: cross_attention(config).distances(config.content_length, x_btd))
+    cca_step = operator(lambda *inputs: cross_attention(config).step(*inputs))
 
     def init(key):
         keys = jax.random.split(key, 4)
@@ -111,7 +120,7 @@ def retro(config: RETROConfig) -> Model:
     def run(taken, carry, start, stop, neighbours=None):
         if neighbours is None or neighbours.tokens.shape[1] == 0:
             return dense.run(taken, carry, start, stop)
-        neighbours = _read(config, neighbours)
+        neighbours = neighbours_read(config, neighbours)
         (x_btd, encoded), done = carry, 0
 
         def span(params, x_btd, encoded):
@@ -164,7 +173,7 @@ def retro(config: RETROConfig) -> Model:
         if neighbours is None:
             mask = jnp.where(first_query == 0, False, cache["mask"])
         else:
-            neighbours = _read(config, neighbours)
+            neighbours = neighbours_read(config, neighbours)
             mask = neighbours.mask[:, 0]
 
         def run(residuals, x_btd, start, stop):
@@ -209,7 +218,7 @@ def _in_spans(layers: Params, count: int) -> Params:
     return jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), layers)
 
 
-def _read(config: RETROConfig, neighbours: Neighbours) -> Neighbours:
+def neighbours_read(config: RETROConfig, neighbours: Neighbours) -> Neighbours:
     """What the configuration reads of [N, F]."""
     return Neighbours(neighbours.tokens[..., config.content], neighbours.mask[..., config.content])
 

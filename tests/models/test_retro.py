@@ -87,6 +87,8 @@ def test_chunked_cross_attention_against_the_papers_loop(length, k, r):
         op.init(jax.random.key(0), x, encoded, mask),
     )
     actual = jax.jit(op.apply)(params, x, encoded, mask)
+    share = operator(lambda x, e, m: ChunkedCrossAttention(heads, size, M, "rms", 1.0).shares(x, e, m))
+    shares = jax.jit(share.apply)(params, x, encoded, mask)
 
     w = {name: params[f"cca/multi_head_attention/{name}"]["w"] for name in NAMES}
     u, v = params["cca/multi_head_attention"]["u"], params["cca/multi_head_attention"]["v"]
@@ -103,15 +105,17 @@ def test_chunked_cross_attention_against_the_papers_loop(length, k, r):
         by_distance = jnp.sum((q[0] + v[None]) * distances.reshape(r, heads, size), -1)
         logits = (jnp.sum((q + u[None, None]) * keys, -1) + by_distance[None]) / size**0.5
         weights = jax.nn.softmax(logits.reshape(k * r, heads), axis=0)
-        return jnp.einsum("zh,zhs->hs", weights, values.reshape(k * r, heads, size)).reshape(-1) @ w["output"]
+        mixed = jnp.einsum("zh,zhs->hs", weights, values.reshape(k * r, heads, size)).reshape(-1)
+        return mixed @ w["output"], weights.reshape(k, r, heads).sum(axis=1).T
 
     np.testing.assert_array_equal(actual[:, : M - 1], x[:, : M - 1])
     for chunk in range(chunks):
         for i in (0, 1, M - 1):
             position = M * chunk + M - 1 + i
             if position < length:
-                expected = x[0, position] + one_token(position, encoded[0, chunk], i)
-                np.testing.assert_allclose(actual[0, position], expected, rtol=1e-4, atol=1e-4)
+                read, shares_hk = one_token(position, encoded[0, chunk], i)
+                np.testing.assert_allclose(actual[0, position], x[0, position] + read, rtol=1e-4, atol=1e-4)
+                np.testing.assert_allclose(shares[0, chunk, i], shares_hk, rtol=0, atol=1e-5)
 
 
 def test_copying_initialisation_keeps_shapes_and_the_decoder_and_copies():
