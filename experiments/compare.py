@@ -21,6 +21,7 @@ from experiments.cells import Cell, CellResult, run_cell, strategy_of
 from experiments.command import command
 from experiments.environment import environment, peak_flops
 from experiments.example import worked_example
+from experiments.leakage import leakage
 from experiments.prepare import Prepared, Text, prepare_for_all
 from experiments.report import save_plot, terminal_table, write_report
 from experiments.run_folder import claim
@@ -171,6 +172,7 @@ def _report(
             "peak": {"flops_per_second": peak, "convention": PEAK_CONVENTION},
             "stages": stages.rows,
             **summary,
+            "leakage": leakage(prepared, cells, results),
             "example": worked_example(prepared, cells["retro-copying", 0], results["retro-copying", 0]),
         }
         write_atomic(out / "results.json", json.dumps(written, indent=1))

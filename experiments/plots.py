@@ -37,7 +37,7 @@ STYLE = {
 WIDTH, ROW_HEIGHT = 5.0, 0.5  # inches; narrow, so that text stays legible when a telephone shrinks it
 PAIR_HEIGHT = 1.5  # rows: a pair has a second interval, for documents without near-duplicates
 SMOOTHING = 0.02  # of a curve's points
-Draw = Callable[[Axes, Mapping], None]
+Draw = Callable[[Axes | np.ndarray, Mapping], None]
 
 
 def bits_per_byte_svg(results: Mapping) -> Markup:
@@ -46,7 +46,7 @@ def bits_per_byte_svg(results: Mapping) -> Markup:
         for form in findings.forms(results)
         if (row := findings.mean_of(results, form))
     ]
-    return _svg("bits-per-byte", draw_bits_per_byte, results, len(said), "Bits per byte", said)
+    return svg("bits-per-byte", draw_bits_per_byte, results, len(said), "Bits per byte", said)
 
 
 def differences_svg(results: Mapping) -> Markup:
@@ -56,11 +56,11 @@ def differences_svg(results: Mapping) -> Markup:
         if (row := findings.comparison(results, a, b))
     ]
     height = PAIR_HEIGHT * len(findings.pairs(results))
-    return _svg("differences", draw_differences, results, height, "Paired differences in bits per byte", said)
+    return svg("differences", draw_differences, results, height, "Paired differences in bits per byte", said)
 
 
 def curves_svg(results: Mapping) -> Markup:
-    return _svg("curves", draw_curves, results, 5.5, "Training loss against training tokens", [])
+    return svg("curves", draw_curves, results, 5.5, "Training loss against training tokens", [])
 
 
 def summary_png(results: Mapping) -> bytes:
@@ -82,7 +82,7 @@ def draw_bits_per_byte(axes: Axes, results: Mapping) -> None:
         row = findings.mean_of(results, form)
         figures = f"{findings.bits(row['bits_per_byte'])} {findings.bounds(row['interval'])}"
         _row_label(axes, y, findings.form_name(form), figures)
-        _interval(axes, y, row["bits_per_byte"], row["interval"], _colour(form), hollow=form[1] == "off")
+        _interval(axes, y, row["bits_per_byte"], row["interval"], colour_of(form), hollow=form[1] == "off")
     for row in results["unigram"]:
         if row["domain"] == ALL:
             axes.axvline(row["bits_per_byte"], color=LIGHT["faint"], linestyle=(0, (4, 3)), linewidth=1)
@@ -98,7 +98,7 @@ def draw_differences(axes: Axes, results: Mapping) -> None:
     """Every pair on all held-out documents (filled) and on those without near-duplicates (hollow)."""
     pairs = findings.pairs(results)
     for index, (a, b) in enumerate(pairs):
-        y, colour = PAIR_HEIGHT * index, _colour(a)
+        y, colour = PAIR_HEIGHT * index, colour_of(a)
         for offset, domain in ((0.0, ALL), (0.32, NO_NEAR_DUPLICATES)):
             row = findings.comparison(results, a, b, domain)
             if row is None:
@@ -129,7 +129,7 @@ def draw_curves(axes: Axes, results: Mapping) -> None:
         tokens = np.asarray(runs[form][0]["tokens"], float)
         loss = np.mean([np.interp(tokens, run["tokens"], run["loss"]) for run in runs[form]], axis=0)
         smooth = _smoothed(loss)
-        axes.plot(tokens, smooth, color=_colour(form), linewidth=1.4, label=findings.form_name(form),
+        axes.plot(tokens, smooth, color=colour_of(form), linewidth=1.4, label=findings.form_name(form),
                   linestyle=(0, (5, 2)) if form[2] == "copying" else "-")  # fmt: skip
         # The first steps fall from ln(vocabulary) and would flatten all that follows.
         settled.extend(smooth[len(smooth) // 20 :])
@@ -150,7 +150,8 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
-def _colour(form: Form) -> str:
+def colour_of(form: Form) -> str:
+    """The light page's colour of a form's family."""
     return LIGHT.get("copying" if form[2] == "copying" else form[0], LIGHT["ink"])
 
 
@@ -179,10 +180,15 @@ def _rows(axes: Axes, height: float) -> None:
     axes.margins(x=0.05)
 
 
-def _svg(name: str, draw: Draw, results: Mapping, rows: float, title: str, said: list[str]) -> Markup:
+def svg(
+    name: str, draw: Draw, results: Mapping, rows: float, title: str, said: list[str], panels: int = 1
+) -> Markup:
+    """What `draw` makes of `results`, on one Axes or on an array of `panels` that stand below each other, as
+    an element of the page. `title` and `said` are what a reader hears who cannot see it.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 1 + ROW_HEIGHT * rows), layout="constrained")
-        draw(figure.subplots(), results)
+        draw(figure.subplots(panels), results)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     described = f'<title id="title">{escape(title)}</title><desc id="desc">{escape("; ".join(said))}</desc>'

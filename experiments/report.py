@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tabulate import tabulate
 
 from data.artifacts import write_atomic
-from experiments import findings, plots
+from experiments import findings, leakage_findings, leakage_plots, plots
 from experiments.findings import ALL, DOCUMENTS, NO_NEAR_DUPLICATES, bits, bounds, count, signed
 
 WIDTH = 110
@@ -25,11 +25,18 @@ STRONG_NATS = 3.0  # per token: full colour in the worked example
 
 
 def terminal_table(results: Mapping) -> str:
-    """Plain text, at most 110 columns: models, unigram reference, paired differences, stages, how to read."""
+    """Plain text, at most 110 columns: models, unigram reference, paired differences, leakage, stages, how to
+    read.
+    """
     return "\n\n".join(
         [
             _model_table_that_fits(results),
             _difference_table(results),
+            *(
+                [_plain(*leakage_findings.short_table(results))]
+                if leakage_findings.has_leakage(results)
+                else []
+            ),
             fill("Seconds per stage: " + ", ".join(_stage(stage) for stage in results["stages"]), WIDTH),
             fill(results["peak"]["convention"], WIDTH) + "\n" + fill(_reservations(results), WIDTH),
         ]
@@ -37,7 +44,7 @@ def terminal_table(results: Mapping) -> str:
 
 
 def markdown_table(results: Mapping) -> str:
-    """The models and the paired differences as two GitHub tables."""
+    """The models, the paired differences and, where it was measured, the leakage as GitHub tables."""
     header, rows = _model_table(results, findings.domains(results))
     models = _github([title.replace("\n", " ") for title in header], rows)
     header = ["difference (a − b)", "documents", "bits per byte", "over seeds", "over documents", "a is"]
@@ -46,7 +53,11 @@ def markdown_table(results: Mapping) -> str:
         for a, b, entries in findings.comparisons(results, list(DOCUMENTS))
         for domain, row in entries.items()
     ]
-    return f"{models}\n\n{_github(header, rows)}\n"
+    tables = [models, _github(header, rows)]
+    if leakage_findings.has_leakage(results):
+        header, rows = leakage_findings.short_table(results)
+        tables.append(_github([title.replace("\n", " ") for title in header], rows))
+    return "\n\n".join(tables) + "\n"
 
 
 def write_report(results: Mapping, path: Path) -> None:
@@ -63,6 +74,8 @@ def write_report(results: Mapping, path: Path) -> None:
         results=results,
         findings=findings,
         plots=plots,
+        leakage=leakage_findings,
+        leakage_plots=leakage_plots,
         models=_models(results),
         reservations=_reservations(results),
         example=results["example"] and _example(results["example"]),

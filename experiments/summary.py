@@ -13,6 +13,7 @@ from models.families import count, parameter_shapes
 # A held-out document is without near-duplicates when less than this share of its 13-grams occurs in training.
 NEAR_DUPLICATE_SHARE = 0.2
 FORM = ("model", "retrieval", "initialisation")
+Form = tuple[str, str | None, str | None]
 PALM, GOPHER = ("palm", None, None), ("gopher", None, None)
 
 
@@ -26,36 +27,32 @@ def summarise(
     )
     evaluated = np.unique(documents_st[documents_st >= 0])
     num_bytes = store.num_bytes[evaluated]
-    domains = _domains(prepared, evaluated)
+    domains = domains_of(prepared, evaluated)
     seeds = sorted({seed for _, seed in cells})
 
     nats: dict[tuple, np.ndarray] = {}  # form -> [seeds, evaluated documents]
     rows = []
-    for name in dict.fromkeys(name for name, _ in cells):
-        for retrieval in cells[name, 0].retrievals:
-            per_seed = [
-                document_nats(results[name, seed].nats[retrieval], documents_st, store.num_documents)[
-                    evaluated
-                ]
-                for seed in seeds
-            ]
-            form = _form(name, cells[name, 0], retrieval)
-            nats[tuple(form.values())] = np.stack(per_seed)
-            for seed, nats_d in zip(seeds, per_seed):
-                result = results[name, seed]
-                tokens_per_second, mfu = typical_speed(result.metrics)
-                for domain, inside in domains.items():
-                    rows.append({
-                        **form, "domain": domain, "seed": seed,
-                        "parameters": count(parameter_shapes(cells[name, seed].config)),
-                        "train_tokens": result.train_tokens, "train_flops": result.train_flops,
-                        **_score(nats_d[inside], num_bytes[inside]),
-                        "tokens_per_second": tokens_per_second, "mfu": mfu,
-                    })  # fmt: skip
+    for form, name, retrieval in forms_of(cells):
+        per_seed = [
+            document_nats(results[name, seed].nats[retrieval], documents_st, store.num_documents)[evaluated]
+            for seed in seeds
+        ]
+        nats[form] = np.stack(per_seed)
+        for seed, nats_d in zip(seeds, per_seed):
+            result = results[name, seed]
+            tokens_per_second, mfu = typical_speed(result.metrics)
+            for domain, inside in domains.items():
+                rows.append({
+                    **named(form), "domain": domain, "seed": seed,
+                    "parameters": count(parameter_shapes(cells[name, seed].config)),
+                    "train_tokens": result.train_tokens, "train_flops": result.train_flops,
+                    **score(nats_d[inside], num_bytes[inside]),
+                    "tokens_per_second": tokens_per_second, "mfu": mfu,
+                })  # fmt: skip
     means = [
         {
-            **_named(form), "domain": domain, "seeds": len(seeds),
-            **_score(nats_sd.mean(axis=0)[inside], num_bytes[inside]),
+            **named(form), "domain": domain, "seeds": len(seeds),
+            **score(nats_sd.mean(axis=0)[inside], num_bytes[inside]),
         }
         for form, nats_sd in nats.items() for domain, inside in domains.items()
     ]  # fmt: skip
@@ -73,23 +70,34 @@ def summarise(
     }
 
 
-def _score(nats_d: np.ndarray, num_bytes_d: np.ndarray) -> dict[str, Any]:
+def score(nats_d: np.ndarray, num_bytes_d: np.ndarray) -> dict[str, Any]:
+    """Bits per byte and its interval over documents."""
     return {
         "bits_per_byte": bits_per_byte(nats_d, num_bytes_d),
         "interval": _pair(bootstrap_ratio(nats_d, num_bytes_d)),
     }
 
 
-def _form(name: str, cell: Cell, retrieval: str | None) -> dict[str, str | None]:
+def forms_of(cells: dict[tuple[str, int], Cell]) -> list[tuple[Form, str, str | None]]:
+    """Every form that was evaluated, with the name of its cells and the retrieval that it was read with."""
+    return [
+        (_form(name, cells[name, 0], retrieval), name, retrieval)
+        for name in dict.fromkeys(name for name, _ in cells)
+        for retrieval in cells[name, 0].retrievals
+    ]
+
+
+def _form(name: str, cell: Cell, retrieval: str | None) -> Form:
     initialisation = cell.config.cca_initialisation if cell.retrieves else None
-    return dict(zip(FORM, (name.removesuffix("-copying"), retrieval, initialisation)))
+    return name.removesuffix("-copying"), retrieval, initialisation
 
 
-def _named(form: tuple) -> dict[str, str | None]:
+def named(form: Form) -> dict[str, str | None]:
+    """A form as the fields of a record."""
     return dict(zip(FORM, form))
 
 
-def _domains(prepared: Prepared, evaluated: np.ndarray) -> dict[str, np.ndarray]:
+def domains_of(prepared: Prepared, evaluated: np.ndarray) -> dict[str, np.ndarray]:
     """Named subsets of the evaluated documents, as bool [D]; empty ones are left out."""
     names = np.array(prepared.store.domains)[evaluated]
     everything = np.ones(len(evaluated), bool)
@@ -109,16 +117,23 @@ def _comparisons(
     for initialisation in ("published", "copying"):
         on, off = (("retro", retrieval, initialisation) for retrieval in ("on", "off"))
         pairs += [(on, off), (on, GOPHER), (off, GOPHER)]
-    rows = []
-    for a, b in pairs:
-        for domain, inside in domains.items():
-            paired = paired_over_seeds(nats[a][:, inside], nats[b][:, inside], num_bytes[inside])
-            rows.append({
-                "a": _named(a), "b": _named(b), "domain": domain, "difference": paired.mean,
-                "over_seeds": _pair(paired.over_seeds), "over_documents": _pair(paired.over_documents),
-                "excludes_zero": paired.excludes_zero, "seeds": len(nats[a]),
-            })  # fmt: skip
-    return rows
+    return [
+        compared(a, b, domain, nats[a][:, inside], nats[b][:, inside], num_bytes[inside])
+        for a, b in pairs
+        for domain, inside in domains.items()
+    ]
+
+
+def compared(
+    a: Form, b: Form, domain: str, nats_a: np.ndarray, nats_b: np.ndarray, num_bytes_d: np.ndarray
+) -> dict[str, Any]:
+    """The record of a − b, from the losses [S, D] of both."""
+    paired = paired_over_seeds(nats_a, nats_b, num_bytes_d)
+    return {
+        "a": named(a), "b": named(b), "domain": domain, "difference": paired.mean,
+        "over_seeds": _pair(paired.over_seeds), "over_documents": _pair(paired.over_documents),
+        "excludes_zero": paired.excludes_zero, "seeds": len(nats_a),
+    }  # fmt: skip
 
 
 def _pair(interval: Interval | None) -> list[float] | None:
@@ -126,10 +141,10 @@ def _pair(interval: Interval | None) -> list[float] | None:
 
 
 def _curve(cell: Cell, result: CellResult) -> dict:
-    form = _form(cell.name, cell, None)
+    model, _, initialisation = _form(cell.name, cell, None)
     tokens_per_step = cell.batch_size * cell.length
     return {
-        "model": form["model"], "initialisation": form["initialisation"], "seed": cell.seed,
+        "model": model, "initialisation": initialisation, "seed": cell.seed,
         "tokens": [line["step"] * tokens_per_step for line in result.metrics],
         "loss": [line["nats"] for line in result.metrics],
     }  # fmt: skip
