@@ -76,7 +76,7 @@ def sentences(results: Mapping) -> list[str]:
 
 def _gain(results: Mapping, a: Form, b: Form) -> str:
     found, part = comparisons(results, a, b), surviving(results, a, b)
-    kept = "" if part is None else f": {part:.0%} of the gain".replace("-", "−")
+    kept = "" if part is None else f": {part:.0%} of the gain is left".replace("-", "−")
     return (
         f"{findings.pair_name(a, b)}: {_difference(found[WHOLE])} bits per byte over all chunks, "
         f"{_difference(found[LOW])} over those{kept}."
@@ -88,9 +88,11 @@ def _difference(row: Mapping) -> str:
 
 
 def short_table(results: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: bits per byte of every form and the gains, at three values of α."""
+    """Header and rows: bits per byte of every form and the gains, at three values of α. Names of two lines
+    keep it narrow.
+    """
     shown = [alpha for alpha in SHOWN if alpha in amounts(results)]
-    header = ["bits per byte where at most so much was seen"]
+    header = ["bits per byte where at\nmost so much was seen"]
     header += [f"{round(alpha * CHUNK)} tokens\n({percent(alpha)})" for alpha in shown]
     header += [f"gain left\nat {percent(LOW)}"]
     rows = [["share of held-out bytes", *(f"{share_of_bytes(results, alpha):.0%}" for alpha in shown), ""]]
@@ -100,5 +102,6 @@ def short_table(results: Mapping) -> tuple[list[str], list[list[str]]]:
     for a, b in pairs(results):
         found, part = comparisons(results, a, b), surviving(results, a, b)
         left = "–" if part is None else f"{part:.0%}".replace("-", "−")
-        rows.append([findings.pair_name(a, b), *(_difference(found[alpha]) for alpha in shown), left])
+        name = findings.pair_name(a, b).replace(" − ", "\n− ")
+        rows.append([name, *(_difference(found[alpha]) for alpha in shown), left])
     return header, rows

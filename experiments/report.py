@@ -46,7 +46,7 @@ def terminal_table(results: Mapping) -> str:
 def markdown_table(results: Mapping) -> str:
     """The models, the paired differences and, where it was measured, the leakage as GitHub tables."""
     header, rows = _model_table(results, findings.domains(results))
-    models = _github([title.replace("\n", " ") for title in header], rows)
+    models = _github(header, rows)
     header = ["difference (a − b)", "documents", "bits per byte", "over seeds", "over documents", "a is"]
     rows = [
         [findings.pair_name(a, b), DOCUMENTS[domain], *_difference_cells(row)]
@@ -55,8 +55,7 @@ def markdown_table(results: Mapping) -> str:
     ]
     tables = [models, _github(header, rows)]
     if leakage_findings.has_leakage(results):
-        header, rows = leakage_findings.short_table(results)
-        tables.append(_github([title.replace("\n", " ") for title in header], rows))
+        tables.append(_github(*leakage_findings.short_table(results)))
     return "\n\n".join(tables) + "\n"
 
 
@@ -157,6 +156,7 @@ def _difference_cells(row: Mapping) -> list[str]:
 
 
 def _github(header: list[str], rows: list[list[str]]) -> str:
+    header, *rows = ([cell.replace("\n", " ") for cell in row] for row in (header, *rows))
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
