@@ -34,8 +34,8 @@ class Letters:
         return np.array([4 + self.letters.index(letter) for letter in text], np.int32)
 
 
-def store_of(folder, texts, is_validation, tokenizer=Letters()):  # noqa: B008 (no state)
-    documents = [Document(text, str(i), "docs", str(i)) for i, text in enumerate(texts)]
+def store_of(folder, texts, is_validation, tokenizer=Letters(), domain=lambda i: "docs"):  # noqa: B008 (no state)
+    documents = [Document(text, str(i), domain(i), str(i)) for i, text in enumerate(texts)]
     write_token_store(folder, documents, tokenizer, np.arange(len(texts)), np.array(is_validation))
     return TokenStore(folder)
 
