@@ -22,8 +22,9 @@ from data.tokenizers import Tokenizer, train_tokenizer
 from errors import InputError
 from experiments.stages import Stages
 from parallelism.processes import barrier, is_leader
+from retrieval.index import INDEX
 from retrieval.keys import bert_encoder
-from retrieval.neighbours import INDEX, NeighbourTable, build_database, build_neighbour_table
+from retrieval.neighbours import NeighbourTable, build_database, build_neighbour_table
 
 VALIDATION_FRACTION = 0.12
 SPARE_NEIGHBOURS = 8

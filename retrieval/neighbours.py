@@ -7,7 +7,9 @@ fill such gaps; what cannot be filled is masked.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -16,31 +18,32 @@ from data.artifacts import MANIFEST, artifact
 from data.token_store import TokenStore
 from data.tokenizers import Tokenizer
 from errors import InputError
+from retrieval.build_index import resolved, write_index
 from retrieval.chunks import chunk_groups, neighbour_tokens, store_hash
 from retrieval.embed import embed_store
-from retrieval.index import build_index, every_list_searched, load_index, save_index, search
-from retrieval.keys import KeyEncoder, Keys
+from retrieval.index import load_index
+from retrieval.keys import KeyEncoder
+from retrieval.nearest import nearest_outside_group
 
-INDEX = "index.faiss"
-
-# How many of the query's own group the first search allows for; where that is too few, it searches again.
-OWN_GROUP_ALLOWANCE = 40
-QUERY_ROWS, SEARCH_ENTRIES = 4096, 2**22
+ROWS = 2**16  # of a table are an artifact of their own: a kill loses at most these
 
 
 def build_database(
     root: Path, store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder, factory: str = "Flat"
 ) -> Path:
     """The artifact folder of the index over the chunks of the training documents, built under `root` with the
-    keys it needs. Its file is `INDEX`.
+    keys it needs. Its file is `INDEX`. factory: a FAISS factory string, or "auto".
     """
+    database = np.flatnonzero(~np.repeat(store.is_validation, store.num_chunks))
+    made_of = _inputs(store, tokenizer, encoder)
+    factory = resolved(factory, len(database), encoder.dimension)
 
     def build(folder: Path) -> None:
-        keys_nd = embed_store(root, store, tokenizer, encoder)
-        database = np.flatnonzero(~np.repeat(store.is_validation, store.num_chunks))
-        save_index(build_index(keys_nd[database], database, factory), folder / INDEX)
+        keys = embed_store(root, store, tokenizer, encoder)
+        groups_n = chunk_groups(store, np.arange(len(keys)))
+        write_index(root, folder, keys, database, groups_n, factory, made_of)
 
-    return artifact(root, "index", _inputs(store, tokenizer, encoder, factory), build)
+    return artifact(root, "index", made_of | {"factory": factory}, build)
 
 
 def build_neighbour_table(
@@ -56,77 +59,48 @@ def build_neighbour_table(
 
     Queries are all chunks, the database is the chunks of the training documents.
     """
+    database_size = int(store.num_chunks[~store.is_validation].sum())
+    factory = resolved(factory, database_size, encoder.dimension)
+    made_of = _inputs(store, tokenizer, encoder) | {"factory": factory}
 
     def build_table(folder: Path) -> None:
-        index = load_index(build_database(root, store, tokenizer, encoder, factory) / INDEX)
-        keys_nd = embed_store(root, store, tokenizer, encoder)
-        groups_n = chunk_groups(store, np.arange(len(keys_nd)))
-        distances, ids = nearest_outside_group(index, keys_nd, groups_n, k + spare)
+        index = load_index(build_database(root, store, tokenizer, encoder, factory), encoder.dimension)
+        keys = embed_store(root, store, tokenizer, encoder)
+        groups_n = chunk_groups(store, np.arange(len(keys)))
+        distances, ids = all_rows(root, index, keys, groups_n, k + spare, made_of)
         np.save(folder / "ids.npy", ids)
         np.save(folder / "distances.npy", distances)
 
-    inputs = _inputs(store, tokenizer, encoder, factory)
-    return artifact(root, "neighbours", inputs | {"k": k, "spare": spare}, build_table)
+    return artifact(root, "neighbours", made_of | {"k": k, "spare": spare}, build_table)
 
 
-def _inputs(store, tokenizer, encoder, factory) -> dict[str, str]:
-    return {
-        "store": store_hash(store),
-        "tokenizer": tokenizer.hash,
-        encoder.name: encoder.hash,
-        "factory": factory,
-    }
-
-
-def nearest_outside_group(
-    index: faiss.Index, keys: np.ndarray | Keys, groups: np.ndarray, k: int
+def all_rows(
+    root: Path, index: faiss.Index, keys, groups: np.ndarray, k: int, made_of: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest entries of `index` of another group, for every chunk.
-
-    Args:
-        keys: float32 [n, d] by chunk id, of which `index` holds some.
-        groups: int64 [n] by chunk id.
-
-    Returns:
-        (distances float32 [n, k], ids int64 [n, k]) sorted by distance, then id. inf and -1 stand only
-        where the database holds no more chunks of other groups.
+    """`nearest_outside_group` of every chunk: (distances, ids) [n, k]; large tables in blocks that are
+    artifacts under `root`. made_of: names index, keys and groups.
     """
-    distances = np.full([len(keys), k], np.inf, np.float32)
-    ids = np.full([len(keys), k], -1, np.int64)
+    if len(keys) <= ROWS:
+        return nearest_outside_group(index, keys, groups, k)
+    blocks = []
+    for first in range(0, len(keys), ROWS):
+        rows = np.arange(first, min(first + ROWS, len(keys)))
 
-    def fill(rows: np.ndarray, allowance: np.ndarray) -> None:
-        """Searches so far that `allowance` (descending) hits of a row's own group may be thrown away."""
-        start = 0
-        while start < len(rows):
-            width = k + int(allowance[start])
-            batch = rows[start : start + max(1, min(QUERY_ROWS, SEARCH_ENTRIES // width))]
-            distances[batch], ids[batch] = search_outside_group(index, keys, groups, batch, width, k)
-            start += len(batch)
+        def build(folder: Path, rows: np.ndarray = rows) -> None:
+            distances, ids = nearest_outside_group(index, keys, groups, k, rows)
+            np.save(folder / "ids.npy", ids)
+            np.save(folder / "distances.npy", distances)
 
-    fill(np.arange(len(keys)), np.full(len(keys), OWN_GROUP_ALLOWANCE))
-    _, group_of, group_sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    own_size = group_sizes[group_of]
-    short = np.flatnonzero(ids[:, -1] < 0)
-    short = short[np.argsort(-own_size[short], kind="stable")]
-    with every_list_searched(index):
-        fill(short, own_size[short])
+        blocks.append(artifact(root, "rows", {**made_of, "k": k, "rows": ROWS, "first": first}, build))
+    distances, ids = (
+        np.concatenate([np.load(block / f"{name}.npy", allow_pickle=False) for block in blocks])
+        for name in ("distances", "ids")
+    )
     return distances, ids
 
 
-def search_outside_group(
-    index: faiss.Index, keys: np.ndarray | Keys, groups: np.ndarray, rows: np.ndarray, width: int, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The first k of each row's `width` nearest that are of another group: [len(rows), k] twice."""
-    _, found = search(index, keys[rows], width)
-    found = np.where(groups[found] == groups[rows, None], -1, found)
-    first = np.argsort(found < 0, axis=1, kind="stable")[:, :k]
-    ids = np.take_along_axis(found, first, axis=1)
-    # FAISS's batched distances are rounded differently with the batch, and an index may hold codes for keys.
-    difference_rkd = keys[ids] - keys[rows][:, None]
-    squared_rk = np.einsum("rkd,rkd->rk", difference_rkd, difference_rkd)
-    distances = np.where(ids < 0, np.float32(np.inf), squared_rk)
-    order = np.lexsort((ids, distances), axis=1)
-    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(ids, order, axis=1)
+def _inputs(store, tokenizer, encoder) -> dict[str, str]:
+    return {"store": store_hash(store), "tokenizer": tokenizer.hash, encoder.name: encoder.hash}
 
 
 class NeighbourTable:

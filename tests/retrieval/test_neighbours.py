@@ -9,13 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
-from retrieval import neighbours
+from retrieval import nearest, neighbours
+from retrieval.build_index import build_in_memory
 from retrieval.chunks import chunk_groups
 from retrieval.embed import embed_chunks
-from retrieval.index import build_index
-from retrieval.neighbours import NeighbourTable, build_neighbour_table, nearest_outside_group
+from retrieval.index import inverted_file, make_index
+from retrieval.nearest import nearest_outside_group
+from retrieval.neighbours import NeighbourTable, build_neighbour_table
 
 K, SPARE = 2, 2
+
+
+def made(keys, ids, factory="Flat", nprobe=1):
+    index = build_in_memory(make_index(factory, keys.shape[1]), keys, ids, factory)
+    if (ivf := inverted_file(index)) is not None:
+        ivf.nprobe = nprobe
+    return index
 
 
 def brute_force(keys, groups, database, k):
@@ -45,11 +54,11 @@ def test_short_rows_are_those_that_truly_have_no_others(sizes, held_out, factory
     database = np.flatnonzero(groups != held_out)
     if len(database) < 2:
         factory = "Flat"
-    index = build_index(keys[database], database, factory, nprobe=2)
+    index = made(keys, database, factory, nprobe=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "OWN_GROUP_ALLOWANCE", 3)
-        patch.setattr(neighbours, "QUERY_ROWS", 7)
-        patch.setattr(neighbours, "SEARCH_ENTRIES", 40)
+        patch.setattr(nearest, "OWN_GROUP_ALLOWANCE", 3)
+        patch.setattr(nearest, "QUERY_ROWS", 7)
+        patch.setattr(nearest, "SEARCH_ENTRIES", 40)
         distances, ids = nearest_outside_group(index, keys, groups, 4)
     expected_distances, expected_ids = brute_force(keys, groups, database, 4)
     np.testing.assert_array_equal(ids, expected_ids)
@@ -61,7 +70,7 @@ def test_one_list_of_many_still_fills_every_row():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(4), 50)
     keys = (100 * np.eye(4)[groups] + rng.normal(size=(200, 4))).astype(np.float32)
-    index = build_index(keys, np.arange(200), "IVF4,Flat", nprobe=1)
+    index = made(keys, np.arange(200), "IVF4,Flat")
     ids = nearest_outside_group(index, keys, groups, 4)[1]
     np.testing.assert_array_equal(ids, brute_force(keys, groups, np.arange(200), 4)[1])
 
@@ -71,10 +80,10 @@ def test_the_result_does_not_depend_on_the_order_of_queries():
     keys, groups = rng.normal(size=(300, 16)).astype(np.float32), rng.integers(0, 20, 300)
     keys[100:150] = keys[0]  # fifty equal keys: ties everywhere, fewer than are searched for
     groups[100:150] = 30
-    index = build_index(keys, np.arange(300))
-    rows, order = np.arange(300), rng.permutation(300)
-    straight = neighbours.search_outside_group(index, keys, groups, rows, 120, 60)
-    shuffled = neighbours.search_outside_group(index, keys, groups, order, 120, 60)
+    index = made(keys, np.arange(300))
+    order = rng.permutation(300)
+    straight = nearest_outside_group(index, keys, groups, 60)
+    shuffled = nearest_outside_group(index, keys, groups, 60, order)
     for a, b in zip(straight, shuffled, strict=True):
         np.testing.assert_array_equal(a[order], b)
 
