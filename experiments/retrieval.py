@@ -1,0 +1,225 @@
+"""A retrieval database in a folder: built from text, searched, and changed without being built again.
+
+python -m experiments.retrieval build --corpus notes/ --out runs/notes
+python -m experiments.retrieval search --database runs/notes --query 'how are ties broken?'
+python -m experiments.retrieval add --database runs/notes --corpus more/
+python -m experiments.retrieval remove --database runs/notes --document private.txt
+python -m experiments.retrieval report --database runs/notes
+"""
+
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Annotated, Literal
+
+import numpy as np
+from tabulate import tabulate
+from tyro.conf import UseAppendAction, subcommand
+
+from data.corpora import load_corpus
+from data.documents import Document
+from errors import InputError
+from experiments.command import command
+from experiments.run_folder import claim
+from experiments.stages import Stages
+from retrieval import changes
+from retrieval.chunks import chunk_text
+from retrieval.database import Database
+from retrieval.recall import announce, read_recall
+from retrieval.recipe import Recipe
+
+WIDTH = 110
+TEXT_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class Build:
+    """From text to tokens, keys, index and neighbour table; the same command goes on where it stopped."""
+
+    corpus: UseAppendAction[tuple[str, ...]]
+    """`stdlib`, a path, a quoted glob, or hf:NAME[:CONFIG]; may be given several times."""
+    out: Path = Path("runs/retrieval")
+    """Folder of the database."""
+    corpus_bytes: int | None = None
+    """Text taken from each corpus, at most."""
+    tokenizer: str = "palm"
+    """SentencePiece trained on the text in the manner of `palm` or `gopher`, or the path of a model, such as
+    that of a trained run."""
+    vocab_size: int = 4096
+    """Pieces of a tokenizer that is trained, at most."""
+    keys: Literal["bert", "tfidf"] = "bert"
+    """What chunks are found by: a frozen BERT, averaged over time, or TF-IDF."""
+    encoder: str | None = None
+    """BERT that makes keys: a folder or a Hugging Face name. Default: the MiniLM installed with the
+    project."""
+    index: str = "auto"
+    """FAISS factory string, such as `Flat` or `IVF1024,PQ64`; `auto` chooses from the number of chunks."""
+    neighbours: int = 2
+    """Neighbours of each chunk in the table."""
+    workers: int = 1
+    """Processes that make keys."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """The chunks nearest to a text."""
+
+    query: UseAppendAction[tuple[str, ...]]
+    """Text to search for; may be given several times."""
+    database: Path = Path("runs/retrieval")
+    """Folder of the database."""
+    neighbours: int = 5
+    """Chunks for each query."""
+
+
+@dataclass(frozen=True)
+class Add:
+    """Documents that are not there yet, without building again."""
+
+    corpus: UseAppendAction[tuple[str, ...]]
+    """As for build."""
+    database: Path = Path("runs/retrieval")
+    """Folder of the database."""
+    workers: int = 1
+    """Processes that make keys."""
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Documents that nothing may retrieve any more; their text is overwritten."""
+
+    document: UseAppendAction[tuple[str, ...]]
+    """Source of a document, as search names it; may be given several times."""
+    database: Path = Path("runs/retrieval")
+    """Folder of the database."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Recall, speed and cost of the index, as a page."""
+
+    database: Path = Path("runs/retrieval")
+    """Folder of the database."""
+
+
+def retrieval(options: Build | Search | Add | Remove | Report) -> None:
+    """Does what the verb says and prints what came of it."""
+    {Build: _build, Search: _search, Add: _add, Remove: _remove, Report: _report}[type(options)](options)
+
+
+def _build(options: Build) -> None:
+    _require_positive(options, "vocab_size", "neighbours", "workers")
+    recipe = Recipe(
+        options.tokenizer,
+        options.vocab_size,
+        options.keys,
+        options.encoder,
+        options.index,
+        options.neighbours,
+    )
+    stages = Stages(options.out)
+    with stages.measured("read corpus", may_reuse=False):
+        documents, corpora = _documents(options.corpus, options.corpus_bytes)
+    claim(options.out, {"corpora": corpora, **dataclasses.asdict(recipe)})
+    changes.build(options.out, documents, recipe, options.workers, stages.measured)
+    database = Database(options.out)
+    print(_overview(database))
+    if (recall := read_recall(database.artifact(database.version.segments[0].index))) is not None:
+        announce(recall)
+
+
+def _search(options: Search) -> None:
+    _require_positive(options, "neighbours")
+    if not options.query or not all(query.strip() for query in options.query):
+        raise InputError("--query is empty: there is nothing to search for. Give some text.")
+    database = Database(options.database)
+    distances, ids = database.search(database.encoder.encode(options.query), options.neighbours)
+    for query, distances_k, ids_k in zip(options.query, distances, ids, strict=True):
+        print(f"\n{shorten(query, WIDTH)}\n{_found(database, distances_k, ids_k)}")
+    print(f"\n{_overview(database)}")
+
+
+def _add(options: Add) -> None:
+    _require_positive(options, "workers")
+    number = Database(options.database).version.number
+    stages = Stages(options.database)
+    with stages.measured("read corpus", may_reuse=False):
+        documents, _ = _documents(options.corpus, None)
+    version = changes.add(options.database, documents, options.workers, stages.measured)
+    if version.number == number:
+        print("Every document was there already: nothing is changed.")
+    print(_overview(Database(options.database)))
+
+
+def _remove(options: Remove) -> None:
+    if not options.document:
+        raise InputError("--document is missing: name the source of at least one, as search does.")
+    changes.remove(options.database, options.document, Stages(options.database).measured)
+    print(_overview(Database(options.database)))
+
+
+def _report(options: Report) -> None:
+    raise NotImplementedError
+
+
+def _documents(names: Sequence[str], max_bytes: int | None) -> tuple[list[Document], list[str]]:
+    """The documents of all corpora, once where two have one, and the corpora's hashes."""
+    if not names:
+        raise InputError("--corpus is missing: give `stdlib`, a path, a quoted glob or hf:NAME[:CONFIG].")
+    corpora = [load_corpus(name, max_bytes) for name in names]
+    documents = {}
+    for corpus in corpora:
+        for document in corpus.documents:
+            if documents.setdefault(document.source, document).text != document.text:
+                raise InputError(
+                    f"Two documents of the corpora {', '.join(names)} have the source {document.source} and "
+                    "different texts. Give the folder that holds both, so that their names differ."
+                )
+    for reason, count in sorted(sum((Counter(corpus.skipped) for corpus in corpora), Counter()).items()):
+        print(f"left out: {count} {reason}", file=sys.stderr)
+    return list(documents.values()), [corpus.hash for corpus in corpora]
+
+
+def _require_positive(options: object, *names: str) -> None:
+    for name in names:
+        if getattr(options, name) < 1:
+            raise InputError(
+                f"--{name.replace('_', '-')} {getattr(options, name)}: give a whole number of at least 1."
+            )
+
+
+def _found(database: Database, distances_k: np.ndarray, ids_k: np.ndarray) -> str:
+    documents, rows = database.documents, []
+    for distance, chunk in zip(distances_k, ids_k):
+        if chunk >= 0:
+            document = int(documents.chunk_documents(chunk))
+            text = shorten(chunk_text(documents, database.tokenizer, chunk), TEXT_WIDTH)
+            within = int(chunk - documents.chunk_offsets[document])
+            rows.append([f"{distance:.3f}", documents.sources[document], within, text])
+    return tabulate(rows, ["distance", "document", "chunk", "text"], disable_numparse=True)
+
+
+def _overview(database: Database) -> str:
+    version, documents = database.version, database.documents
+    removed = f", {len(version.removed):,} removed" if version.removed else ""
+    return (
+        f"{database.folder}: version {version.number}, {len(database.present):,} documents{removed}, "
+        f"{documents.chunk_offsets[-1]:,} chunks in {len(version.segments)} segments, keys of "
+        f"{version.encoder['dimension']} numbers by {version.encoder['spec']['name']}"
+    )
+
+
+VERBS = (
+    Annotated[Build, subcommand("build")]
+    | Annotated[Search, subcommand("search")]
+    | Annotated[Add, subcommand("add")]
+    | Annotated[Remove, subcommand("remove")]
+    | Annotated[Report, subcommand("report")]
+)
+
+if __name__ == "__main__":
+    command(retrieval, VERBS, "A retrieval database: build it, search it, change it, measure it.")

@@ -1,0 +1,106 @@
+"""The neighbour table of a database: each chunk's nearest outside its group, through all changes.
+
+It is what a search of everything that is there would give, but a change searches only for what it concerns:
+new chunks look everywhere, old ones among the new, and those that lose a neighbour once more.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from data.artifacts import artifact
+from retrieval.database import Database
+from retrieval.nearest import merged_rows, nearest_outside_group, rows_mentioning
+
+ROWS = 2**16  # searched for at once, and kept when a build is stopped
+
+# In the manifest of an artifact: the name of the one that it takes the place of.
+REPLACED = "replaced"
+
+Table = tuple[np.ndarray, np.ndarray]  # distances float32 [n, k], ids int64 [n, k]
+
+
+def read_table(folder: Path) -> Table:
+    """What `grown_table` and `table_without` wrote, memory-mapped."""
+    return tuple(
+        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("distances", "ids")
+    )
+
+
+def grown_table(root: Path, database: Database, before: str) -> Path:
+    """The table of `database`, whose last segment is new to the table named `before` ("": there is none)."""
+    first = int(database.documents.first_chunks[-2])
+    old = read_table(root / before) if before else None
+
+    def rows_of(rows: np.ndarray) -> Table:
+        of_old, of_new = rows[rows < first], rows[rows >= first]
+        parts = []
+        if len(of_old):
+            parts.append(
+                merged_rows(tuple(column[of_old] for column in old), nearest(database, of_old, [-1]))
+            )
+        if len(of_new):
+            parts.append(nearest(database, of_new))
+        return tuple(np.concatenate(columns) for columns in zip(*parts))
+
+    inputs = {REPLACED: before, "index": database.version.segments[-1].index}
+    return _written(root, database, inputs, rows_of)
+
+
+def table_without(root: Path, database: Database, gone: np.ndarray) -> Path:
+    """The table of `database` after the chunks `gone` (int64) were removed, out of the table it names."""
+    old = read_table(database.artifact(database.version.table))
+
+    def rows_of(rows: np.ndarray) -> Table:
+        distances, ids = (column[rows].copy() for column in old)
+        at = rows_mentioning(ids, gone)
+        distances[at], ids[at] = nearest(database, rows[at])
+        removed = np.isin(rows, gone)
+        distances[removed], ids[removed] = np.inf, -1
+        return distances, ids
+
+    inputs = {REPLACED: database.version.table, "removed": database.version.removed}
+    return _written(root, database, inputs, rows_of)
+
+
+def nearest(database: Database, rows: np.ndarray, segments: list[int] | None = None) -> Table:
+    """Searches the indexes of all segments, or of some, for the chunks `rows` (int64)."""
+    width = database.version.recipe.k + database.version.recipe.spare
+    found = [
+        nearest_outside_group(
+            database.indexes[segment], database.keys, database.groups, width, rows, database.removed_chunks
+        )
+        for segment in (range(len(database.indexes)) if segments is None else segments)
+    ]
+    table = found[0]
+    for other in found[1:]:
+        table = merged_rows(table, other)
+    return table
+
+
+def _written(root: Path, database: Database, inputs: dict, rows_of: Callable[[np.ndarray], Table]) -> Path:
+    """The table's artifact, made in pieces that are artifacts as well."""
+    total = int(database.documents.chunk_offsets[-1])
+
+    def build(folder: Path) -> None:
+        pieces = []
+        for start in range(0, total, ROWS):
+            rows = np.arange(start, min(start + ROWS, total))
+            pieces.append(artifact(root, "rows", inputs | {"start": start}, _saver(rows_of, rows)))
+        for name in ("distances", "ids"):
+            np.save(folder / f"{name}.npy", np.concatenate([np.load(p / f"{name}.npy") for p in pieces]))
+
+    table = artifact(root, "neighbours", inputs, build)
+    for piece in root.glob("rows-*"):
+        shutil.rmtree(piece)
+    return table
+
+
+def _saver(rows_of: Callable[[np.ndarray], Table], rows: np.ndarray) -> Callable[[Path], None]:
+    def save(folder: Path) -> None:
+        for name, column in zip(("distances", "ids"), rows_of(rows)):
+            np.save(folder / f"{name}.npy", column)
+
+    return save
