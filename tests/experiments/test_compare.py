@@ -238,3 +238,21 @@ def test_bits_per_byte_are_those_of_the_saved_losses(run):
     evaluated = np.unique(np.concatenate([d.ravel() for _, d in evaluation_batches(store, 4, 128, 20_000)]))
     num_bytes = store.num_bytes[evaluated[evaluated >= 0]].sum()
     assert row["bits_per_byte"] == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-9)
+
+
+def test_over_all_chunks_the_leakage_part_is_the_headline(run):
+    out, _, printed = run
+    results = json.loads((out / "results.json").read_text())
+    what = ("model", "retrieval", "initialisation", "a", "b", "domain")
+    for part, figures in (
+        ("means", ["bits_per_byte", "interval"]),
+        ("comparisons", ["difference", "over_documents"]),
+    ):
+        headline = {str([row.get(name) for name in what]): row for row in results[part]}
+        whole = [row for row in results["leakage"][part] if row["alpha"] == 1.0]
+        assert whole
+        for row in whole:
+            for name in figures:
+                expected = headline[str([row.get(name) for name in what])][name]
+                assert row[name] == pytest.approx(expected), name
+    assert "most so much was seen" in printed and "leakage-section" in (out / "report.html").read_text()
