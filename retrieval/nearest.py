@@ -5,6 +5,7 @@ suffixes: n chunks, r rows asked for, d dimension of a key, k results.
 """
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
 
 import faiss
 import numpy as np
@@ -101,7 +102,8 @@ def batched_search(
     many = ivf is not None and len(queries_qd) * ivf.nprobe >= QUERIES_PER_LIST * ivf.nlist
     if not many or not can_be_merged(index) or (excluded is not None and len(excluded)):
         return search_lists(index, queries_qd, k, excluded)
-    distances, ids = big_batch_search(ivf, transformed(index, queries_qd), k, verbose=1)  # 0 is not silent
+    with redirect_stdout(None):  # no value of its `verbose` is silent
+        distances, ids = big_batch_search(ivf, transformed(index, queries_qd), k)
     missing = distances >= np.finfo(np.float32).max
     return np.where(missing, np.float32(np.inf), distances), np.where(missing, -1, ids)
 
