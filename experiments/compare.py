@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 from tyro.conf import OmitArgPrefixes
 
 from data.artifacts import write_atomic
@@ -20,11 +21,13 @@ from errors import InputError
 from experiments.cells import Cell, CellResult, run_cell, strategy_of
 from experiments.command import command
 from experiments.environment import environment, peak_flops
-from experiments.example import worked_example
+from experiments.example import FILE_NAME as SOURCES_NAME
+from experiments.example import example_sources, helped_most, worked_example
 from experiments.leakage import leakage
 from experiments.prepare import Prepared, Text, prepare_for_all
 from experiments.report import save_plot, terminal_table, write_report
 from experiments.run_folder import claim
+from experiments.sources_page import PAGE_NAME, write_page
 from experiments.stages import Stages
 from experiments.summary import summarise
 from models.families import configuration, with_decoder_fields
@@ -148,12 +151,13 @@ def compare(options: Options) -> None:
             cells[name, seed] = cell
 
     if is_leader():
-        _report(options.out, config, prepared, peak, stages, cells, results)
+        _report(options.out, options.artifacts, config, prepared, peak, stages, cells, results)
     barrier("the report is written")
 
 
 def _report(
     out: Path,
+    artifacts: Path,
     config: dict,
     prepared: Prepared,
     peak: float,
@@ -162,6 +166,14 @@ def _report(
     results: dict[tuple[str, int], CellResult],
 ) -> None:
     """Writes what came out, and prints the table."""
+    shown = "retro-copying", 0
+    helped = helped_most(prepared, cells[shown], results[shown])
+    if helped and jax.process_count() == 1:  # one of many cannot read a checkpoint alone
+        with stages.measured("sources of an example"):
+            folder = out / shown[0] / f"seed-{shown[1]}"
+            sources = example_sources(artifacts, prepared, cells[shown], helped, folder)
+    else:
+        sources = None
     with stages.measured("report", may_reuse=False):
         summary = summarise(prepared, cells, results)
         written = {
@@ -173,11 +185,17 @@ def _report(
             "stages": stages.rows,
             **summary,
             "leakage": leakage(prepared, cells, results),
-            "example": worked_example(prepared, cells["retro-copying", 0], results["retro-copying", 0]),
+            "example": helped and worked_example(prepared, cells[shown], helped),
+            "sources": sources and PAGE_NAME,
         }
         write_atomic(out / "results.json", json.dumps(written, indent=1))
         write_report(written, out / "report.html")
         save_plot(written, out / "plot.png")
+        if sources:
+            told = {name: written[name] for name in ("experiment", "command", "environment")}
+            told["generations"] = [sources]
+            write_atomic(out / SOURCES_NAME, json.dumps(told, indent=1))
+            write_page(told, out / PAGE_NAME)
     print(terminal_table(written))
     print(f"\n{out / 'results.json'}\n{out / 'report.html'}")
 

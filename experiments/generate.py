@@ -3,6 +3,7 @@
 python -m experiments.generate --run runs/compare/palm/seed-0 --prompt 'def main('
 python -m experiments.generate --run runs/compare/retro/seed-0 --prompt-file notes.txt --tokens 256
 python -m experiments.generate --run runs/compare/retro/seed-0 --retrieval off --temperature 0
+python -m experiments.generate --run runs/compare/retro/seed-0 --prompt-file notes.txt --explain
 """
 
 import dataclasses
@@ -28,11 +29,13 @@ from experiments.cells import evaluation_neighbours
 from experiments.command import command
 from experiments.environment import environment
 from experiments.prepare import Prepared
+from experiments.sources import explained
+from experiments.sources_page import PAGE_NAME, write_page
 from experiments.trained import TrainedRun, load_run
 from models.decoder import Model
 from models.families import build
 from retrieval.keys import bert_encoder
-from retrieval.live import Retriever, open_retriever, source
+from retrieval.live import Retrieved, Retriever, open_retriever, source
 from training.precision import cast_for_compute
 
 FILE_NAME = "generation.json"
@@ -50,7 +53,7 @@ class Options:
     prompt_file: UseAppendAction[tuple[Path, ...]] = ()
     """UTF-8 file whose text is a prompt; may be given several times."""
     tokens: int = 128
-    """New tokens for each prompt, at most."""
+    """New tokens for each prompt, at most; 0 explains the prompts alone (--explain)."""
     temperature: float = 1.0
     """0 takes the likeliest token, 1 samples as the model was trained to."""
     top_p: float = 0.9
@@ -63,22 +66,28 @@ class Options:
     """Whether a RETRO retrieves; other models never do."""
     neighbours: int | None = None
     """Neighbours that a RETRO retrieves for each chunk. Default: the number it is evaluated with."""
+    explain: bool = False
+    """Also write sources.html: each chunk beside its neighbours, and what they did to every token."""
     out: Path = Path("runs/generate")
-    """Folder for generation.json, which is replaced."""
+    """Folder for generation.json and sources.html, which are replaced."""
 
 
 def generate(options: Options) -> None:
-    """Prints the continuations and writes generation.json into `options.out`."""
+    """Prints the continuations and writes generation.json, and with --explain sources.html, into
+    `options.out`.
+    """
     _require_in_range(options)
     run = load_run(options.run)
     if run.step < run.cell.steps:
         print(f"{options.run} was stopped at step {run.step} of {run.cell.steps}.", file=sys.stderr)
     retrieves = run.cell.retrieves and options.retrieval == "on"
-    if options.neighbours is not None and not retrieves:
-        raise InputError(
-            f"--neighbours {options.neighbours}: {run.cell.name} retrieves nothing"
-            f"{' with --retrieval off' if run.cell.retrieves else ''}. Leave it out."
-        )
+    for name, given in (("neighbours", options.neighbours), ("explain", options.explain or None)):
+        if given is not None and not retrieves:
+            raise InputError(
+                f"--{name}{'' if given is True else f' {given}'}: {run.cell.name} retrieves nothing"
+                f"{' with --retrieval off' if run.cell.retrieves else ''}. Leave it out, or give the folder "
+                "of a RETRO."
+            )
     model = _model(run, retrieves, options.neighbours)
     texts = _prompts(options)
     prompts = [
@@ -87,16 +96,19 @@ def generate(options: Options) -> None:
     ]
     _require_positions(model, prompts, options.tokens)
     retriever = _retriever(run.prepared, model) if retrieves else None
-    results = continuations(
-        model,
-        cast_for_compute(run.params, run.cell.precision),
-        run.prepared.tokenizer,
-        prompts,
-        prompt_keys(options.seed, len(prompts)),
-        Sampling(options.tokens, options.temperature, options.top_p, options.stop),
-        retriever,
-    )
+    params = cast_for_compute(run.params, run.cell.precision)
+    if options.tokens:
+        keys = prompt_keys(options.seed, len(prompts))
+        sampling = Sampling(options.tokens, options.temperature, options.top_p, options.stop)
+        results = continuations(model, params, run.prepared.tokenizer, prompts, keys, sampling, retriever)
+    else:
+        results = [_as_given(prompt, retriever) for prompt in prompts]
     generations = [_described(text, result, run.prepared) for text, result in zip(texts, results)]
+    if options.explain:
+        generations = [
+            generation | explained(run.prepared, model, params, result.tokens, result.retrieved)
+            for generation, result in zip(generations, results)
+        ]
     written = {
         "experiment": "generate",
         "command": shlex.join(["python", "-m", "experiments.generate", *sys.argv[1:]]),
@@ -107,9 +119,15 @@ def generate(options: Options) -> None:
     }
     options.out.mkdir(parents=True, exist_ok=True)
     write_atomic(options.out / FILE_NAME, json.dumps(written, indent=1, default=str))
+    if options.explain:
+        write_page(written, options.out / PAGE_NAME)
+    else:  # one of another text would mislead
+        (options.out / PAGE_NAME).unlink(missing_ok=True)
     for number, generation in enumerate(generations, start=1):
         print(_shown(generation, f"{number} of {len(generations)}"))
     print(options.out / FILE_NAME)
+    if options.explain:
+        print(options.out / PAGE_NAME)
 
 
 def encoded(text: str, tokenizer: Tokenizer, name: str) -> np.ndarray:
@@ -132,9 +150,9 @@ def encoded(text: str, tokenizer: Tokenizer, name: str) -> np.ndarray:
 
 
 def _require_in_range(options: Options) -> None:
-    k = options.neighbours
+    k, least = options.neighbours, 0 if options.explain else 1
     for name, value, right, words in (
-        ("tokens", options.tokens, options.tokens >= 1, "a whole number of at least 1"),
+        ("tokens", options.tokens, options.tokens >= least, f"a whole number of at least {least}"),
         ("temperature", options.temperature, 0 <= options.temperature < math.inf, "a number of at least 0"),
         ("top-p", options.top_p, 0 < options.top_p <= 1, "a probability above 0 and at most 1"),
         ("seed", options.seed, 0 <= options.seed < 2**32, "a whole number from 0 to 2^32 - 1"),
@@ -186,6 +204,13 @@ def _retriever(prepared: Prepared, model: Model) -> Retriever:
         return open_retriever(prepared.index_path, store, prepared.tokenizer, encoder, k)
     except InputError as error:
         raise InputError(f"{error} Or generate without neighbours: --retrieval off.") from error
+
+
+def _as_given(prompt: np.ndarray, retriever: Retriever) -> Generated:
+    """A prompt to which nothing is added, with what its chunks retrieve where a token follows them."""
+    chunks = prompt[: (len(prompt) - 1) // CHUNK * CHUNK].reshape(-1, CHUNK)
+    found = [Retrieved(*fields) for fields in zip(*retriever(chunks))] if len(chunks) else []
+    return Generated(len(prompt), prompt, np.zeros(0, np.float32), "", "length", tuple(found))
 
 
 def _described(prompt: str, result: Generated, prepared: Prepared) -> dict[str, Any]:
