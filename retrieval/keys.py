@@ -4,7 +4,6 @@ Shape suffixes: n texts or chunks, d the encoder's dimension.
 """
 
 import bisect
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from errors import InputError
 from models.bert.load import load_bert
 from models.bert.model import Bert
-from retrieval.bert_keys import MAX_WORDPIECES, embed_texts
+from retrieval.bert_keys import MAX_WORDPIECES, embedder
 
 Progress = Callable[[int], object]
 
@@ -74,7 +73,7 @@ def encoder_of_bert(bert: Bert, checkpoint: str | None) -> KeyEncoder:
         hash=bert.hash,
         made_of={"bert": bert.hash, "max_wordpieces": MAX_WORDPIECES},
         dimension=bert.config.hidden_size,
-        encode_texts=functools.partial(embed_texts, bert=bert),
+        encode_texts=embedder(bert),
         spec={"name": "bert", "checkpoint": checkpoint},
     )
 

@@ -3,11 +3,15 @@
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.bert.load import load_bert
 from models.bert.model import mean_over_time
 from retrieval import bert_keys, embed
+from retrieval.bert_keys import embedder
 from retrieval.embed import embed_chunks, embed_store
+from retrieval.keys import no_progress
 
 TOLERANCE = 1e-5  # absolute, on keys of order one
 
@@ -25,8 +29,12 @@ def test_a_key_does_not_depend_on_its_batch(make_store, tokenizer, encoder, tmp_
     np.testing.assert_allclose(alone, together[[0, 11, 13]], rtol=0, atol=TOLERANCE)
 
 
-def test_a_key_is_the_mean_over_unpadded_wordpieces(encoder):
-    tiny_bert = load_bert(encoder.spec["checkpoint"])
+@pytest.fixture(scope="module")
+def tiny_bert(encoder):
+    return load_bert(encoder.spec["checkpoint"])
+
+
+def test_a_key_is_the_mean_over_unpadded_wordpieces(encoder, tiny_bert):
     texts, apply = ["ab cd ef", "", "gh " * 500], jax.jit(tiny_bert.apply)
     for text, key in zip(texts, encoder.encode(texts), strict=True):
         ids = np.array(tiny_bert.encode([text], bert_keys.MAX_WORDPIECES))
@@ -35,10 +43,49 @@ def test_a_key_is_the_mean_over_unpadded_wordpieces(encoder):
         np.testing.assert_allclose(key, expected, rtol=0, atol=TOLERANCE)
 
 
+@settings(max_examples=12)
+@given(
+    lengths=st.lists(st.sampled_from([0, 1, 2, 5, 126, 127, 128, 400]) | st.integers(0, 12), max_size=9),
+    seed=st.integers(0, 2**16),
+)
+def test_padding_and_company_change_nothing(few_rows, lengths, seed):
+    """Batches of at most two rows: every text shares its batch with others in every order."""
+    rng = np.random.default_rng(seed)
+    texts = [" ".join(rng.choice(list("abcdef"), length)) for length in lengths]
+    order = rng.permutation(len(texts))
+    keys = few_rows(texts, no_progress)
+    assert keys.shape == (len(texts), 32) and np.isfinite(keys).all()
+    shuffled = few_rows([texts[i] for i in order], no_progress)
+    np.testing.assert_allclose(shuffled, keys[order], rtol=0, atol=TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def few_rows(tiny_bert):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bert_keys, "ROWS", {"cpu": 2})
+        return embedder(tiny_bert, jax.devices()[:1])
+
+
+def test_the_devices_of_a_mesh_give_the_keys_of_one(tiny_bert):
+    texts = [" ".join("abc"[i % 3] * (i % 3)) for i in range(45)]  # not a multiple of the devices
+    devices = jax.devices()
+    assert len(devices) == 8
+    of_one, of_three, of_all = (embedder(tiny_bert, devices[:n])(texts, no_progress) for n in (1, 3, 8))
+    np.testing.assert_allclose(of_three, of_one, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(of_all, of_one, rtol=0, atol=TOLERANCE)
+
+
+def test_batches_at_once_change_no_bit(tiny_bert, monkeypatch):
+    monkeypatch.setattr(bert_keys, "ROWS", {"cpu": 4})
+    texts = [" ".join("abc"[i % 3] * (10 * (i % 2))) for i in range(50)]
+    of_one, of_five = (embedder(tiny_bert, jax.devices()[:1], n)(texts, no_progress) for n in (1, 5))
+    np.testing.assert_array_equal(of_five, of_one)
+
+
 def test_progress_counts_every_text_once(encoder):
     counts = []
     encoder.encode(["ab"] * 41, counts.append)
-    assert sum(counts) == 41 and max(counts) <= bert_keys.ROWS
+    assert sum(counts) == 41
     assert encoder.encode([]).shape == (0, 32)
 
 
