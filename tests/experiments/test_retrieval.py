@@ -124,7 +124,7 @@ def test_another_tokenizer_that_is_none(tmp_path, capsys):
         (lambda folder: cut(one(folder, "index-*") / "index.faiss"), "not a readable FAISS index"),
         (lambda folder: (one(folder, "index-*") / "index.faiss").write_text("no"), "not a readable FAISS index"),
         (lambda folder: np.save(one(folder, "keys-*") / "keys.npy", np.zeros([9, 2], np.float32)), "float32 [9, 2]"),
-        (lambda folder: faiss.write_index(faiss.IndexFlatL2(7), str(one(folder, "index-*") / "index.faiss")), "of different encoders"),
+        (lambda folder: faiss.write_index(faiss.IndexFlatL2(7), str(one(folder, "index-*") / "index.faiss")), "different encoders"),
         (lambda folder: edit(folder, encoder={"hash": "0" * 64}), "made by another bert encoder"),
         (lambda folder: edit(folder, encoder={"dimension": 7}), "whose keys have 7"),
     ],
