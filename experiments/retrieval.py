@@ -24,13 +24,14 @@ from data.corpora import load_corpus
 from data.documents import Document
 from errors import InputError
 from experiments.command import command
+from experiments.prepare import reopen
 from experiments.run_folder import claim
 from experiments.stages import Stages
 from retrieval import changes
 from retrieval.chunks import chunk_text
 from retrieval.database import Database
 from retrieval.recall import announce, read_recall
-from retrieval.recipe import Recipe
+from retrieval.recipe import TOKENIZER, Recipe
 
 WIDTH = 110
 TEXT_WIDTH = 64
@@ -47,8 +48,8 @@ class Build:
     corpus_bytes: int | None = None
     """Text taken from each corpus, at most."""
     tokenizer: str = "palm"
-    """SentencePiece trained on the text in the manner of `palm` or `gopher`, or the path of a model, such as
-    that of a trained run."""
+    """SentencePiece trained on the text in the manner of `palm` or `gopher`, the path of a model, or the
+    folder of a trained run, such as runs/compare/retro/seed-0, whose tokenizer it takes."""
     vocab_size: int = 4096
     """Pieces of a tokenizer that is trained, at most."""
     keys: Literal["bert", "tfidf"] = "bert"
@@ -182,6 +183,14 @@ def _documents(names: Sequence[str], max_bytes: int | None) -> tuple[list[Docume
     for reason, count in sorted(sum((Counter(corpus.skipped) for corpus in corpora), Counter()).items()):
         print(f"left out: {count} {reason}", file=sys.stderr)
     return list(documents.values()), [corpus.hash for corpus in corpora]
+
+
+def _tokenizer(name: str) -> str:
+    """`name`, or the tokenizer's path where it is the folder of a run."""
+    if not Path(name).is_dir():
+        return name
+    run = reopen(Path(name))
+    return str(run.root / run.tokenizer_name / TOKENIZER)
 
 
 def _require_positive(options: object, *names: str) -> None:

@@ -3,15 +3,17 @@ them.
 
 The neighbour table answers for the chunks of the store alone. A text in the making asks the index itself: its
 chunk is decoded, embedded by the same encoder and searched for (arXiv 2112.04426, section 2.3). Nothing
-is left out: such a text belongs to no document of the store.
+is left out: such a text belongs to no document of the store. What is searched is the index that a model was
+trained with, or a database of the user's own.
 """
 
+import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import faiss
 import numpy as np
 
 from data.artifacts import MANIFEST
@@ -19,8 +21,10 @@ from data.token_store import TokenStore
 from data.tokenizers import Tokenizer
 from errors import InputError
 from retrieval.chunks import chunk_text, neighbour_tokens, store_hash
+from retrieval.database import Database
 from retrieval.index import load_index, search
 from retrieval.keys import KeyEncoder
+from retrieval.segments import Segments
 
 
 class Retrieved(NamedTuple):
@@ -39,18 +43,22 @@ class Retrieved(NamedTuple):
 
 @dataclass(frozen=True)
 class Retriever:
-    """`retriever(chunks)` searches the index of the training chunks of `store` for k neighbours of each."""
+    """`retriever(chunks)` finds k neighbours of each.
 
-    store: TokenStore
+    store: the documents they come from. find(queries float32 [B, d], k) -> (distances, ids) [B, k], -1 and
+    inf where there are fewer.
+    """
+
+    store: TokenStore | Segments
     tokenizer: Tokenizer
     encoder: KeyEncoder
-    index: faiss.Index
+    find: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
     k: int
 
     def __call__(self, chunks_bm: np.ndarray) -> Retrieved:
         """chunks: int [B, 64] token ids."""
         keys_bd = self.encoder.encode([self.tokenizer.decode(chunk) for chunk in chunks_bm])
-        distances, ids = search(self.index, keys_bd, self.k)
+        distances, ids = self.find(keys_bd, self.k)
         order = np.lexsort((ids, distances), axis=1)  # ties by id, as in the table
         distances, ids = (np.take_along_axis(array, order, axis=1) for array in (distances, ids))
         return Retrieved(ids, distances, *neighbour_tokens(self.store, ids))
@@ -82,7 +90,28 @@ def open_retriever(
             f"{k} neighbours were asked for, but the index {index} holds {opened.ntotal} chunks. Ask for at "
             f"least 1 and at most {opened.ntotal}."
         )
-    return Retriever(store, tokenizer, encoder, opened, k)
+    return Retriever(store, tokenizer, encoder, functools.partial(search, opened), k)
+
+
+def retriever_from(database: Database, tokenizer: Tokenizer, k: int) -> Retriever:
+    """The retriever over a database that `experiments.retrieval` built, for a model that reads `tokenizer`.
+
+    Raises:
+      InputError: the database has another tokenizer, or holds fewer than k chunks.
+    """
+    if database.tokenizer.hash != tokenizer.hash:
+        raise InputError(
+            f"The database {database.folder} has another tokenizer than the model, for which its tokens "
+            "would mean other text. Build it with the model's own: experiments.retrieval build --tokenizer "
+            "RUN, where RUN is the folder of the model."
+        )
+    held = len(database.keys) - len(database.removed_chunks)
+    if not 1 <= k <= held:
+        raise InputError(
+            f"{k} neighbours were asked for, but the database {database.folder} holds {held} chunks. Ask for "
+            f"at least 1 and at most {held}."
+        )
+    return Retriever(database.documents, tokenizer, database.encoder, database.search, k)
 
 
 def _inputs(manifest: Path) -> dict[str, str]:

@@ -1,17 +1,24 @@
 """A text in the making finds what the table holds for the same text, and says where it comes from."""
 
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
 
+from data.documents import Document
 from errors import InputError
+from retrieval.changes import build, remove
 from retrieval.chunks import chunk_groups, neighbour_tokens
+from retrieval.database import Database
 from retrieval.index import INDEX
 from retrieval.keys import bert_encoder
-from retrieval.live import open_retriever, source
+from retrieval.live import open_retriever, retriever_from, source
 from retrieval.neighbours import NeighbourTable, build_database, build_neighbour_table
+from retrieval.recipe import Recipe
 
 K = 3
+TINY = str(Path(__file__).parents[1] / "models/bert/tiny")
 LENGTHS = [300, 150, 1, 400, 130, 64, 200]
 HELD_OUT = [False, False, False, False, False, True, True]
 
@@ -54,7 +61,7 @@ def test_what_one_list_lacks_the_others_give(stored, tokenizer, encoder, tmp_pat
     store, _, _ = stored
     index = build_database(tmp_path, store, tokenizer, encoder, "IVF2,Flat") / INDEX
     retriever = open_retriever(index, store, tokenizer, encoder, 16)
-    faiss.extract_index_ivf(retriever.index).nprobe = 1
+    faiss.extract_index_ivf(retriever.find.args[0]).nprobe = 1
     found = retriever(store.chunk_tokens(np.arange(6)))
     assert (found.ids >= 0).all() and np.isfinite(found.distances).all()
     assert found.mask.any(axis=-1).all()
@@ -92,3 +99,20 @@ def test_no_index(stored, tokenizer, encoder, tmp_path):
     store, _, _ = stored
     with pytest.raises(InputError, match=f"no index at {tmp_path}.* Run the command"):
         open_retriever(tmp_path / INDEX, store, tokenizer, encoder, K)
+
+
+def test_a_database_answers_as_its_own_search_does_and_for_its_tokenizer_alone(tmp_path, tokenizer):
+    folder = tmp_path / "database"
+    notes = [Document(f"{word} " * 150, word, "docs", word) for word in ("ab", "cd", "ef")]
+    build(folder, notes, Recipe(vocab_size=300, encoder=TINY))
+    remove(folder, ["cd"])
+    database = Database(folder)
+    chunks_bm = database.documents.chunk_tokens(np.array([0, 1]))
+    found = retriever_from(database, database.tokenizer, 2)(chunks_bm)
+    np.testing.assert_array_equal(found.ids, database.search(database.keys[[0, 1]], 2)[1])
+    np.testing.assert_array_equal(found.ids[:, 0], [0, 1])
+    with pytest.raises(InputError, match="another tokenizer than the model"):
+        retriever_from(database, tokenizer, 2)
+    held = len(database.keys) - len(database.removed_chunks)
+    with pytest.raises(InputError, match=f"holds {held} chunks"):
+        retriever_from(database, database.tokenizer, held + 1)
