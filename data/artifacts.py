@@ -83,6 +83,11 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def artifact_path(root: Path, kind: str, inputs: Mapping) -> Path:
+    """Where `artifact` keeps what it builds, be it there or not."""
+    return Path(root) / f"{kind}-{fingerprint(inputs)}"
+
+
 def artifact(root: Path, kind: str, inputs: Mapping, build: Callable[[Path], None]) -> Path:
     """The folder `root/kind-fingerprint(inputs)`, built by `build(folder)` unless it is there and whole.
 
@@ -92,7 +97,7 @@ def artifact(root: Path, kind: str, inputs: Mapping, build: Callable[[Path], Non
     Raises:
         InputError: the disk is full.
     """
-    final = Path(root) / f"{kind}-{fingerprint(inputs)}"
+    final = artifact_path(root, kind, inputs)
     with _disk_full_explained(final.parent, kind):
         final.parent.mkdir(parents=True, exist_ok=True)
         with _locked(final.with_name(f".{final.name}.lock")):

@@ -87,6 +87,7 @@ class Tokenizer:
     """A trained tokenizer.
 
     Attributes:
+        path: the model file.
         vocab_size: number of ids; pad_id (0), unk_id, bos_id and eos_id are among them.
         hash: 16 hex digits of the SHA-256 of the model file.
         num_bytes: int64 [vocab_size], UTF-8 bytes of each id's text: 1 for a byte piece, which may be part
@@ -105,6 +106,7 @@ class Tokenizer:
                 f"{path} is not a readable SentencePiece model ({error}). Remove it and run the command "
                 "again."
             ) from error
+        self.path = Path(path)
         self.hash = file_hash(path)[:16]
         self.vocab_size = self._pieces.vocab_size()
         self.pad_id = self._pieces.pad_id()

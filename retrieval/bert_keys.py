@@ -8,7 +8,6 @@ Shape suffixes: n texts, t wordpieces, d hidden_size.
 """
 
 import concurrent.futures
-import os
 from collections.abc import Callable, Sequence
 
 import jax
@@ -17,6 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from models.bert.model import Bert, mean_over_time
 from parallelism.mesh import MeshShape, make_mesh
+from retrieval.workers import cores
 
 # Rows of a batch on one device. On a CPU core 64 cost an eighth more per chunk, an accelerator wants many.
 ROWS = {"cpu": 16}
@@ -35,14 +35,14 @@ def embedder(
 
     Args:
         devices: share the rows of each batch; by default all devices of this process.
-        batches_at_once: that are under way; by default as many as there are CPU cores.
+        batches_at_once: that are under way; by default as many as there are cores.
     """
     devices = jax.local_devices() if devices is None else list(devices)
     mesh = make_mesh(MeshShape(data=len(devices)), devices)
     by_rows, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
     params = jax.device_put(bert.params, whole)
     most_rows = ROWS.get(devices[0].platform, ROWS_ELSEWHERE)
-    at_once = batches_at_once or len(os.sched_getaffinity(0))
+    at_once = batches_at_once or cores()
 
     def keys_of(params, ids_nt: jax.Array, mask_nt: jax.Array) -> jax.Array:
         # Elsewhere than on a CPU the default is less than float32: keys of two machines would differ by it.
