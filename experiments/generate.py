@@ -34,8 +34,9 @@ from experiments.sources_page import PAGE_NAME, write_page
 from experiments.trained import TrainedRun, load_run
 from models.decoder import Model
 from models.families import build
+from retrieval.database import Database
 from retrieval.keys import bert_encoder
-from retrieval.live import Retrieved, Retriever, open_retriever, source
+from retrieval.live import Retrieved, Retriever, open_retriever, retriever_from, source
 from training.precision import cast_for_compute
 
 FILE_NAME = "generation.json"
@@ -66,6 +67,10 @@ class Options:
     """Whether a RETRO retrieves; other models never do."""
     neighbours: int | None = None
     """Neighbours that a RETRO retrieves for each chunk. Default: the number it is evaluated with."""
+    database: Path | None = None
+    """Folder of a database that experiments.retrieval built with the run's tokenizer, to retrieve from.
+    Default: the text that the model was trained on.
+    """
     explain: bool = False
     """Also write sources.html: each chunk beside its neighbours, and what they did to every token."""
     out: Path = Path("runs/generate")
@@ -81,7 +86,11 @@ def generate(options: Options) -> None:
     if run.step < run.cell.steps:
         print(f"{options.run} was stopped at step {run.step} of {run.cell.steps}.", file=sys.stderr)
     retrieves = run.cell.retrieves and options.retrieval == "on"
-    for name, given in (("neighbours", options.neighbours), ("explain", options.explain or None)):
+    for name, given in (
+        ("neighbours", options.neighbours),
+        ("database", options.database),
+        ("explain", options.explain or None),
+    ):
         if given is not None and not retrieves:
             raise InputError(
                 f"--{name}{'' if given is True else f' {given}'}: {run.cell.name} retrieves nothing"
@@ -95,7 +104,8 @@ def generate(options: Options) -> None:
         for number, text in enumerate(texts, start=1)
     ]
     _require_positions(model, prompts, options.tokens)
-    retriever = _retriever(run.prepared, model) if retrieves else None
+    retriever = _retriever(run.prepared, model, options.database) if retrieves else None
+    made_of = retriever or run.prepared
     params = cast_for_compute(run.params, run.cell.precision)
     if options.tokens:
         keys = prompt_keys(options.seed, len(prompts))
@@ -103,10 +113,10 @@ def generate(options: Options) -> None:
         results = continuations(model, params, run.prepared.tokenizer, prompts, keys, sampling, retriever)
     else:
         results = [_as_given(prompt, retriever) for prompt in prompts]
-    generations = [_described(text, result, run.prepared) for text, result in zip(texts, results)]
+    generations = [_described(text, result, made_of) for text, result in zip(texts, results)]
     if options.explain:
         generations = [
-            generation | explained(run.prepared, model, params, result.tokens, result.retrieved)
+            generation | explained(made_of, model, params, result.tokens, result.retrieved)
             for generation, result in zip(generations, results)
         ]
     written = {
@@ -197,9 +207,11 @@ def _require_positions(model: Model, prompts: Sequence[np.ndarray], new_tokens: 
             )
 
 
-def _retriever(prepared: Prepared, model: Model) -> Retriever:
+def _retriever(prepared: Prepared, model: Model, database: Path | None) -> Retriever:
     k = evaluation_neighbours(model.config)
     try:
+        if database is not None:
+            return retriever_from(Database(database), prepared.tokenizer, k)
         store, encoder = prepared.store, bert_encoder(prepared.encoder)
         return open_retriever(prepared.index_path, store, prepared.tokenizer, encoder, k)
     except InputError as error:
@@ -213,7 +225,7 @@ def _as_given(prompt: np.ndarray, retriever: Retriever) -> Generated:
     return Generated(len(prompt), prompt, np.zeros(0, np.float32), "", "length", tuple(found))
 
 
-def _described(prompt: str, result: Generated, prepared: Prepared) -> dict[str, Any]:
+def _described(prompt: str, result: Generated, made_of: Prepared | Retriever) -> dict[str, Any]:
     """A continuation for the results file, with the sources of all that was retrieved on the way."""
     return {
         "prompt": prompt,
@@ -224,7 +236,7 @@ def _described(prompt: str, result: Generated, prepared: Prepared) -> dict[str, 
         "nats": result.nats.tolist(),
         "chunks": [
             [
-                source(prepared.store, prepared.tokenizer, int(chunk), distance)
+                source(made_of.store, made_of.tokenizer, int(chunk), distance)
                 for chunk, distance in zip(found.ids, found.distances)
                 if chunk >= 0
             ]

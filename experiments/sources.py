@@ -13,7 +13,7 @@ from data.tokenizers import Tokenizer
 from evaluation.attribution import attribute
 from experiments.prepare import Prepared
 from models.decoder import Model, Neighbours, Params
-from retrieval.live import Retrieved, source
+from retrieval.live import Retrieved, Retriever, source
 from retrieval.overlap import shared_runs, text_tokens
 
 # Shorter runs are everywhere: a line's end and the spaces of the next.
@@ -21,11 +21,16 @@ MINIMUM_RUN = 4
 
 
 def explained(
-    prepared: Prepared, model: Model, params: Params, tokens_t: np.ndarray, retrieved: Sequence[Retrieved]
+    made_of: Prepared | Retriever,
+    model: Model,
+    params: Params,
+    tokens_t: np.ndarray,
+    retrieved: Sequence[Retrieved],
 ) -> dict[str, Any]:
     """What is known about the sources of a text, by the names of a results file.
 
     Args:
+      made_of: the store that neighbours come from, and the tokenizer.
       params: as the model computes with them.
       retrieved: for each chunk of 64 tokens that a further token follows; fields without their batch axis.
 
@@ -41,13 +46,13 @@ def explained(
     neighbours = _stacked(retrieved, model.config)
     told = attribute(model, params, tokens_t, neighbours)
     return {
-        "token_texts": token_texts(tokens_t, prepared.tokenizer),
+        "token_texts": token_texts(tokens_t, made_of.tokenizer),
         "nats_on": [None, *told.nats_on.tolist()],
         "nats_off": [None, *told.nats_off.tolist()],
         "minimum_run": MINIMUM_RUN,
         "chunks": [
             [
-                _neighbour(prepared, model.config, found, c, tokens_t[CHUNK * (u + 1) :][:CHUNK])
+                _neighbour(made_of, model.config, found, c, tokens_t[CHUNK * (u + 1) :][:CHUNK])
                 | {
                     "share": float(told.shares[u, c]),
                     "nats_without": _numbers(told.nats_without[u, c]),
@@ -82,9 +87,11 @@ def _stacked(retrieved: Sequence[Retrieved], config: Any) -> Neighbours:
     )
 
 
-def _neighbour(prepared: Prepared, config: Any, found: Retrieved, c: int, informed_m: np.ndarray) -> dict:
+def _neighbour(
+    made_of: Prepared | Retriever, config: Any, found: Retrieved, c: int, informed_m: np.ndarray
+) -> dict:
     """Where a neighbour comes from, what is read of it, and what of that the chunk holds which it informs."""
-    store, tokenizer, chunk = prepared.store, prepared.tokenizer, int(found.ids[c])
+    store, tokenizer, chunk = made_of.store, made_of.tokenizer, int(found.ids[c])
     read_r = found.tokens[c, config.content][found.mask[c, config.content]]
     document = int(store.chunk_documents(chunk))
     before = store.document_tokens(document)[: CHUNK * (chunk - store.chunk_offsets[document])]

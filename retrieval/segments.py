@@ -14,8 +14,8 @@ class Segments:
     """The documents of `stores` in order, under running numbers, and so their chunks.
 
     It answers as a `TokenStore` does: num_documents D, num_chunks and groups int64 [D], chunk_offsets int64
-    [D+1], sources and domains (D strings), pad_id, and the methods below. A document with the text of an
-    earlier segment's brings its group into that one's.
+    [D+1], sources and domains (D strings), pad_id, bos_id, eos_id, and the methods below. A document with the
+    text of an earlier segment's brings its group into that one's.
 
     Raises:
         InputError: a store is missing or damaged.
@@ -26,12 +26,17 @@ class Segments:
         self.sources = tuple(source for store in stores for source in store.sources)
         self.domains = tuple(domain for store in stores for domain in store.domains)
         self.num_documents = len(self.sources)
-        self.pad_id = stores[0].pad_id
+        self.pad_id, self.bos_id, self.eos_id = stores[0].pad_id, stores[0].bos_id, stores[0].eos_id
         self.num_chunks = np.concatenate([store.num_chunks for store in stores])
         self.chunk_offsets = _bounds(self.num_chunks)
         self.first_documents = _bounds([store.num_documents for store in stores])
         self.first_chunks = _bounds([store.chunk_offsets[-1] for store in stores])
         self.groups = self._groups()
+
+    def document_tokens(self, document: int) -> np.ndarray:
+        """int32 [tokens of the document], as `TokenStore.document_tokens`."""
+        segment = int(np.searchsorted(self.first_documents, document, side="right")) - 1
+        return self.stores[segment].document_tokens(document - self.first_documents[segment])
 
     def chunk_documents(self, ids: np.ndarray) -> np.ndarray:
         """int64 [...]: the document of each chunk, -1 for the padding chunk -1."""

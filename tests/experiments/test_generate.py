@@ -1,4 +1,4 @@
-"""Generation as a person runs it, on a PaLM and a RETRO that were trained for a step, and with bad input."""
+"""Generation as a person runs it, on a PaLM and a RETRO as they are before training, and with bad input."""
 
 import dataclasses
 import json
@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from data.documents import Document
 from data.tokenizers import Tokenizer
 from errors import InputError
-from experiments.cells import Cell, evaluation_path, held_out, run_cell
+from experiments.cells import Cell, evaluation_path, held_out, run_cell, strategy_of
 from experiments.command import command
 from experiments.generate import Options, encoded, generate
 from experiments.prepare import Text, prepare
@@ -23,6 +24,11 @@ from models.decoder import Neighbours
 from models.families import configuration, with_decoder_fields
 from models.palm.config import PaLMConfig
 from parallelism.mesh import MeshShape, make_mesh
+from retrieval.changes import add as add_documents
+from retrieval.changes import build as build_database
+from retrieval.recipe import Recipe
+from training.checkpoints import Checkpoints
+from training.loop import CHECKPOINTS
 from training.losses import token_nats
 
 TINY_BERT = str(Path(__file__).parents[1] / "models/bert/tiny")
@@ -35,7 +41,9 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder with a cell of each form, trained for one step, and the artifacts beside them."""
+    """A folder with a finished cell of each form, and the artifacts beside them. What is said to be the only
+    step's result is the initial state: the program that trains takes longest to compile, and is not needed.
+    """
     root, random = tmp_path_factory.mktemp("generate"), np.random.default_rng(0)
     words = ["".join(random.choice(list("abcdefgh"), 5)) for _ in range(300)]
     for number in range(12):
@@ -49,6 +57,10 @@ def runs(tmp_path_factory):
             name, with_decoder_fields(form, vocab_size=VOCABULARY), 0, 1, 1, LENGTH, "float32", 2000,
             prepared.neighbours.path.name,
         )  # fmt: skip
+        strategy = strategy_of(cell, mesh)
+        checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=dataclasses.asdict(cell.config))
+        checkpoints.save(cell.steps, strategy.init(jax.random.key(0)))
+        (root / name / "metrics.jsonl").touch()
         run_cell(cell, prepared, mesh, 1e12, root / name)
     return root
 
@@ -81,16 +93,8 @@ def fails(capsys, tmp_path):
 
 def test_retro_prints_and_writes_what_it_says_and_where_its_neighbours_come_from(runs, start, tmp_path):
     (tmp_path / "prompt.txt").write_text("abcde fghab")
-    given = [
-        "--run",
-        runs / "retro",
-        "--prompt-file",
-        tmp_path / "prompt.txt",
-        "--prompt",
-        "",
-        "--tokens",
-        "70",
-    ]
+    prompts = ["--prompt-file", tmp_path / "prompt.txt", "--prompt", ""]
+    given = ["--run", runs / "retro", *prompts, "--tokens", "70", "--explain"]
     told, printed = start(*given)
     assert told["experiment"] == "generate" and told["options"]["seed"] == 0
     assert {"jax", "commit", "corpus_hash"} <= told["environment"].keys()
@@ -107,10 +111,33 @@ def test_retro_prints_and_writes_what_it_says_and_where_its_neighbours_come_from
             text = (runs / neighbour["source"]).read_text()
             assert neighbour["text"] in text and neighbour["distance"] >= 0
             assert f"chunk {neighbour['chunk']} of {neighbour['source']}" in printed
+            before = text[: text.index(neighbour["text"])]
+            assert neighbour["line"] == before.count("\n") + 1
+        assert_explained(row, tokenizer)
+    assert str(tmp_path / "sources.html") in printed
     assert start(*given) == (told, printed), "the same command gave something else"
-    off, printed = start(*given, "--retrieval", "off", "--stop", "a")
+    off, printed = start(*given[:-1], "--retrieval", "off", "--stop", "a")
     assert [row["chunks"] for row in off["generations"]] == [[], []]
+    assert not (tmp_path / "sources.html").exists(), "it shows another text"
     assert not any("a" in row["continuation"] for row in off["generations"])
+
+
+def assert_explained(row, tokenizer):
+    """What generation itself says of the same text, and what must add up."""
+    new = row["prompt_tokens"]
+    assert "".join(row["token_texts"]) == tokenizer.decode(row["tokens"])
+    np.testing.assert_allclose(row["nats_on"][new:], row["nats"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(row["nats_on"][1:64], row["nats_off"][1:64], rtol=0, atol=1e-4)
+    for u, found in enumerate(row["chunks"]):
+        informed = row["tokens"][64 * (u + 1) : 64 * (u + 2)]
+        assert sum(neighbour["share"] for neighbour in found) == pytest.approx(1, abs=1e-5)
+        for neighbour in found:
+            assert len(neighbour["nats_without"]) == len(informed)
+            assert "".join(neighbour["token_texts"]) == neighbour["text"] + neighbour["continuation"]
+            assert "".join(neighbour["token_texts"][: neighbour["continuation_at"]]) == neighbour["text"]
+            for here, there, length in neighbour["runs"]:
+                text = tokenizer.decode(informed[here : here + length])
+                assert length >= 4 and "".join(neighbour["token_texts"][there : there + length]) == text
 
 
 def test_a_run_folder_that_moved_with_its_artifacts_still_generates(runs, start, tmp_path, monkeypatch):
@@ -126,9 +153,33 @@ def test_a_run_folder_that_moved_with_its_artifacts_still_generates(runs, start,
     prepared.save(runs / "retro")
 
 
-def test_other_neighbours_than_it_is_evaluated_with(runs, start):
-    told, _ = start("--run", runs / "retro", "--tokens", "65", "--neighbours", "1")
-    assert [len(chunk) for chunk in told["generations"][0]["chunks"]] == [1]
+def test_a_text_of_the_training_set_finds_itself_when_it_is_explained(runs, start, tmp_path):
+    """No token is added, and one neighbour retrieved instead of the three that it is evaluated with. The
+    continuation of what the first chunk finds is the second chunk.
+    """
+    store = load_run(runs / "retro").prepared.store
+    document = int(np.flatnonzero(~store.is_validation)[0])
+    text = runs / store.sources[document]
+    told, printed = start(
+        "--run", runs / "retro", "--prompt-file", text, "--tokens", "0", "--explain", "--neighbours", "1"
+    )
+    (row,) = told["generations"]
+    assert len(row["tokens"]) == row["prompt_tokens"] == len(store.document_tokens(document)) - 1  # no eos
+    assert [len(found) for found in row["chunks"]] == [1] * ((row["prompt_tokens"] - 1) // 64)
+    neighbour = row["chunks"][0][0]
+    assert (neighbour["source"], neighbour["chunk"]) == (store.sources[document], 0)
+    assert neighbour["distance"] < 1e-4 and neighbour["share"] == pytest.approx(1)
+    assert [0, 64, 64] in neighbour["runs"]
+    # Without the only neighbour of the first chunk, the second is read as without retrieval.
+    np.testing.assert_allclose(neighbour["nats_without"], row["nats_off"][64:128], rtol=0, atol=1e-4)
+    page = (tmp_path / "sources.html").read_text()
+    assert "64 tokens in a row" in page and f"{row['nats_on'][70]:.2f}" in page
+
+
+def test_an_empty_prompt_is_explained_as_one_that_has_retrieved_nothing(runs, start, tmp_path):
+    told, _ = start("--run", runs / "retro", "--tokens", "0", "--explain")
+    assert told["generations"][0]["chunks"] == []
+    assert "Nothing was retrieved yet" in (tmp_path / "sources.html").read_text()
 
 
 def test_a_retro_is_evaluated_with_the_neighbours_of_evaluation(runs):
@@ -203,7 +254,7 @@ def test_a_checkpoint_of_another_switch_has_the_same_shapes_and_is_refused(fails
 def test_a_run_that_was_stopped_generates_and_says_so(runs, copy, tmp_path, capsys):
     folder = copy("palm")
     edit(folder, lambda values: values.update(steps=5))
-    command(generate, Options, "", ["--run", str(folder), "--tokens", "2", "--out", str(tmp_path)])
+    command(generate, Options, "", ["--run", str(folder), "--tokens", str(LENGTH), "--out", str(tmp_path)])
     assert "was stopped at step 1 of 5" in capsys.readouterr().err
 
 
@@ -251,6 +302,9 @@ def test_options_out_of_range(fails, runs, option, value):
 def test_neighbours(fails, runs):
     assert "retrieves nothing" in fails("--run", runs / "palm", "--neighbours", "2")
     assert "with --retrieval off" in fails("--run", runs / "retro", "--neighbours", "2", "--retrieval", "off")
+    assert "--explain: palm retrieves nothing" in fails("--run", runs / "palm", "--explain")
+    message = fails("--run", runs / "retro", "--explain", "--retrieval", "off")
+    assert "retrieves nothing with --retrieval off" in message
     assert "10000 neighbours were asked for" in fails("--run", runs / "retro", "--neighbours", "10000")
 
 
@@ -277,3 +331,25 @@ def test_a_character_that_the_vocabulary_does_not_know(tmp_path):
     assert encoded("ab", tokenizer, "Prompt 1")[0] == tokenizer.bos_id
     with pytest.raises(InputError, match="Prompt 1: the vocabulary does not know character 3, 'ß'"):
         encoded("abcßa", tokenizer, "Prompt 1")
+
+
+def test_a_database_of_ones_own(runs, start, fails, tmp_path):
+    """What was added to it is retrieved and explained; with another tokenizer it is refused."""
+    folder, text = tmp_path / "database", (runs / "0.txt").read_text()
+    recipe = Recipe(str(runs / "artifacts" / prepared_tokenizer(runs)), encoder=TINY_BERT)
+    build_database(folder, [Document(text[:700], "first", "docs", "first")], recipe)
+    add_documents(folder, [Document(text[700:], "later", "docs", "later")])
+    given = ["--run", runs / "retro", "--database", folder, "--tokens", "0", "--prompt", text[700:]]
+    told, _ = start(*given, "--explain")
+    (generation,) = told["generations"]
+    first = generation["chunks"][0][0]
+    assert first["source"] == "later" and first["distance"] < 1 and first["runs"]
+    recipe = Recipe(vocab_size=300, encoder=TINY_BERT)
+    other = tmp_path / "other"
+    build_database(other, [Document(text, "first", "docs", "first")], recipe)
+    (tmp_path / "generation.json").unlink()
+    assert "another tokenizer" in fails("--run", runs / "retro", "--database", other, "--prompt", "ab")
+
+
+def prepared_tokenizer(runs: Path) -> str:
+    return json.loads((runs / "retro/data.json").read_text())["tokenizer_name"] + "/tokenizer.model"
