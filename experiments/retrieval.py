@@ -63,6 +63,8 @@ class Build:
     """Neighbours of each chunk in the table."""
     workers: int = 1
     """Processes that make keys."""
+    cluster: str | None = None
+    """Address of a Ray cluster whose processes make keys instead; `local` starts one on this machine."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _build(options: Build) -> None:
     with stages.measured("read corpus", may_reuse=False):
         documents, corpora = _documents(options.corpus, options.corpus_bytes)
     claim(options.out, {"corpora": corpora, **dataclasses.asdict(recipe)})
-    changes.build(options.out, documents, recipe, options.workers, stages.measured)
+    changes.build(options.out, documents, recipe, options.workers, options.cluster, stages.measured)
     database = Database(options.out)
     print(_overview(database))
     if (recall := read_recall(database.artifact(database.version.segments[0].index))) is not None:

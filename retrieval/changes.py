@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import difflib
 import fcntl
+import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from errors import InputError
 from retrieval.build_index import build_index
 from retrieval.database import ARTIFACTS, CURRENT, Database, Segment, Version, read_version, write_version
 from retrieval.embed import embed_store
-from retrieval.keys import KeyEncoder
+from retrieval.keys import KeyEncoder, Keys
 from retrieval.recipe import TOKENIZER, Recipe, encoder_of, text_hash, token_store, tokenizer_of
 from retrieval.segments import TEXT_HASH
 from retrieval.table import REPLACED, grown_table, table_without
@@ -42,9 +43,11 @@ def build(
     documents: Sequence[Document],
     recipe: Recipe = Recipe(),  # noqa: B008 (frozen)
     workers: int = 1,
+    cluster: str | None = None,
     measured: Measured = unmeasured,
 ) -> Version:
-    """The first version of the database in `folder`, of all of `documents`; `workers` processes make keys.
+    """The first version of the database in `folder`, of all of `documents`; keys are made by `workers`
+    processes of this machine or of a `cluster`, as in `retrieval.embed.embed_store`.
 
     Raises:
         InputError: the folder's database was changed since it was built, or the recipe cannot be followed.
@@ -71,7 +74,8 @@ def build(
             removed=(),
             recipe=recipe,
         )
-        return _grown(folder, empty, documents, Tokenizer(tokenizer / TOKENIZER), encoder, workers, measured)
+        made = functools.partial(embed_store, workers=workers, cluster=cluster)
+        return _grown(folder, empty, documents, Tokenizer(tokenizer / TOKENIZER), encoder, made, measured)
 
 
 def add(
@@ -90,7 +94,8 @@ def add(
         before = dataclasses.replace(
             database.version, change="add", documents=tuple(document.source for document in new)
         )
-        return _grown(folder, before, new, database.tokenizer, database.encoder, workers, measured)
+        made = functools.partial(embed_store, workers=workers)
+        return _grown(folder, before, new, database.tokenizer, database.encoder, made, measured)
 
 
 def remove(folder: Path, sources: Sequence[str], measured: Measured = unmeasured) -> Version:
@@ -182,7 +187,7 @@ def _grown(
     documents: Sequence[Document],
     tokenizer: Tokenizer,
     encoder: KeyEncoder,
-    workers: int,
+    made: Callable[..., Keys],
     measured: Measured,
 ) -> Version:
     """The version after `before`, with one more segment."""
@@ -190,7 +195,7 @@ def _grown(
     with measured("tokenize"):
         store = token_store(root, documents, tokenizer)
     with measured("make keys"):
-        keys = embed_store(root, store, tokenizer, encoder, **({"workers": workers} if workers > 1 else {}))
+        keys = made(root, store, tokenizer, encoder)
     segment = Segment(store.path.name, tuple(path.parent.name for path in keys.paths), index="")
     version = dataclasses.replace(before, number=before.number + 1, segments=(*before.segments, segment))
     database = Database(folder, version)
