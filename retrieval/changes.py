@@ -74,8 +74,10 @@ def build(
             removed=(),
             recipe=recipe,
         )
-        made = functools.partial(embed_store, workers=workers, cluster=cluster)
-        return _grown(folder, empty, documents, Tokenizer(tokenizer / TOKENIZER), encoder, made, measured)
+        make_keys = functools.partial(embed_store, workers=workers, cluster=cluster)
+        return _grown(
+            folder, empty, documents, Tokenizer(tokenizer / TOKENIZER), encoder, make_keys, measured
+        )
 
 
 def add(
@@ -94,8 +96,8 @@ def add(
         before = dataclasses.replace(
             database.version, change="add", documents=tuple(document.source for document in new)
         )
-        made = functools.partial(embed_store, workers=workers)
-        return _grown(folder, before, new, database.tokenizer, database.encoder, made, measured)
+        make_keys = functools.partial(embed_store, workers=workers)
+        return _grown(folder, before, new, database.tokenizer, database.encoder, make_keys, measured)
 
 
 def remove(folder: Path, sources: Sequence[str], measured: Measured = unmeasured) -> Version:
@@ -187,7 +189,7 @@ def _grown(
     documents: Sequence[Document],
     tokenizer: Tokenizer,
     encoder: KeyEncoder,
-    made: Callable[..., Keys],
+    make_keys: Callable[..., Keys],
     measured: Measured,
 ) -> Version:
     """The version after `before`, with one more segment."""
@@ -195,7 +197,7 @@ def _grown(
     with measured("tokenize"):
         store = token_store(root, documents, tokenizer)
     with measured("make keys"):
-        keys = made(root, store, tokenizer, encoder)
+        keys = make_keys(root, store, tokenizer, encoder)
     segment = Segment(store.path.name, tuple(path.parent.name for path in keys.paths), index="")
     version = dataclasses.replace(before, number=before.number + 1, segments=(*before.segments, segment))
     database = Database(folder, version)
