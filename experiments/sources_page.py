@@ -19,7 +19,6 @@ from experiments import plots
 PAGE_NAME = "sources.html"
 HERE = Path(__file__).parent
 STRONG_NATS = 3.0  # per token: full colour
-INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # Unicode's categories of what has no shape of its own
 START, END, PART = "⟨start⟩", "⟨end⟩", "⟨…⟩"
 
 
@@ -65,7 +64,8 @@ def _shape(character: str) -> str:
     code = ord(character)
     if code < 32 or code == 127:
         return chr(0x2421 if code == 127 else 0x2400 + code)
-    return f"⟨{code:04X}⟩" if unicodedata.category(character) in INVISIBLE else character
+    shown = character.isprintable() or unicodedata.category(character) == "Zs"  # a space of some width
+    return character if shown else f"⟨{code:04X}⟩"
 
 
 def text_view(generation: Mapping, number: int) -> dict[str, Any]:
