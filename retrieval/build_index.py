@@ -26,7 +26,7 @@ from retrieval.recall import (
     Recall,
     doublings,
     exact_truth,
-    recall_at,
+    measure_recall,
     recall_curve,
 )
 
@@ -131,11 +131,10 @@ def is_exact(index: faiss.Index) -> bool:
 
 def tuned(index: faiss.Index, keys, ids: np.ndarray, groups: np.ndarray) -> Recall:
     """Recall at the smallest nprobe that reaches the aim; at the largest tried where none does."""
-    truth = exact_truth(keys, ids, groups)
     ivf = inverted_file(index)
     if ivf is None:
-        plain, reranked = (recall_at(index, keys, groups, truth, rerank) for rerank in (False, True))
-        return Recall(truth.k, len(truth.rows), None, plain, reranked)
+        return measure_recall(index, keys, ids, groups)
+    truth = exact_truth(keys, ids, groups)
     nprobes = doublings(min(ivf.nlist, LARGEST_NPROBE))
     curve = recall_curve(index, keys, groups, truth, nprobes)
     chosen = next((point for point in curve if point[2] >= RECALL_AIM), curve[-1])

@@ -24,6 +24,8 @@ from retrieval.inverted_lists import can_be_merged, transformed
 
 # How many of the query's own group the first search allows for; where that is too few, it searches again.
 OWN_GROUP_ALLOWANCE = 40
+# How many beyond k are ordered by their keys where an index holds codes: benchmarks/million.py has the curve.
+CANDIDATES = 54
 QUERY_ROWS, SEARCH_ENTRIES = 2**16, 2**22
 # Fewer queries than this for each list are not worth decoding the lists for.
 QUERIES_PER_LIST = 4
@@ -39,6 +41,7 @@ def nearest_outside_group(
     k: int,
     rows: np.ndarray | None = None,
     excluded: np.ndarray | None = None,
+    candidates: int = CANDIDATES,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest entries of `index` of another group, for every chunk or for the chunks `rows`.
 
@@ -46,6 +49,7 @@ def nearest_outside_group(
         keys: float32 [n, d] by chunk id, of which `index` holds some.
         groups: int64 [n] by chunk id.
         rows: int64 [r] chunk ids. excluded: int64 ids of chunks that are not there any more.
+        candidates: how many beyond k are ordered by their keys, where the index holds codes.
 
     Returns:
         (distances float32 [r, k], ids int64 [r, k]) sorted by distance, then id. inf and -1 stand only
@@ -54,44 +58,54 @@ def nearest_outside_group(
     rows = np.arange(len(keys)) if rows is None else np.asarray(rows, np.int64)
     distances = np.full([len(rows), k], np.inf, np.float32)
     ids = np.full([len(rows), k], -1, np.int64)
-    rerank = not holds_keys(index)
+    others = np.zeros(len(rows), np.int64)  # found outside the group
+    kept = k if holds_keys(index) else k + candidates
 
     def find(chunks: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
         return batched_search(index, rows_of(keys, chunks), width, excluded)
 
     def fill(at: np.ndarray, allowance: np.ndarray) -> None:
-        """Searches so far that `allowance` (descending) hits of a row's own group may be thrown away."""
+        """Searches so far that `allowance` hits of a row's own group may be thrown away."""
+        at, allowance = (array[np.argsort(-allowance, kind="stable")] for array in (at, allowance))
         start = 0
         while start < len(at):
-            width = k + int(allowance[start])
+            width = kept + int(allowance[start])
             batch = at[start : start + max(1, min(QUERY_ROWS, SEARCH_ENTRIES // width))]
-            distances[batch], ids[batch] = outside_group(find, keys, groups, rows[batch], width, k, rerank)
+            distances[batch], ids[batch], others[batch] = outside_group(
+                find, keys, groups, rows[batch], width, k, kept
+            )
             start += len(batch)
 
     fill(np.arange(len(rows)), np.full(len(rows), OWN_GROUP_ALLOWANCE))
+    short = np.flatnonzero(others < kept)
+    own_size = group_sizes(groups)[rows] if len(short) else others
+    # An index of codes has to be asked again even if k were found; own groups can be large, hence in steps.
+    before = OWN_GROUP_ALLOWANCE
+    for allowance in (own_size.max(initial=0),) if kept == k else (4 * before, 16 * before, own_size.max()):
+        short = short[(others[short] < kept) & (own_size[short] > before)]
+        fill(short, np.minimum(own_size[short], allowance))
+        before = allowance
     short = np.flatnonzero(ids[:, -1] < 0)
-    if len(short):
-        own_size = group_sizes(groups)[rows[short]]
-        order = np.argsort(-own_size, kind="stable")
+    if len(short) and inverted_file(index) is not None:
         with every_list_searched(index):
-            fill(short[order], own_size[order])
+            fill(short, own_size[short])
     return distances, ids
 
 
 def outside_group(
-    find: Find, keys, groups: np.ndarray, rows: np.ndarray, width: int, k: int, rerank: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The first k of each row's `width` nearest that are of another group: (distances, ids) [r, k].
+    find: Find, keys, groups: np.ndarray, rows: np.ndarray, width: int, k: int, kept: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each row's `width` nearest, the first `kept` of another group; of these the k nearest by their keys.
 
-    rerank: first by the keys, of all `width`; otherwise in the order in which `find` gives them. The
-    distances returned are between keys in either case: FAISS's are rounded differently with the batch.
+    Returns:
+        (distances [r, k], ids [r, k], how many of another group there were [r]). The distances are between
+        keys: FAISS's are rounded differently with the batch, and an index may hold codes for keys.
     """
     found = find(rows, width)[1]
     found = np.where(groups[found] == groups[rows, None], -1, found)
-    if not rerank:
-        first = np.argsort(found < 0, axis=1, kind="stable")[:, :k]
-        found = np.take_along_axis(found, first, axis=1)
-    return reranked(keys, rows_of(keys, rows), found, k)
+    others = (found >= 0).sum(axis=1)
+    first = np.argsort(found < 0, axis=1, kind="stable")[:, :kept]
+    return *reranked(keys, rows_of(keys, rows), np.take_along_axis(found, first, axis=1), k), others
 
 
 def batched_search(

@@ -15,8 +15,14 @@ import faiss
 import numpy as np
 
 from errors import InputError
-from retrieval.index import exact_search, inverted_file, probing, rows_of, search_lists
-from retrieval.nearest import OWN_GROUP_ALLOWANCE, group_sizes, outside_group
+from retrieval.index import exact_search, inverted_file, probing, rows_of
+from retrieval.nearest import (
+    CANDIDATES,
+    OWN_GROUP_ALLOWANCE,
+    group_sizes,
+    nearest_outside_group,
+    outside_group,
+)
 
 K = 2  # neighbours that RETRO reads
 QUERIES = 1000
@@ -70,20 +76,20 @@ def exact_truth(keys, ids: np.ndarray, groups: np.ndarray, k: int = K, queries: 
     for larger, width in ((False, OWN_GROUP_ALLOWANCE), (True, int(own_size.max(initial=0)))):
         at = np.flatnonzero((own_size > OWN_GROUP_ALLOWANCE) == larger)
         if len(at):
-            distances[at], _ = outside_group(find, keys, groups, rows[at], k + width, k, rerank=True)
+            distances[at], _, _ = outside_group(find, keys, groups, rows[at], k + width, k, kept=k)
     counts = np.isfinite(distances).sum(axis=1)
     farthest = np.where(np.isfinite(distances), distances, -1).max(axis=1, initial=-1)
     return Truth(rows, farthest, counts, k)
 
 
-def recall_at(index: faiss.Index, keys, groups: np.ndarray, truth: Truth, rerank: bool) -> float:
-    """The share of true neighbours among the first k that the index gives; 1 where there are none to find."""
+def recall_at(
+    index: faiss.Index, keys, groups: np.ndarray, truth: Truth, candidates: int = CANDIDATES
+) -> float:
+    """The share of true neighbours among those that the table would have; 1 where there are none to find.
 
-    def find(chunks: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        return search_lists(index, rows_of(keys, chunks), width)
-
-    width = truth.k + OWN_GROUP_ALLOWANCE
-    distances, _ = outside_group(find, keys, groups, truth.rows, width, truth.k, rerank)
+    candidates: as in `nearest_outside_group`; 0 keeps the order of the index.
+    """
+    distances, _ = nearest_outside_group(index, keys, groups, truth.k, truth.rows, candidates=candidates)
     right = (distances <= truth.farthest[:, None] * (1 + ROUNDING) + ROUNDING).sum(axis=1)
     total = truth.counts.sum()
     return float(np.minimum(right, truth.counts).sum() / total) if total else 1.0
@@ -96,7 +102,7 @@ def recall_curve(
     curve = []
     for nprobe in nprobes:
         with probing(index, nprobe):
-            both = [recall_at(index, keys, groups, truth, rerank) for rerank in (False, True)]
+            both = [recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES)]
         curve.append((nprobe, *both))
     return curve
 
@@ -109,9 +115,9 @@ def doublings(last: int) -> list[int]:
 def measure_recall(
     index: faiss.Index, keys, ids: np.ndarray, groups: np.ndarray, k: int = K, queries: int = QUERIES
 ) -> Recall:
-    """Recall at the nprobe that the index has."""
+    """Recall of the index as it is searched."""
     truth = exact_truth(keys, ids, groups, k, queries)
-    plain, reranked = (recall_at(index, keys, groups, truth, rerank) for rerank in (False, True))
+    plain, reranked = (recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES))
     ivf = inverted_file(index)
     return Recall(k, len(truth.rows), None if ivf is None else ivf.nprobe, plain, reranked)
 
