@@ -12,7 +12,7 @@ from tests.models.small import FORMS, SHORT_CHUNK, initialised, tokens
 
 CHUNKS, K = 3, 3
 LENGTH = CHUNKS * SHORT_CHUNK + 1
-CONFIG = FORMS["retro, several CCA layers"]
+CONFIG = FORMS["retro on PaLM's block"]  # cross-attention in two layers
 
 
 def neighbours(batch=2):
