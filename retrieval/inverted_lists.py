@@ -18,6 +18,7 @@ from retrieval.index import INDEX, LISTS, inverted_file, load_index, make_index,
 SHARD = 2**16  # chunks
 POINTS_PER_LIST = 64  # k-means gains little beyond; FAISS asks for at least 39 and takes at most 256
 MINIMUM_SAMPLE = 2**16  # what product quantisers and rotations are trained on
+OPQ_ROUNDS, OPQ_POINTS = 10, 2**14
 MERGED_AT_ONCE = 2**25  # bytes
 
 
@@ -88,6 +89,9 @@ def too_few(factory: str, dimension: int, n: int, why: str) -> InputError:
 def train(index: faiss.Index, sample_nd: np.ndarray) -> None:
     """Trains what `can_be_merged` admits, with the same bytes each time."""
     for transform in transforms(index):
+        if isinstance(transform, faiss.OPQMatrix):
+            # With FAISS's own 50 rounds on 65,536 points, a core would need half an hour for keys of MiniLM.
+            transform.niter, transform.max_train_points = OPQ_ROUNDS, OPQ_POINTS
         if not transform.is_trained:
             transform.train(sample_nd)
         sample_nd = transform.apply(sample_nd)

@@ -59,14 +59,23 @@ class Truth:
     k: int
 
 
-def exact_truth(keys, ids: np.ndarray, groups: np.ndarray, k: int = K, queries: int = QUERIES) -> Truth:
+def exact_truth(
+    keys,
+    ids: np.ndarray,
+    groups: np.ndarray,
+    k: int = K,
+    queries: int = QUERIES,
+    among: np.ndarray | None = None,
+) -> Truth:
     """Exact search for a sample of the chunks `ids` that depends on their number alone.
 
     Args:
         keys: float32 [n, d] by chunk id. groups: int64 [n] by chunk id.
+        among: int64, the chunks that queries are drawn from, if not from all of `ids`.
     """
-    size = min(queries, len(ids))
-    rows = np.sort(np.asarray(ids)[np.random.default_rng(1).choice(len(ids), size, replace=False)])
+    among = np.asarray(ids if among is None else among)
+    size = min(queries, len(among))
+    rows = np.sort(among[np.random.default_rng(1).choice(len(among), size, replace=False)])
     distances = np.full([size, k], np.inf, np.float32)
 
     def find(chunks: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:

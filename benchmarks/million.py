@@ -1,0 +1,275 @@
+"""A million chunks: how long each stage takes on one core, how much memory, how much it finds, how fast.
+
+python -m benchmarks.million
+
+It goes on where it was stopped; what is measured lies in runs/million until all of it is written to
+benchmarks/results/million.json. Every figure is of one thread, in seconds of the processor, so that what
+else runs on the machine does not count.
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from benchmarks.million_data import all_keys, embed, sources, store_of, tokenizer_of
+from benchmarks.tables import FOLDER
+from data.artifacts import write_atomic
+from experiments.command import command
+from experiments.environment import environment
+from retrieval.build_index import build_index, choose_factory
+from retrieval.index import LISTS, inverted_file, load_index, rows_of
+from retrieval.inverted_lists import SHARD, filled_shard, merge, trained_index
+from retrieval.keys import Keys, bert_encoder
+from retrieval.nearest import nearest_outside_group
+from retrieval.recall import doublings, exact_truth, read_recall
+from retrieval.speed import exact_ms, timed_curve
+
+# By these, on keys of the encoder alone, choose_factory was chosen.
+CODES = ("PQ64", "PQ32", "SQ8")
+ROTATED = ("OPQ64,{},PQ64", "OPQ32,{},PQ32")
+TABLE_ROWS = 2**14
+KILLED_AFTER = 3  # shards
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen."""
+
+    embedded: int = 102_400
+    """Chunks whose keys are the encoder's; the other keys are drawn from these with noise."""
+    work: Path = Path("runs/million")
+    """Folder of everything that is made, some 6 GB."""
+    out: Path = FOLDER / "results/million.json"
+    """The results."""
+
+
+class Measured:
+    """Figures by name in a JSON file: what was measured before a kill is not measured again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.figures = json.loads(path.read_bytes()) if path.exists() else {}
+
+    def once(self, name: str, measure: Callable[[], Any]) -> Any:
+        if name not in self.figures:
+            self.note(name, measure())
+        return self.figures[name]
+
+    def note(self, name: str, figure: Any) -> None:
+        self.figures[name] = figure
+        write_atomic(self.path, json.dumps(self.figures, indent=1))
+        print(f"{name}: {json.dumps(figure)}", flush=True)
+
+    def seconds(self, name: str, work: Callable[[], Any]) -> Any:
+        """What `work` returns; the first time, its seconds are noted."""
+        start = time.process_time()
+        result = work()
+        if name not in self.figures:
+            self.note(name, time.process_time() - start)
+        return result
+
+
+def million(options: Options) -> None:
+    """Measures whatever is not measured yet."""
+    faiss.omp_set_num_threads(1)
+    root = options.work
+    root.mkdir(parents=True, exist_ok=True)
+    measured = Measured(root / "measured.json")
+    tokenizer = measured.seconds("train tokenizer", lambda: tokenizer_of(root))
+    store = measured.seconds("tokenise", lambda: store_of(root, tokenizer))
+    total = int(store.chunk_offsets[-1])
+    encoder = bert_encoder()
+    start = time.perf_counter()
+    chunks, real_nd, new = embed(root, store, tokenizer, encoder, options.embedded)
+    if new:
+        rate = {"chunks": new, "seconds": time.perf_counter() - start, "load": os.getloadavg()[0]}
+        measured.note("embed", rate | {"peak_bytes": peak_memory()})
+
+    groups = np.repeat(np.arange(store.num_documents), store.num_chunks)
+    real_groups = groups[chunks]
+    real = measured.once("keys of the encoder", lambda: describe(real_nd, real_groups))
+    noise = (real["median squared distance"] / real_nd.shape[1]) ** 0.5
+    made_of = {"store": store.path.name, "encoder": encoder.hash, "embedded": options.embedded}
+    keys = measured.seconds("draw keys", lambda: all_keys(root, total, chunks, real_nd, noise, made_of))
+    for factory in factories(len(real_nd)):
+        measured.once(
+            f"real {factory}", lambda f=factory: measure_factory(root, real_nd, real_groups, f, made_of)
+        )
+    factory = choose_factory(total, keys.shape[1])
+    paths = [str(path) for path in keys.paths]
+    job = (root, paths, keys.shape[1], groups, factory, made_of)
+    measured.once("build, killed", lambda: killed_build(*job))
+    measured.once("build, restarted", lambda: in_a_process(build, *job))
+    index = build_index(root, keys, np.arange(total), groups, factory, made_of)
+    measured.once("recall", lambda: measure_million(keys, groups, index, chunks))
+    measured.once("table", lambda: measure_table(keys, groups, index))
+    write_atomic(options.out, json.dumps(result(measured.figures, store, chunks, noise, factory), indent=1))
+
+
+def describe(real_nd: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    """How far true neighbours are: squared distances of the nearest of another document, by quantile."""
+    truth = exact_truth(real_nd, np.arange(len(real_nd)), groups, k=1)
+    quantiles = np.quantile(truth.farthest, [0.1, 0.25, 0.5, 0.75, 0.9]).tolist()
+    return {"median squared distance": quantiles[2], "quantiles 10 25 50 75 90": quantiles}
+
+
+def factories(n: int) -> list[str]:
+    lists = f"IVF{2 ** round(np.log2(4 * n**0.5))}"
+    return [
+        *(f"{lists},{codes}" for codes in CODES),
+        *(rotated.format(lists) for rotated in ROTATED),
+        f"{lists}_HNSW32,PQ64",
+    ]
+
+
+def measure_factory(root: Path, keys, groups: np.ndarray, factory: str, made_of: dict) -> dict[str, Any]:
+    """Recall and times of one factory string over the keys that the encoder made."""
+    ids = np.arange(len(keys))
+    truth = exact_truth(keys, ids, groups)
+    start = time.process_time()
+    folder = build_index(root, keys, ids, groups, factory, made_of | {"keys": "real"})
+    seconds = time.process_time() - start
+    index = load_index(folder)
+    curve = timed_curve(index, keys, groups, truth, [8, 16, 32, 64, 128, 256], time.process_time)
+    size = (folder / LISTS).stat().st_size / len(ids)
+    return {"build seconds": seconds, "bytes per chunk": size, "curve": curve}
+
+
+def build(root: Path, paths: list[str], d: int, groups: np.ndarray, factory: str, made_of: dict) -> dict:
+    """Every stage of the index over all keys, in the order of `retrieval.build_index`."""
+    faiss.omp_set_num_threads(1)
+    keys = Keys(paths, d)
+    ids = np.arange(len(keys))
+    before, seconds = peak_memory(), {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        start = time.process_time()
+        result = work()
+        seconds[name] = seconds.get(name, 0) + time.process_time() - start
+        return result
+
+    trained = timed("train", lambda: trained_index(root, keys, ids, factory, made_of))
+    shards = [
+        timed("fill", lambda first=first: filled_shard(root, trained, keys, ids, first, factory, made_of))
+        for first in range(0, len(ids), SHARD)
+    ]
+    scratch = root / "merged.bin"
+    timed("merge", lambda: merge(shards, scratch))
+    scratch.unlink()
+    folder = timed(
+        "merge again, measure recall", lambda: build_index(root, keys, ids, groups, factory, made_of)
+    )
+    return {
+        "seconds": seconds,
+        "memory": {"before": before, "peak": peak_memory(), "beyond": peak_memory() - before},
+        "files": {path.name: path.stat().st_size for path in folder.iterdir()},
+    }
+
+
+def killed_build(root: Path, *job) -> dict:
+    """Starts `build` and kills it as soon as some shards are there."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=build, args=(root, *job))
+    process.start()
+    while process.is_alive() and len(list(root.glob("filled-*"))) < KILLED_AFTER:
+        time.sleep(0.2)
+    peak = memory_of(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    return {"shards there": len(list(root.glob("filled-*"))), "peak_bytes": peak}
+
+
+def in_a_process(work: Callable, *arguments) -> Any:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def memory_of(process: int) -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def peak_memory() -> int:
+    """Bytes resident at most so far, pages of mapped files included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def measure_million(keys: Keys, groups: np.ndarray, folder: Path, chunks: np.ndarray) -> dict[str, Any]:
+    """Recall and times over nprobe beside exact search, for queries whose keys are the encoder's."""
+    index, ids = load_index(folder), np.arange(len(keys))
+    truth = exact_truth(keys, ids, groups, queries=1000, among=chunks)
+    queries_qd = rows_of(keys, truth.rows)
+    nprobes = doublings(inverted_file(index).nlist // 8)
+    return {
+        "built with": read_recall(folder).nprobe,
+        "curve": timed_curve(index, keys, groups, truth, nprobes, time.process_time),
+        "exact batched_ms": exact_ms(keys, ids, queries_qd, True, 1, time.process_time),
+        "exact single_ms": exact_ms(keys, ids, queries_qd[:5], False, 1, time.process_time),
+    }
+
+
+def measure_table(keys: Keys, groups: np.ndarray, folder: Path) -> dict[str, Any]:
+    """Seconds for rows of a neighbour table, k = 10 of them kept."""
+    rows = np.sort(np.random.default_rng(3).choice(len(keys), TABLE_ROWS, replace=False))
+    index = load_index(folder)
+    start = time.process_time()
+    nearest_outside_group(index, keys, groups, 10, rows)
+    return {"rows": TABLE_ROWS, "seconds": time.process_time() - start}
+
+
+def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, factory: str) -> dict[str, Any]:
+    """The figures in the form of all benchmarks' results."""
+    found, total = figures["recall"], int(store.chunk_offsets[-1])
+    exact = {name: found[f"exact {name}"] for name in ("batched_ms", "single_ms")}
+    rows = [
+        {
+            "nprobe": point["nprobe"],
+            "recall@2": point["plain"],
+            "re-ranked": point["reranked"],
+            "ms, batched": point["batched_ms"],
+            "× exact": exact["batched_ms"] / point["batched_ms"],
+            "ms, one by one": point["single_ms"],
+            "× exact, one by one": exact["single_ms"] / point["single_ms"],
+        }
+        for point in found["curve"]
+    ]
+    return {
+        "benchmark": "million",
+        "command": "python -m benchmarks.million",
+        "environment": environment(),
+        "load": os.getloadavg()[0],
+        "setting": {
+            "chunks": total,
+            "documents": store.num_documents,
+            "source": list(sources()),
+            "keys of the encoder": len(chunks),
+            "noise": noise,
+            "factory": factory,
+            "nprobe": found["built with"],
+        },
+        "convention": (
+            f"{total:,} chunks of 64 tokens of Python source, {factory}, one thread, seconds of the processor; "
+            f"{len(chunks):,} keys are MiniLM's, the others are drawn from these with Gaussian noise of {noise:.3f} "
+            "in each number, as large as the median distance of a true neighbour: recall on them is not recall "
+            f"on as many true keys. Exact search: {exact['batched_ms']:.1f} ms batched, "
+            f"{exact['single_ms']:.0f} ms one by one"
+        ),
+        "rows": rows,
+        "raw": figures,
+    }
+
+
+if __name__ == "__main__":
+    command(million, Options, "Build and search an index of a million chunks, and measure it.")

@@ -1,0 +1,149 @@
+"""A million chunks of installed Python source, and a key for each: some by the encoder, the rest drawn from
+those with noise.
+
+The source is the environment's site-packages, the standard library with its tests, and then the environment
+of `make bench`, until there are enough chunks. What is under way is kept in artifacts: a killed run goes on.
+"""
+
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data.artifacts import artifact
+from data.corpora import load_corpus
+from data.documents import Document, group_rank
+from data.token_store import TokenStore, write_token_store
+from data.tokenizers import Tokenizer, train_tokenizer
+from errors import InputError
+from retrieval.embed import embed_chunks
+from retrieval.keys import KeyEncoder, Keys
+
+CHUNKS = 2**20
+VOCABULARY = 4096
+TOKENIZER_BYTES = 2**23
+CHARACTERS_PER_CHUNK = 190  # a little more than there are
+SHARD = 4096
+DRAWN_SHARD = 2**16
+BENCHMARKS_ENVIRONMENT = Path(__file__).parents[1] / ".venv-bench"
+TOKENIZER = "tokenizer.model"
+
+
+def sources() -> dict[str, Path]:
+    """Folders of Python source by name, in the order in which they are taken."""
+    folders = {
+        "site-packages": Path(sysconfig.get_path("purelib")),
+        "standard library": Path(sysconfig.get_path("stdlib")),
+    }
+    for folder in BENCHMARKS_ENVIRONMENT.glob("lib/python*/site-packages"):
+        folders["site-packages of the benchmarks"] = folder
+    return folders
+
+
+def documents(name: str, folder: Path) -> Iterator[Document]:
+    """Every .py file below a folder; the standard library without the packages installed into it."""
+    for document in load_corpus(f"{folder}/**/*.py").documents:
+        if name != "standard library" or not document.source.startswith("site-packages/"):
+            source = f"{name}/{document.source}"
+            yield Document(document.text, source, "code", source)
+
+
+def tokenizer_of(root: Path) -> Tokenizer:
+    """Trained on modules of the environment, in an order that has nothing to do with their packages."""
+
+    def build(folder: Path) -> None:
+        name, path = next(iter(sources().items()))
+        texts, size = [], 0
+        for document in sorted(documents(name, path), key=lambda d: group_rank(d.source)):
+            texts.append(document.text)
+            size += len(document.text)
+            if size > TOKENIZER_BYTES:
+                break
+        train_tokenizer(texts, style="palm", vocab_size=VOCABULARY, path=folder / TOKENIZER)
+
+    return Tokenizer(artifact(root, "tokenizer", {"vocabulary": VOCABULARY}, build) / TOKENIZER)
+
+
+def store_of(root: Path, tokenizer: Tokenizer) -> TokenStore:
+    """Equal files count once; folders are taken in order, the last one's files in an order that has nothing to
+    do with their packages, until there are a million chunks.
+
+    The artifact is named by the folders' names, not by their content, so that a package that is installed
+    while the benchmark runs changes nothing in the middle.
+    """
+
+    def build(folder: Path) -> None:
+        kept, seen, characters = [], set(), 0
+        for name, path in sources().items():
+            before = len(kept)
+            for document in sorted(documents(name, path), key=lambda d: group_rank(d.source)):
+                if document.text not in seen and characters < CHUNKS * CHARACTERS_PER_CHUNK:
+                    seen.add(document.text)
+                    kept.append(document)
+                    characters += len(document.text)
+            print(f"{name}: {len(kept) - before:,} documents", file=sys.stderr)
+        groups = np.arange(len(kept))
+        write_token_store(folder, kept, tokenizer, groups, np.zeros(len(kept), bool))
+
+    store = TokenStore(artifact(root, "tokens", {"chunks": CHUNKS, "tokenizer": tokenizer.hash}, build))
+    if store.chunk_offsets[-1] < CHUNKS:
+        raise InputError(
+            f"The Python source installed here gives {store.chunk_offsets[-1]:,} chunks, and {CHUNKS:,} are "
+            "due. Run `make bench` once: the environment that it makes is source as well."
+        )
+    return store
+
+
+def embedded_chunks(total: int, count: int) -> np.ndarray:
+    """int64 [count]: which chunks the encoder makes keys of; the first of any length are spread over all."""
+    return np.random.default_rng(0).permutation(total)[:count]
+
+
+def embed(
+    root: Path, store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder, count: int
+) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """(chunks int64 [count], keys float32 [count, d], seconds of what is embedded now or None)."""
+    chunks = embedded_chunks(int(store.chunk_offsets[-1]), count)
+    shards, seconds = [], None
+    with tqdm(total=count, desc="embedding", unit="chunk", mininterval=30) as bar:
+        for first in range(0, count, SHARD):
+            part = chunks[first : first + SHARD]
+
+            def build(folder: Path, part: np.ndarray = part) -> None:
+                nonlocal seconds
+                start = time.perf_counter()
+                np.save(folder / "keys.npy", embed_chunks(store, tokenizer, encoder, part))
+                seconds = (seconds or 0) + time.perf_counter() - start
+
+            inputs = {"store": store.path.name, "encoder": encoder.hash, "chunks": part.tobytes()}
+            shards.append(np.load(artifact(root, "real", inputs, build) / "keys.npy"))
+            bar.update(len(part))
+    return chunks, np.concatenate(shards), seconds
+
+
+def all_keys(
+    root: Path, total: int, chunks: np.ndarray, real_nd: np.ndarray, noise: float, inputs: dict
+) -> Keys:
+    """A key for every chunk: its own where the encoder made it, else that of an embedded chunk drawn at
+    random with Gaussian noise of standard deviation `noise` in every number.
+    """
+    d = real_nd.shape[1]
+    row_of = np.full(total, -1)
+    row_of[chunks] = np.arange(len(chunks))
+    paths = []
+    for first in range(0, total, DRAWN_SHARD):
+        rows = row_of[first : first + DRAWN_SHARD]
+
+        def build(folder: Path, rows: np.ndarray = rows, first: int = first) -> None:
+            rng = np.random.default_rng([1, first])
+            drawn = real_nd[rng.integers(0, len(real_nd), len(rows))]
+            drawn += np.float32(noise) * rng.standard_normal([len(rows), d], np.float32)
+            np.save(folder / "keys.npy", np.where((rows >= 0)[:, None], real_nd[rows], drawn))
+
+        parts = {**inputs, "first": first, "noise": noise, "embedded": len(chunks)}
+        paths.append(artifact(root, "keys", parts, build) / "keys.npy")
+    return Keys(paths, d)
