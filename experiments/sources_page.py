@@ -75,7 +75,7 @@ def text_view(generation: Mapping, number: int) -> dict[str, Any]:
     retrieved = sum(len(chunk["neighbours"]) for chunk in chunks)
     return {
         "id": f"text-{number}",
-        "title": generation.get("title") or f"Text {number}",
+        "title": generation.get("title") or _title(number, count > generation["prompt_tokens"]),
         "note": generation.get("note"),
         "tokens": count,
         "given": generation["prompt_tokens"],
@@ -84,6 +84,10 @@ def text_view(generation: Mapping, number: int) -> dict[str, Any]:
         "minimum_run": generation["minimum_run"],
         **_cost(*(math.fsum(chunk[name] for chunk in chunks) for name in ("on", "off"))),
     }
+
+
+def _title(number: int, continued: bool) -> str:
+    return f"Prompt {number}{' and how it was continued' if continued else ''}"
 
 
 def _chunk_view(generation: Mapping, v: int) -> dict[str, Any]:
