@@ -11,10 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from data.artifacts import artifact
+from data.token_store import TokenStore
+from data.tokenizers import Tokenizer
 from errors import InputError
 from models.bert.load import load_bert
 from models.bert.model import Bert
 from retrieval.bert_keys import MAX_WORDPIECES, embedder
+from retrieval.chunks import chunk_text, store_hash
+from retrieval.tfidf import DIMENSION, PATTERN, SIGNS, WORDS, fit_tfidf, open_tfidf
 
 Progress = Callable[[int], object]
 
@@ -27,7 +32,7 @@ def no_progress(count: int) -> None:
 class KeyEncoder:
     """Texts -> keys.
 
-    name: "bert". hash: names the encoder's weights and vocabulary.
+    name: "bert" or "tfidf". hash: names the encoder's weights and vocabulary.
     made_of: everything a key depends on beside its text, for the names of artifacts.
     dimension: d.
     encode_texts(texts, progress) -> float32 [len(texts), d], progress(count) being called with the number of
@@ -50,7 +55,7 @@ class KeyEncoder:
 
 def open_encoder(spec: Mapping[str, Any]) -> KeyEncoder:
     """The encoder with this `spec`."""
-    openers = {"bert": bert_encoder}
+    openers = {"bert": bert_encoder, "tfidf": tfidf_encoder}
     arguments = dict(spec)
     return openers[arguments.pop("name")](**arguments)
 
@@ -75,6 +80,32 @@ def encoder_of_bert(bert: Bert, checkpoint: str | None) -> KeyEncoder:
         dimension=bert.config.hidden_size,
         encode_texts=embedder(bert),
         spec={"name": "bert", "checkpoint": checkpoint},
+    )
+
+
+def tfidf_encoder(folder: str) -> KeyEncoder:
+    """TF-IDF as `retrieval.tfidf.fit_tfidf` wrote it into `folder`."""
+    digest, embed = open_tfidf(Path(folder))
+    return KeyEncoder(
+        name="tfidf",
+        hash=digest,
+        made_of={"tfidf": digest},
+        dimension=DIMENSION,
+        encode_texts=embed,
+        spec={"name": "tfidf", "folder": str(Path(folder).resolve())},
+    )
+
+
+def fitted_tfidf(root: Path, store: TokenStore, tokenizer: Tokenizer) -> KeyEncoder:
+    """TF-IDF fitted on the chunks of the training documents of a store, kept as an artifact under `root`."""
+    chunks = np.flatnonzero(~np.repeat(store.is_validation, store.num_chunks))
+    inputs = {"store": store_hash(store), "tokenizer": tokenizer.hash, "pattern": PATTERN, "signs": SIGNS}
+
+    def build(folder: Path) -> None:
+        fit_tfidf((chunk_text(store, tokenizer, chunk) for chunk in chunks), folder)
+
+    return tfidf_encoder(
+        str(artifact(root, "tfidf", inputs | {"words": WORDS, "dimension": DIMENSION}, build))
     )
 
 
