@@ -13,8 +13,10 @@ from data.tokenizers import Tokenizer, train_tokenizer
 from experiments.sources import token_texts
 from experiments.sources_page import text_view, visible, write_page
 from tests.experiments.browser import CHROMIUM, DRIVER, browser
+from tests.many_processes import ROOT
 
 HOSTILE = '<script>alert("x")</script> & \'\x00\x1b\u202e\ud800"'
+COMMITTED = ROOT / "experiments/results/generate"
 CHUNK, LENGTH, K = 64, 150, 2  # the last of three chunks is not complete
 
 
@@ -83,6 +85,12 @@ def test_every_token_is_shown_once_and_totals_are_sums(length, seed):
             assert "".join(pieces) == "".join(neighbour["token_texts"])
         places = {piece["at"] for n in chunk["neighbours"] for part in n["parts"] for piece in part}
         assert {match for token in chunk["tokens"] for match in token["matches"]} <= places
+
+
+def test_the_committed_page_is_that_of_the_committed_results(tmp_path):
+    results = json.loads((COMMITTED / "generation.json").read_text())
+    write_page(results, tmp_path / "sources.html")
+    assert (tmp_path / "sources.html").read_bytes() == (COMMITTED / "sources.html").read_bytes()
 
 
 @pytest.fixture(scope="module")
