@@ -31,6 +31,7 @@ from retrieval.recall import (
 )
 
 EXACT_BELOW = 2**16
+CODES_FROM = 39 * 256  # chunks: what FAISS asks for to train the 256 values of a byte
 # The first nprobe with this recall is taken. Samples err by about 0.01: the aim lies above 0.95.
 RECALL_AIM = 0.97
 LARGEST_NPROBE = 256
@@ -44,8 +45,13 @@ def choose_factory(n: int, d: int) -> str:
     """
     if n < EXACT_BELOW:
         return "Flat"
-    nlist = 2 ** round(np.log2(4 * n**0.5))
-    return f"IVF{nlist},{codes(d)}"
+    return lists_and_codes(n, d)
+
+
+def lists_and_codes(n: int, d: int) -> str:
+    """About 4 √n inverted lists of product-quantised residuals, or of keys where too few train the codes."""
+    nlist = min(n, 2 ** round(np.log2(4 * n**0.5)))
+    return f"IVF{nlist},{codes(d) if n >= CODES_FROM else 'Flat'}"
 
 
 def codes(d: int) -> str:
