@@ -97,8 +97,10 @@ class Options:
     """BERT that embeds chunks: a folder or a Hugging Face name. Default: the MiniLM installed with the
     project.
     """
+    keys: Literal["bert", "tfidf"] = "bert"
+    """What chunks are found by: a frozen BERT, averaged over time, or TF-IDF."""
     index: str = "Flat"
-    """FAISS factory string: `Flat` is exact, `IVF256,Flat` approximate."""
+    """FAISS factory string: `Flat` is exact, `IVF256,Flat` approximate, `auto` chosen by size."""
     out: Path = Path("runs/compare")
     """Folder of the run; the same command goes on where it stopped."""
     artifacts: Path = Path("runs/artifacts")
@@ -118,7 +120,7 @@ def compare(options: Options) -> None:
     }
     text = Text(
         options.corpus, preset.corpus_bytes, options.tokenizer, preset.vocab_size, options.encoder,
-        options.index, forms["retro"].most_neighbours,
+        options.index, forms["retro"].most_neighbours, options.keys,
     )  # fmt: skip
     config = {
         "preset": options.preset,

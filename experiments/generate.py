@@ -35,7 +35,6 @@ from experiments.trained import TrainedRun, load_run
 from models.decoder import Model
 from models.families import build
 from retrieval.database import Database
-from retrieval.keys import bert_encoder
 from retrieval.live import Retrieved, Retriever, open_retriever, retriever_from, source
 from training.precision import cast_for_compute
 
@@ -212,7 +211,7 @@ def _retriever(prepared: Prepared, model: Model, database: Path | None) -> Retri
     try:
         if database is not None:
             return retriever_from(Database(database), prepared.tokenizer, k)
-        store, encoder = prepared.store, bert_encoder(prepared.encoder)
+        store, encoder = prepared.store, prepared.key_encoder
         return open_retriever(prepared.index_path, store, prepared.tokenizer, encoder, k)
     except InputError as error:
         raise InputError(f"{error} Or generate without neighbours: --retrieval off.") from error

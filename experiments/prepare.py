@@ -23,13 +23,13 @@ from errors import InputError
 from experiments.stages import Stages
 from parallelism.processes import barrier, is_leader
 from retrieval.index import INDEX
-from retrieval.keys import bert_encoder
+from retrieval.keys import KeyEncoder, bert_encoder, tfidf_encoder
 from retrieval.neighbours import NeighbourTable, build_database, build_neighbour_table
+from retrieval.recipe import TOKENIZER, encoder_of
 
 VALIDATION_FRACTION = 0.12
 SPARE_NEIGHBOURS = 8
 FILE_NAME = "data.json"
-TOKENIZER = "tokenizer.model"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Prepared:
     """What comes out: artifacts by the names of their folders under `root`, each opened when first used.
 
     encoder: the BERT that embeds chunks, None for the MiniLM installed with the project. corpus_hash names
-    the documents, skipped counts what could not be read, by reason.
+    the documents, skipped counts what could not be read, by reason. tfidf_name: what makes keys where no BERT
+    does.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class Prepared:
     encoder: str | None
     corpus_hash: str
     skipped: Mapping[str, int]
+    tfidf_name: str | None = None
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -60,6 +62,12 @@ class Prepared:
     @cached_property
     def neighbours(self) -> NeighbourTable:
         return NeighbourTable(self.root / self.neighbours_name, self.store)
+
+    @cached_property
+    def key_encoder(self) -> KeyEncoder:
+        if self.tfidf_name is not None:
+            return tfidf_encoder(str(self.root / self.tfidf_name))
+        return bert_encoder(self.encoder)
 
     @property
     def index_path(self) -> Path:
@@ -101,7 +109,7 @@ class Text:
 
     corpus, max_bytes: as in data.corpora.load_corpus. tokenizer: palm or gopher, the manner of SentencePiece.
     encoder: the BERT that embeds chunks, None for the MiniLM installed with the project. index: a FAISS
-    factory string. num_neighbours: k of the models.
+    factory string, or `auto`. num_neighbours: k of the models. keys: `bert` or `tfidf`.
     """
 
     corpus: str
@@ -111,6 +119,7 @@ class Text:
     encoder: str | None
     index: str
     num_neighbours: int
+    keys: str = "bert"
 
 
 def prepare_for_all(wanted: Text, root: Path, stages: Stages, folder: Path) -> Prepared:
@@ -163,14 +172,15 @@ def prepare(wanted: Text, root: Path, stages: Stages) -> Prepared:
         store = TokenStore(artifact(root, "tokens", inputs | {"tokenizer": tokenizer.hash}, build_store))
 
     with stages.measured("embed and search"):
-        encoder = bert_encoder(wanted.encoder)
+        encoder = encoder_of(root, wanted.keys, wanted.encoder, store, tokenizer)
         index = build_database(root, store, tokenizer, encoder, wanted.index)
         table = build_neighbour_table(
             root, store, tokenizer, encoder, wanted.num_neighbours, SPARE_NEIGHBOURS, wanted.index
         )
     folders = (tokenizer_folder, store.path, index, table)
     return Prepared(
-        root, *(folder.name for folder in folders), _located(wanted.encoder), text.hash, dict(text.skipped)
+        root, *(folder.name for folder in folders), _located(wanted.encoder), text.hash, dict(text.skipped),
+        Path(encoder.spec["folder"]).name if wanted.keys == "tfidf" else None,
     )  # fmt: skip
 
 

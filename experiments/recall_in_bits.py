@@ -19,7 +19,6 @@ from retrieval.build_index import build_index, lists_and_codes
 from retrieval.chunks import chunk_groups, store_hash
 from retrieval.embed import embed_store
 from retrieval.index import load_index, probing
-from retrieval.keys import bert_encoder
 from retrieval.nearest import nearest_outside_group
 from retrieval.neighbours import NeighbourTable
 from retrieval.recall import exact_truth, recall_at
@@ -42,7 +41,7 @@ def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str
     if not run.cell.retrieves:
         raise InputError(f"The run in {folder} is no RETRO: it has no neighbours to find. Give a RETRO's.")
     prepared, store = run.prepared, run.prepared.store
-    encoder = bert_encoder(prepared.encoder)
+    encoder = prepared.key_encoder
     keys = embed_store(prepared.root, store, prepared.tokenizer, encoder)
     groups = chunk_groups(store, np.arange(len(keys)))
     is_held_out = np.repeat(store.is_validation, store.num_chunks)

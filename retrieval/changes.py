@@ -24,7 +24,16 @@ from data.token_store import TOKENS, TokenStore
 from data.tokenizers import Tokenizer
 from errors import InputError
 from retrieval.build_index import build_index
-from retrieval.database import ARTIFACTS, CURRENT, Database, Segment, Version, read_version, write_version
+from retrieval.database import (
+    ARTIFACTS,
+    CURRENT,
+    Database,
+    Segment,
+    Version,
+    described,
+    read_version,
+    write_version,
+)
 from retrieval.embed import embed_store
 from retrieval.keys import KeyEncoder, Keys
 from retrieval.recipe import TOKENIZER, Recipe, encoder_of, text_hash, token_store, tokenizer_of
@@ -60,24 +69,25 @@ def build(
                 "added and removed. Use add and remove, or build in another folder."
             )
         with measured("train tokenizer"):
-            tokenizer = tokenizer_of(root, documents, recipe)
+            tokenizer_folder = tokenizer_of(root, documents, recipe)
+            tokenizer = Tokenizer(tokenizer_folder / TOKENIZER)
+        with measured("tokenize"):
+            store = token_store(root, documents, tokenizer)
         with measured("open encoder"):
-            encoder = encoder_of(root, documents, recipe)
+            encoder = encoder_of(root, recipe.keys, recipe.encoder, store, tokenizer)
         empty = Version(
             number=0,
             change="build",
             documents=(),
-            tokenizer=tokenizer.name,
-            encoder={"spec": dict(encoder.spec), "hash": encoder.hash, "dimension": encoder.dimension},
+            tokenizer=tokenizer_folder.name,
+            encoder=described(encoder),
             segments=(),
             table="",
             removed=(),
             recipe=recipe,
         )
         make_keys = functools.partial(embed_store, workers=workers, cluster=cluster)
-        return _grown(
-            folder, empty, documents, Tokenizer(tokenizer / TOKENIZER), encoder, make_keys, measured
-        )
+        return _grown(folder, empty, store, tokenizer, encoder, make_keys, measured)
 
 
 def add(
@@ -96,8 +106,10 @@ def add(
         before = dataclasses.replace(
             database.version, change="add", documents=tuple(document.source for document in new)
         )
+        with measured("tokenize"):
+            store = token_store(folder / ARTIFACTS, new, database.tokenizer)
         make_keys = functools.partial(embed_store, workers=workers)
-        return _grown(folder, before, new, database.tokenizer, database.encoder, make_keys, measured)
+        return _grown(folder, before, store, database.tokenizer, database.encoder, make_keys, measured)
 
 
 def remove(folder: Path, sources: Sequence[str], measured: Measured = unmeasured) -> Version:
@@ -186,16 +198,14 @@ def changing(folder: Path) -> Iterator[None]:
 def _grown(
     folder: Path,
     before: Version,
-    documents: Sequence[Document],
+    store: TokenStore,
     tokenizer: Tokenizer,
     encoder: KeyEncoder,
     make_keys: Callable[..., Keys],
     measured: Measured,
 ) -> Version:
-    """The version after `before`, with one more segment."""
+    """The version after `before`, with `store` as one more segment."""
     root = folder / ARTIFACTS
-    with measured("tokenize"):
-        store = token_store(root, documents, tokenizer)
     with measured("make keys"):
         keys = make_keys(root, store, tokenizer, encoder)
     segment = Segment(store.path.name, tuple(path.parent.name for path in keys.paths), index="")

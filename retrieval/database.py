@@ -30,6 +30,8 @@ from retrieval.segments import Segments
 
 CURRENT, VERSIONS, ARTIFACTS = "database.json", "versions", "artifacts"
 FORMAT = 1
+# Of an encoder's spec: where it lies that was made for this database.
+FOLDER = "folder"
 # Of an index that holds codes, for each neighbour asked for: as many candidates are ordered by their keys.
 CANDIDATES = 10
 FEWEST_CANDIDATES = 50
@@ -98,7 +100,10 @@ class Database:
     @cached_property
     def encoder(self) -> KeyEncoder:
         """What made the keys; InputError when what it is opened from has changed since."""
-        encoder = open_encoder(self.version.encoder["spec"])
+        spec = dict(self.version.encoder["spec"])
+        if FOLDER in spec:
+            spec[FOLDER] = str(self.artifact(spec[FOLDER]))
+        encoder = open_encoder(spec)
         if encoder.hash != self.version.encoder["hash"]:
             raise InputError(
                 f"The keys of {self.folder} were made by another {encoder.name} encoder than the one that is "
@@ -149,6 +154,14 @@ class Database:
                 "only what is missing is made."
             )
         return path
+
+
+def described(encoder: KeyEncoder) -> dict[str, Any]:
+    """The `encoder` of a Version. What is an artifact is called by its name: a database may move."""
+    spec = dict(encoder.spec)
+    if FOLDER in spec:
+        spec[FOLDER] = Path(spec[FOLDER]).name
+    return {"spec": spec, "hash": encoder.hash, "dimension": encoder.dimension}
 
 
 def read_version(folder: Path) -> Version:

@@ -14,7 +14,7 @@ from data.duplicates import duplicate_groups
 from data.token_store import TokenStore, write_token_store
 from data.tokenizers import STYLES, Tokenizer, train_tokenizer
 from errors import InputError
-from retrieval.keys import KeyEncoder, bert_encoder
+from retrieval.keys import KeyEncoder, bert_encoder, fitted_tfidf
 from retrieval.segments import TEXT_HASH
 
 TOKENIZER = "tokenizer.model"
@@ -68,9 +68,11 @@ def tokenizer_of(root: Path, documents: Sequence[Document], recipe: Recipe) -> P
     return artifact(root, "tokenizer", inputs, build)
 
 
-def encoder_of(root: Path, documents: Sequence[Document], recipe: Recipe) -> KeyEncoder:
-    """What makes the keys; TF-IDF counts words in `documents`."""
-    return bert_encoder(recipe.encoder)
+def encoder_of(
+    root: Path, keys: str, encoder: str | None, store: TokenStore, tokenizer: Tokenizer
+) -> KeyEncoder:
+    """What makes keys, by the fields of a `Recipe`; TF-IDF counts the words of the training documents."""
+    return fitted_tfidf(root, store, tokenizer) if keys == "tfidf" else bert_encoder(encoder)
 
 
 def token_store(root: Path, documents: Sequence[Document], tokenizer: Tokenizer) -> TokenStore:

@@ -1,6 +1,7 @@
 """A database that is built, added to and removed from finds what a search of everything finds, and nothing
 that was removed."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -168,3 +169,16 @@ def test_a_removed_document_may_come_back_under_new_ids(changed, tmp_path):
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_keys_by_tfidf_go_where_the_folder_goes(tmp_path):
+    build(tmp_path / "here", FIRST, dataclasses.replace(RECIPE, keys="tfidf"))
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    add(tmp_path / "there", LATER)
+    database = Database(tmp_path / "there")
+    assert database.encoder.name == "tfidf"
+    chunks = np.arange(len(database.keys))
+    texts = [chunk_text(database.documents, database.tokenizer, chunk) for chunk in chunks]
+    distances, ids = database.search(database.encoder.encode(texts), 2)
+    own = ids[:, 0] == chunks  # or the copy of it
+    assert own.mean() > 0.8 and np.allclose(distances[:, 0], 0, atol=1e-5)
