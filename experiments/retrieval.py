@@ -25,6 +25,7 @@ from data.documents import Document
 from errors import InputError
 from experiments.command import command
 from experiments.prepare import reopen
+from experiments.retrieval_report import report
 from experiments.run_folder import claim
 from experiments.stages import Stages
 from retrieval import changes
@@ -103,10 +104,13 @@ class Remove:
 
 @dataclass(frozen=True)
 class Report:
-    """Recall, speed and cost of the index, as a page."""
+    """Recall, speed and cost of the index, as a page with plots in the database's folder."""
 
     database: Path = Path("runs/retrieval")
     """Folder of the database."""
+    run: Path | None = None
+    """Folder of a trained RETRO, such as runs/compare/retro/seed-0: what lost recall costs it in bits per
+    byte, on its own held-out text."""
 
 
 def retrieval(options: Build | Search | Add | Remove | Report) -> None:
@@ -166,7 +170,7 @@ def _remove(options: Remove) -> None:
 
 
 def _report(options: Report) -> None:
-    raise NotImplementedError
+    print(report(Database(options.database), options.database / "report", options.run))
 
 
 def _documents(names: Sequence[str], max_bytes: int | None) -> tuple[list[Document], list[str]]:

@@ -17,8 +17,8 @@ from retrieval.index import INDEX, LISTS, inverted_file, load_index, make_index,
 
 SHARD = 2**16  # chunks
 POINTS_PER_LIST = 64  # k-means gains little beyond; FAISS asks for at least 39 and takes at most 256
-MINIMUM_SAMPLE = 2**16  # what product quantisers and rotations are trained on
-OPQ_ROUNDS, OPQ_POINTS = 10, 2**14
+MINIMUM_SAMPLE = 2**14  # of an index of few lists: codes and rotations are trained on as many
+OPQ_ROUNDS, OPQ_POINTS = 10, MINIMUM_SAMPLE
 MERGED_AT_ONCE = 2**25  # bytes
 
 
@@ -105,6 +105,8 @@ def train(index: faiss.Index, sample_nd: np.ndarray) -> None:
         faiss.omp_set_num_threads(1)
         quantizer.add(faiss.vector_to_array(clustering.centroids).reshape(ivf.nlist, ivf.d))
         faiss.omp_set_num_threads(threads)
+    if isinstance(ivf, faiss.IndexIVFPQ):
+        ivf.pq.cp.max_points_per_centroid = POINTS_PER_LIST
     ivf.train(sample_nd)
     index.is_trained = True
 
