@@ -87,11 +87,16 @@ def search_lists(
 def _leaving_out(index: faiss.Index, excluded: np.ndarray) -> faiss.SearchParameters | None:
     """What makes FAISS skip ids in its inner loop, where the type of index can."""
     selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded))
-    if (ivf := inverted_file(index)) is not None:
-        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=ivf.nprobe)
-        transformed = isinstance(index, faiss.IndexPreTransform)
-        return faiss.SearchParametersPreTransform(index_params=parameters) if transformed else parameters
-    return faiss.SearchParameters(sel=selector) if holds_keys(index) else None
+    if isinstance(index, faiss.IndexPreTransform):
+        lists = faiss.downcast_index(index.index)
+        if isinstance(lists, faiss.IndexIVF):
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=lists.nprobe)
+            return faiss.SearchParametersPreTransform(index_params=parameters)
+    # An IDMap translates ids for the index right below it, and for none that is deeper.
+    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index
+    if isinstance(inner, faiss.IndexIVF):
+        return faiss.SearchParametersIVF(sel=selector, nprobe=inner.nprobe)
+    return faiss.SearchParameters(sel=selector) if isinstance(inner, faiss.IndexFlat) else None
 
 
 def holds_keys(index: faiss.Index) -> bool:

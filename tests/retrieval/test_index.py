@@ -25,6 +25,7 @@ KEYS = RNG.normal(size=(10_000, 12)).astype(np.float32)
 IDS = RNG.permutation(10_000)[:500].astype(np.int64)
 QUERIES = RNG.normal(size=(40, 12)).astype(np.float32)
 GROUPS = np.arange(10_000)
+REFINED = "IVF8,PQ3x4,RFlat"
 
 
 def made(factory="Flat", ids=IDS, nprobe=4):
@@ -85,9 +86,10 @@ def test_ivf_finds_most_neighbours_and_all_of_them_in_every_list():
     assert faiss.extract_index_ivf(index).nprobe == 4
 
 
-@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "PCA8,IVF8,Flat", "IVF8,SQ8", "SQ8"])
-def test_what_is_excluded_is_never_found_and_others_take_its_place(factory):
-    index = made(factory, nprobe=1)
+@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "PCA8,IVF8,Flat", "IVF8,SQ8", "SQ8", REFINED])
+@pytest.mark.parametrize("merged", [False, True])
+def test_what_is_excluded_is_never_found_and_others_take_its_place(tmp_path, factory, merged):
+    index = load_index(built(tmp_path, factory)) if merged else made(factory)
     excluded = IDS[:490]
     distances, ids = search(index, QUERIES, 8, excluded)
     assert not np.isin(ids, excluded).any() and (ids >= 0).all() and np.isfinite(distances).all()
@@ -97,7 +99,8 @@ def test_what_is_excluded_is_never_found_and_others_take_its_place(factory):
 
 
 @pytest.mark.parametrize(
-    "factory", ["Flat", "IVF8,Flat", "IVF8,SQ8", "PCAR8,IVF8_HNSW4,PQ4x4", "HNSW8,Flat", "IVF8,PQ4x4fs"]
+    "factory",
+    ["Flat", "IVF8,Flat", "IVF8,SQ8", "PCAR8,IVF8_HNSW4,PQ4x4", "HNSW8,Flat", "IVF8,PQ4x4fs", REFINED],
 )
 def test_a_built_index_is_the_one_made_in_memory_and_has_the_same_bytes_again(tmp_path, factory, monkeypatch):
     monkeypatch.setattr("retrieval.inverted_lists.SHARD", 128)
