@@ -1,0 +1,61 @@
+"""A Ray cluster of this machine makes the bytes that one process makes."""
+
+import dataclasses
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+from data.documents import Document
+from data.token_store import TokenStore, write_token_store
+from data.tokenizers import Tokenizer, train_tokenizer
+from errors import InputError
+from retrieval import embed
+from retrieval.cluster import ShardMaker
+from retrieval.embed import embed_store
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray, an extra, is not installed: pip install '.[ray]'"
+)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stored")
+    texts = ["def f(x):\n    return x + 1\n" * 40, "", "the quick brown fox jumps over the lazy dog. " * 30]
+    train_tokenizer(texts, style="palm", vocab_size=295, path=folder / "tokenizer.model")
+    tokenizer = Tokenizer(folder / "tokenizer.model")
+    documents = [Document(text, f"document {d}", "code", f"document {d}") for d, text in enumerate(texts)]
+    write_token_store(folder / "store", documents, tokenizer, np.arange(3), np.zeros(3, bool))
+    return TokenStore(folder / "store"), tokenizer
+
+
+@needs_ray
+def test_a_cluster_gives_the_bytes_of_one_process(stored, encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(embed, "SHARD", 7)
+    store, tokenizer = stored
+    one = embed_store(tmp_path / "one", store, tokenizer, encoder)
+    asked = []
+    monkeypatch.setattr(embed, "embed_chunks", lambda *_: asked.append(1))  # not in this process
+    many = embed_store(tmp_path / "many", store, tokenizer, encoder, workers=1, cluster="local")
+    assert len(one.paths) >= 3 and not asked
+    for here, there in zip(one.paths, many.paths, strict=True):
+        assert here.read_bytes() == there.read_bytes()
+
+
+def test_an_actor_that_finds_another_encoder_says_so(stored, encoder, tmp_path, monkeypatch):
+    monkeypatch.setenv("NPROC", "2")  # which the actor sets
+    monkeypatch.setenv("RAYON_NUM_THREADS", "2")
+    store, tokenizer = stored
+    job = dataclasses.asdict(embed.Shards(tmp_path, store, tokenizer, encoder, 100).job())
+    assert ShardMaker(job, 2)({"shard": [0]}) == {"chunks": [store.chunk_offsets[-1]], "problem": [""]}
+    answer = ShardMaker(job | {"hash": "0" * 64}, 2)({"shard": [0]})
+    assert answer["chunks"] == [0] and "another one here" in answer["problem"][0]
+
+
+def test_without_ray_the_message_says_how_to_install_it(stored, encoder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    store, tokenizer = stored
+    with pytest.raises(InputError, match=r"Ray, which is not installed .*pip install 'ray\[data\]==2.60.0'"):
+        embed_store(tmp_path, store, tokenizer, encoder, cluster="local")
