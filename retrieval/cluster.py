@@ -55,7 +55,9 @@ def embed_on_cluster(
     try:
         DataContext.get_current().enable_progress_bars = False
         there = ray.cluster_resources()
-        cpus = max(1, int(there.get("CPU", 1)) // workers)
+        # An actor lives on one machine.
+        smallest = min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
+        cpus = max(1, min(int(there.get("CPU", 1)) // workers, int(smallest)))
         made = ray.data.from_items(
             [{"shard": number} for number in numbers], override_num_blocks=len(numbers)
         ).map_batches(
