@@ -51,9 +51,8 @@ def initialised(config, seed=0):
     """
     model = build(config)
     params = jax.jit(model.init)(jax.random.key(seed))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    return model, tree.unflatten([x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)])
+    random = np.random.default_rng(seed)  # compiles nothing, where jax.random would for every shape
+    return model, jax.tree.map(lambda x: x + 0.1 * random.standard_normal(x.shape, np.float32), params)
 
 
 def tokens(length=LENGTH, batch=2, seed=0):
