@@ -13,8 +13,9 @@ the sparse signs). Of the ten nearest by exact sparse TF-IDF a dense form has am
 
 and of the exact two nearest 84 % are among its ten (64 signs). SVD keeps what is frequent, and neighbours
 share what is rare. Punctuation counts as words: with it the longest run of tokens that a chunk shares with
-the better of its two exact neighbours is 11.1 tokens, without it 10.9. With pairs of words it is 11.7, but
-made dense these keep 42 % of the ten.
+the better of its two exact neighbours is 11.1 tokens, without it 10.9; dense keys keep 11.0, where MiniLM's
+have 9.2. With pairs of words it is 11.7, but made dense these keep 42 % of the ten. A core makes 24,000 keys
+per second.
 
 Shape suffixes: n texts, f hashed words, d dimension.
 """
