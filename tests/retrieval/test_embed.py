@@ -43,9 +43,9 @@ def test_a_key_is_the_mean_over_unpadded_wordpieces(encoder, tiny_bert):
         np.testing.assert_allclose(key, expected, rtol=0, atol=TOLERANCE)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
-    lengths=st.lists(st.sampled_from([0, 1, 2, 5, 126, 127, 128, 400]) | st.integers(0, 12), max_size=9),
+    lengths=st.lists(st.sampled_from([0, 1, 2, 5, 126, 127, 128, 400]) | st.integers(0, 6), max_size=9),
     seed=st.integers(0, 2**16),
 )
 def test_padding_and_company_change_nothing(few_rows, lengths, seed):

@@ -81,13 +81,15 @@ def stored(tmp_path_factory):
     ]
     train_tokenizer(texts, style="palm", vocab_size=295, path=folder / "tokenizer.model")
     tokenizer = Tokenizer(folder / "tokenizer.model")
+    # Alike, so that few lengths are compiled.
+    texts = ["lazy dog. " * 100, "", "x"]
     documents = [Document(text, f"document {d}", "code", f"document {d}") for d, text in enumerate(texts)]
-    write_token_store(folder / "store", documents, tokenizer, np.arange(4), np.zeros(4, bool))
+    write_token_store(folder / "store", documents, tokenizer, np.arange(3), np.zeros(3, bool))
     return TokenStore(folder / "store"), tokenizer
 
 
 def test_two_workers_give_the_bytes_of_one(stored, encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(embed, "SHARD", 7)
+    monkeypatch.setattr(embed, "SHARD", 4)
     store, tokenizer = stored
     keys = {n: embed_store(tmp_path / str(n), store, tokenizer, encoder, workers=n) for n in (1, 2)}
     assert len(keys[1].paths) >= 3 and keys[1].shape == (store.chunk_offsets[-1], 32)
@@ -98,7 +100,7 @@ def test_two_workers_give_the_bytes_of_one(stored, encoder, tmp_path, monkeypatc
 
 
 def test_only_unfinished_and_damaged_shards_are_made_again(stored, encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(embed, "SHARD", 7)
+    monkeypatch.setattr(embed, "SHARD", 4)
     store, tokenizer = stored
     whole = embed_store(tmp_path, store, tokenizer, encoder)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in whole.paths}
