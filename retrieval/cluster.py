@@ -2,7 +2,7 @@
 
 The folders of a job and the checkout are on a file system that all machines see under the same path. Shards
 are the artifacts that `retrieval.embed` makes on one machine, with the same locks and bytes: machines may
-come and go, and a run goes on without a cluster. Ray is an extra: `pip install '.[ray]'`.
+come and go, and a run goes on without a cluster. Ray is an extra of pyproject.toml.
 """
 
 import dataclasses
