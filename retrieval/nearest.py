@@ -81,7 +81,8 @@ def nearest_outside_group(
     own_size = group_sizes(groups)[rows] if len(short) else others
     # An index of codes has to be asked again even if k were found; own groups can be large, hence in steps.
     before = OWN_GROUP_ALLOWANCE
-    for allowance in (own_size.max(initial=0),) if kept == k else (4 * before, 16 * before, own_size.max()):
+    largest = own_size.max(initial=0)
+    for allowance in (largest,) if kept == k else (4 * before, 16 * before, largest):
         short = short[(others[short] < kept) & (own_size[short] > before)]
         fill(short, np.minimum(own_size[short], allowance))
         before = allowance

@@ -7,11 +7,10 @@ fill such gaps; what cannot be filled is masked.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from data.artifacts import MANIFEST, artifact
@@ -26,6 +25,9 @@ from retrieval.keys import KeyEncoder
 from retrieval.nearest import nearest_outside_group
 
 ROWS = 2**16  # of a table are an artifact of their own: a kill loses at most these
+COLUMNS = ("distances", "ids")
+
+Rows = tuple[np.ndarray, np.ndarray]  # of a table: distances float32 [n, k], ids int64 [n, k]
 
 
 def build_database(
@@ -67,35 +69,43 @@ def build_neighbour_table(
         index = load_index(build_database(root, store, tokenizer, encoder, factory), encoder.dimension)
         keys = embed_store(root, store, tokenizer, encoder)
         groups_n = chunk_groups(store, np.arange(len(keys)))
-        distances, ids = all_rows(root, index, keys, groups_n, k + spare, made_of)
-        np.save(folder / "ids.npy", ids)
-        np.save(folder / "distances.npy", distances)
+
+        def rows_of(rows: np.ndarray) -> Rows:
+            return nearest_outside_group(index, keys, groups_n, k + spare, rows)
+
+        save_rows(folder, all_rows(root, len(keys), made_of | {"k": k + spare}, rows_of))
 
     return artifact(root, "neighbours", made_of | {"k": k, "spare": spare}, build_table)
 
 
 def all_rows(
-    root: Path, index: faiss.Index, keys, groups: np.ndarray, k: int, made_of: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """`nearest_outside_group` of every chunk: (distances, ids) [n, k]; large tables in blocks that are
-    artifacts under `root`. made_of: names index, keys and groups.
+    root: Path, total: int, made_of: Mapping[str, Any], rows_of: Callable[[np.ndarray], Rows]
+) -> Rows:
+    """`rows_of` all of `total` chunks; of large tables in blocks that are artifacts under `root`, where
+    `made_of` names what the rows depend on.
     """
-    if len(keys) <= ROWS:
-        return nearest_outside_group(index, keys, groups, k)
+    if total <= ROWS:
+        return rows_of(np.arange(total))
     blocks = []
-    for first in range(0, len(keys), ROWS):
-        rows = np.arange(first, min(first + ROWS, len(keys)))
+    for first in range(0, total, ROWS):
+        rows = np.arange(first, min(first + ROWS, total))
 
         def build(folder: Path, rows: np.ndarray = rows) -> None:
-            distances, ids = nearest_outside_group(index, keys, groups, k, rows)
-            np.save(folder / "ids.npy", ids)
-            np.save(folder / "distances.npy", distances)
+            save_rows(folder, rows_of(rows))
 
-        blocks.append(artifact(root, "rows", {**made_of, "k": k, "rows": ROWS, "first": first}, build))
-    distances, ids = (
-        np.concatenate([np.load(block / f"{name}.npy", allow_pickle=False) for block in blocks])
-        for name in ("distances", "ids")
-    )
+        blocks.append(artifact(root, "rows", {**made_of, "rows": ROWS, "first": first}, build))
+    distances, ids = (np.concatenate(columns) for columns in zip(*map(read_rows, blocks)))
+    return distances, ids
+
+
+def save_rows(folder: Path, rows: Rows) -> None:
+    for name, column in zip(COLUMNS, rows):
+        np.save(folder / f"{name}.npy", column)
+
+
+def read_rows(folder: Path) -> Rows:
+    """(distances float32, ids int64) [n, k] that `save_rows` wrote, memory-mapped."""
+    distances, ids = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in COLUMNS)
     return distances, ids
 
 
@@ -119,8 +129,7 @@ class NeighbourTable:
         self.path = path = Path(path)
         try:
             made_for = json.loads((path / MANIFEST).read_bytes())["inputs"]["store"]
-            self.ids = np.load(path / "ids.npy", mmap_mode="r", allow_pickle=False)
-            self.distances = np.load(path / "distances.npy", mmap_mode="r", allow_pickle=False)
+            self.distances, self.ids = read_rows(path)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{path} is not a neighbour table, or a damaged one ({error}). Remove it and run the "

@@ -13,28 +13,18 @@ import numpy as np
 from data.artifacts import artifact
 from retrieval.database import Database
 from retrieval.nearest import merged_rows, nearest_outside_group, rows_mentioning
-
-ROWS = 2**16  # searched for at once, and kept when a build is stopped
+from retrieval.neighbours import Rows, all_rows, read_rows, save_rows
 
 # In the manifest of an artifact: the name of the one that it takes the place of.
 REPLACED = "replaced"
-
-Table = tuple[np.ndarray, np.ndarray]  # distances float32 [n, k], ids int64 [n, k]
-
-
-def read_table(folder: Path) -> Table:
-    """What `grown_table` and `table_without` wrote, memory-mapped."""
-    return tuple(
-        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("distances", "ids")
-    )
 
 
 def grown_table(root: Path, database: Database, before: str) -> Path:
     """The table of `database`, whose last segment is new to the table named `before` ("": there is none)."""
     first = int(database.documents.first_chunks[-2])
-    old = read_table(root / before) if before else None
+    old = read_rows(root / before) if before else None
 
-    def rows_of(rows: np.ndarray) -> Table:
+    def rows_of(rows: np.ndarray) -> Rows:
         of_old, of_new = rows[rows < first], rows[rows >= first]
         parts = []
         if len(of_old):
@@ -51,9 +41,9 @@ def grown_table(root: Path, database: Database, before: str) -> Path:
 
 def table_without(root: Path, database: Database, gone: np.ndarray) -> Path:
     """The table of `database` after the chunks `gone` (int64) were removed, out of the table it names."""
-    old = read_table(database.artifact(database.version.table))
+    old = read_rows(database.artifact(database.version.table))
 
-    def rows_of(rows: np.ndarray) -> Table:
+    def rows_of(rows: np.ndarray) -> Rows:
         distances, ids = (column[rows].copy() for column in old)
         at = rows_mentioning(ids, gone)
         distances[at], ids[at] = nearest(database, rows[at])
@@ -65,7 +55,7 @@ def table_without(root: Path, database: Database, gone: np.ndarray) -> Path:
     return _written(root, database, inputs, rows_of)
 
 
-def nearest(database: Database, rows: np.ndarray, segments: list[int] | None = None) -> Table:
+def nearest(database: Database, rows: np.ndarray, segments: list[int] | None = None) -> Rows:
     """Searches the indexes of all segments, or of some, for the chunks `rows` (int64)."""
     width = database.version.recipe.k + database.version.recipe.spare
     found = [
@@ -80,27 +70,13 @@ def nearest(database: Database, rows: np.ndarray, segments: list[int] | None = N
     return table
 
 
-def _written(root: Path, database: Database, inputs: dict, rows_of: Callable[[np.ndarray], Table]) -> Path:
-    """The table's artifact, made in pieces that are artifacts as well."""
+def _written(root: Path, database: Database, inputs: dict, rows_of: Callable[[np.ndarray], Rows]) -> Path:
     total = int(database.documents.chunk_offsets[-1])
 
     def build(folder: Path) -> None:
-        pieces = []
-        for start in range(0, total, ROWS):
-            rows = np.arange(start, min(start + ROWS, total))
-            pieces.append(artifact(root, "rows", inputs | {"start": start}, _saver(rows_of, rows)))
-        for name in ("distances", "ids"):
-            np.save(folder / f"{name}.npy", np.concatenate([np.load(p / f"{name}.npy") for p in pieces]))
+        save_rows(folder, all_rows(root, total, inputs, rows_of))
 
     table = artifact(root, "neighbours", inputs, build)
-    for piece in root.glob("rows-*"):
-        shutil.rmtree(piece)
+    for block in root.glob("rows-*"):
+        shutil.rmtree(block)
     return table
-
-
-def _saver(rows_of: Callable[[np.ndarray], Table], rows: np.ndarray) -> Callable[[Path], None]:
-    def save(folder: Path) -> None:
-        for name, column in zip(("distances", "ids"), rows_of(rows)):
-            np.save(folder / f"{name}.npy", column)
-
-    return save

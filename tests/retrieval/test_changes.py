@@ -14,8 +14,8 @@ from errors import InputError
 from retrieval.changes import add, build, remove
 from retrieval.chunks import chunk_text
 from retrieval.database import CURRENT, VERSIONS, Database, read_version
+from retrieval.neighbours import read_rows
 from retrieval.recipe import Recipe
-from retrieval.table import read_table
 
 TINY = str(Path(__file__).parents[1] / "models/bert/tiny")
 RECIPE = Recipe(vocab_size=300, encoder=TINY, index="Flat", spare=3)
@@ -85,7 +85,7 @@ def test_search_finds_what_is_nearest_of_all_that_is_there(changed):
 
 def test_the_table_is_that_of_a_search_of_all_that_is_there(changed):
     database = Database(changed[0])
-    distances, ids = read_table(database.artifact(database.version.table))
+    distances, ids = read_rows(database.artifact(database.version.table))
     keys_nd, gone = database.keys[:], database.removed_chunks
     expected, _ = brute_force(database, keys_nd, RECIPE.k + RECIPE.spare, database.groups)
     expected[gone] = np.inf
@@ -108,7 +108,7 @@ def test_what_was_removed_is_never_retrieved_again(changed):
     np.testing.assert_array_equal(np.sort(chunks), np.sort(database.removed_chunks))
     _, everything = database.search(database.keys[chunks], len(database.keys))
     assert not np.isin(everything, chunks).any() and (everything >= 0).any()
-    assert not np.isin(read_table(database.artifact(database.version.table))[1], chunks).any()
+    assert not np.isin(read_rows(database.artifact(database.version.table))[1], chunks).any()
     tokenizer = database.tokenizer
     for gone in (d for d in FIRST + LATER if d.source in REMOVED):
         stored = tokenizer.encode(gone.text).astype("<u2").tobytes()

@@ -75,6 +75,14 @@ def test_one_list_of_many_still_fills_every_row():
     np.testing.assert_array_equal(ids, brute_force(keys, groups, np.arange(200), 4)[1])
 
 
+@pytest.mark.parametrize("factory", ["Flat", "IVF2,Flat", "SQ8"])
+def test_no_rows_have_no_neighbours(factory):
+    keys, groups = np.eye(8, dtype=np.float32), np.arange(8)
+    index = made(keys, groups, factory)
+    distances, ids = nearest_outside_group(index, keys, groups, 3, np.zeros(0, np.int64))
+    assert distances.shape == ids.shape == (0, 3)
+
+
 def test_the_result_does_not_depend_on_the_order_of_queries():
     rng = np.random.default_rng(1)
     keys, groups = rng.normal(size=(300, 16)).astype(np.float32), rng.integers(0, 20, 300)
