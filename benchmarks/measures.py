@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.pairs import Worker, alternate, speed_ratio
+from benchmarks.embedding import embedding
+from benchmarks.pairs import SPREAD, Worker, alternate, speed_ratio
 
 VOCABULARY = 8192
 SMALL = {"num_layers": 6, "num_heads": 4, "head_size": 64, "d_model": 256, "d_ff": 1024}
@@ -31,7 +32,6 @@ RETRO_PEER = {
 }  # fmt: skip
 PALM_PEER = {**SMALL, "vocab_size": VOCABULARY}
 LENGTH = 512
-SPREAD = "ratio of median times; in brackets the middle half of the ratios of paired bursts"
 
 
 def training_step(repeats: int) -> dict[str, Any]:
@@ -227,4 +227,5 @@ MEASURES = {
     "matrix-product-fraction": matrix_product_fraction,
     "memory": memory,
     "decoding": decoding,
+    "embedding": embedding,
 }

@@ -2,6 +2,7 @@
 
 import json
 import resource
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import optax
 import experiments  # noqa: F401  sets XLA_FLAGS before jax starts
 from benchmarks.worker import Job, serve
 from evaluation.flops import train_flops_per_token
+from models.bert.load import load_bert
 from models.decoder import Neighbours
 from models.families import build, count, parameter_shapes
 from models.gopher.config import GopherConfig
@@ -19,6 +21,7 @@ from models.layers import attention
 from models.palm.config import PaLMConfig
 from models.retro.config import RETROConfig
 from parallelism.interface import gradient_sums
+from retrieval.bert_keys import MAX_WORDPIECES, embedder
 from training.objective import loss_parts, objective
 from training.recipes import recipe
 
@@ -64,6 +67,21 @@ def matrix_product() -> Job:
             product(matrix, matrix).block_until_ready()
 
     return burst, {"flops": PEAK_PRODUCTS * 2 * PEAK_SIZE**3}
+
+
+def embed(folder: str, texts: str) -> Job:
+    """Texts (a JSON file's) to keys by the BERT in `folder`; `flops` as benchmarks.embedding says."""
+    wanted, bert = json.loads(Path(texts).read_text()), load_bert(folder)
+    config, encode = bert.config, embedder(bert)
+    lengths = np.array([len(ids) for ids in bert.encode(wanted, MAX_WORDPIECES)])
+    d = config.hidden_size
+    per_wordpiece = 2 * (4 * d * d + 2 * d * config.intermediate_size) + 4 * lengths * d
+    first = encode(wanted[:1], lambda count: None)[0]
+    return lambda: encode(wanted, lambda count: None), {
+        "wordpieces": int(lengths.sum()),
+        "flops": int(config.num_hidden_layers * (lengths * per_wordpiece).sum()),
+        "first_key": (first / np.linalg.norm(first)).tolist(),
+    }
 
 
 def decode(family: str, model: dict, batch: int, new_tokens: int) -> Job:
@@ -164,4 +182,12 @@ def _memory_job(**arguments):
 
 
 if __name__ == "__main__":
-    serve({"step": step, "matrix-product": matrix_product, "decode": decode, "memory": _memory_job})
+    serve(
+        {
+            "step": step,
+            "matrix-product": matrix_product,
+            "decode": decode,
+            "embed": embed,
+            "memory": _memory_job,
+        }
+    )

@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
+SPREAD = "ratio of median times; in brackets the middle half of the ratios of paired bursts"
 PEERS_PYTHON = ROOT / ".venv-bench/bin/python"
 
 

@@ -2,7 +2,9 @@
 README shows, with torch.optim.Adam and random tokens.
 """
 
+import json
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +52,22 @@ def palm_decode(model: dict, batch: int, new_tokens: int) -> Job:
     return lambda: wrapper.generate(start, new_tokens), _facts(network)
 
 
+def embed(folder: str, texts: str, keep_memory: bool) -> Job:
+    """Texts (a JSON file's) to normalised keys by sentence-transformers as installed, cut where ours are."""
+    if keep_memory:
+        import experiments  # noqa: F401
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(folder, device="cpu")
+    model.max_seq_length = 128
+    wanted = json.loads(Path(texts).read_text())
+    burst = lambda: model.encode(wanted, show_progress_bar=False)
+    return burst, {
+        "first_key": model.encode(wanted[:1])[0].tolist(),
+        "versions": {package: version(package) for package in ("torch", "sentence-transformers")},
+    }
+
+
 def _training(network, loss) -> Job:
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
 
@@ -70,4 +88,4 @@ def _facts(network):
 
 
 if __name__ == "__main__":
-    serve({"palm-step": palm_step, "retro-step": retro_step, "palm-decode": palm_decode})
+    serve({"palm-step": palm_step, "retro-step": retro_step, "palm-decode": palm_decode, "embed": embed})

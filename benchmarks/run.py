@@ -20,7 +20,8 @@ class Options:
     """What may be chosen."""
 
     only: str | None = None
-    """One measure alone: training-step, retro-step, matrix-product-fraction, memory or decoding."""
+    """One measure alone: training-step, retro-step, matrix-product-fraction, memory, decoding or
+    embedding."""
     repeats: int = 9
     """Bursts of every worker, in turns; medians are taken."""
     out: Path = FOLDER / "results"
