@@ -7,7 +7,6 @@ of `make bench`, until there are enough chunks. What is under way is kept in art
 
 import sys
 import sysconfig
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,8 +68,8 @@ def tokenizer_of(root: Path) -> Tokenizer:
 
 
 def store_of(root: Path, tokenizer: Tokenizer) -> TokenStore:
-    """Equal files count once; folders are taken in order, the last one's files in an order that has nothing to
-    do with their packages, until there are a million chunks.
+    """Equal files count once; folders are taken in order, a folder's files in an order that has nothing to do
+    with their packages, until there are a million chunks.
 
     The artifact is named by the folders' names, not by their content, so that a package that is installed
     while the benchmark runs changes nothing in the middle.
@@ -105,24 +104,21 @@ def embedded_chunks(total: int, count: int) -> np.ndarray:
 
 def embed(
     root: Path, store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder, count: int
-) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """(chunks int64 [count], keys float32 [count, d], seconds of what is embedded now or None)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(chunks int64 [count], keys float32 [count, d])."""
     chunks = embedded_chunks(int(store.chunk_offsets[-1]), count)
-    shards, seconds = [], None
+    shards = []
     with tqdm(total=count, desc="embedding", unit="chunk", mininterval=30) as bar:
         for first in range(0, count, SHARD):
             part = chunks[first : first + SHARD]
 
             def build(folder: Path, part: np.ndarray = part) -> None:
-                nonlocal seconds
-                start = time.perf_counter()
                 np.save(folder / "keys.npy", embed_chunks(store, tokenizer, encoder, part))
-                seconds = (seconds or 0) + time.perf_counter() - start
 
             inputs = {"store": store.path.name, "encoder": encoder.hash, "chunks": part.tobytes()}
             shards.append(np.load(artifact(root, "real", inputs, build) / "keys.npy"))
             bar.update(len(part))
-    return chunks, np.concatenate(shards), seconds
+    return chunks, np.concatenate(shards)
 
 
 def all_keys(
