@@ -31,7 +31,7 @@ from experiments.stages import Stages
 from retrieval import changes
 from retrieval.chunks import chunk_text
 from retrieval.database import Database
-from retrieval.recall import announce, read_recall
+from retrieval.recall import announce
 from retrieval.recipe import TOKENIZER, Recipe
 
 WIDTH = 110
@@ -135,8 +135,8 @@ def _build(options: Build) -> None:
     changes.build(options.out, documents, recipe, options.workers, options.cluster, stages.measured)
     database = Database(options.out)
     print(_overview(database))
-    if (recall := read_recall(database.artifact(database.version.segments[0].index))) is not None:
-        announce(recall)
+    if database.version.recall is not None:
+        announce(database.version.recall)
 
 
 def _search(options: Search) -> None:

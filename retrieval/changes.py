@@ -36,6 +36,7 @@ from retrieval.database import (
 )
 from retrieval.embed import embed_store
 from retrieval.keys import KeyEncoder, Keys
+from retrieval.recall import read_recall
 from retrieval.recipe import TOKENIZER, Recipe, encoder_of, text_hash, token_store, tokenizer_of
 from retrieval.segments import TEXT_HASH
 from retrieval.table import REPLACED, grown_table, table_without
@@ -85,6 +86,7 @@ def build(
             table="",
             removed=(),
             recipe=recipe,
+            recall=None,
         )
         make_keys = functools.partial(embed_store, workers=workers, cluster=cluster)
         return _grown(folder, empty, store, tokenizer, encoder, make_keys, measured)
@@ -218,7 +220,8 @@ def _grown(
         made_of = {"store": segment.store, "keys": segment.keys, "first": int(first)}
         index = build_index(root, database.keys, np.arange(first, end), database.groups, factory, made_of)
     segments = (*before.segments, dataclasses.replace(segment, index=index.name))
-    version = dataclasses.replace(version, segments=segments)
+    recall = before.recall if before.segments else read_recall(index)
+    version = dataclasses.replace(version, segments=segments, recall=recall)
     with measured("neighbour table"):
         table = grown_table(root, Database(folder, version), before.table)
     return _announced(folder, dataclasses.replace(version, table=table.name))

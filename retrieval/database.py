@@ -25,6 +25,7 @@ from errors import InputError
 from retrieval.embed import FILE_NAME as KEYS
 from retrieval.index import holds_keys, load_index, reranked, search
 from retrieval.keys import KeyEncoder, Keys, open_encoder
+from retrieval.recall import Recall, recall_of
 from retrieval.recipe import TOKENIZER, Recipe
 from retrieval.segments import Segments
 
@@ -52,7 +53,8 @@ class Version:
 
     number: counts changes from 1. change: build, add or remove. documents: the sources that an add or a
     remove was about. removed: numbers of documents that are not there any more. encoder: the spec, the hash
-    and the dimension of what makes keys. table: the neighbour table's artifact.
+    and the dimension of what makes keys. table: the neighbour table's artifact. recall: of the index that was
+    built; None where it is exact.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Version:
     table: str
     removed: tuple[int, ...]
     recipe: Recipe
+    recall: Recall | None
     format: int = FORMAT
 
 
@@ -182,8 +185,11 @@ def read_version(folder: Path) -> Version:
             Segment(**{**segment, "keys": tuple(segment["keys"])}) for segment in values["segments"]
         )
         lists = {name: tuple(values[name]) for name in ("documents", "removed")}
-        recipe = Recipe(**values["recipe"])
-        return Version(**{**values, **lists, "segments": segments, "recipe": recipe})
+        made = {
+            "recipe": Recipe(**values["recipe"]),
+            "recall": values["recall"] and recall_of(values["recall"]),
+        }
+        return Version(**{**values, **lists, **made, "segments": segments})
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a database of this version, or a damaged one ({error}). The last good one lies "

@@ -7,9 +7,10 @@ than the k-th that exact search finds, so equal texts may stand for each other.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -141,12 +142,16 @@ def read_recall(folder: Path) -> Recall | None:
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_bytes())
-        return Recall(**values | {"curve": tuple(tuple(point) for point in values["curve"])})
+        return recall_of(json.loads(path.read_bytes()))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is damaged ({error}). Remove its folder and run the command again to build it anew."
         ) from error
+
+
+def recall_of(values: Mapping[str, Any]) -> Recall:
+    """What `dataclasses.asdict` and JSON made of a Recall."""
+    return Recall(**values | {"curve": tuple(tuple(point) for point in values["curve"])})
 
 
 def announce(recall: Recall) -> None:

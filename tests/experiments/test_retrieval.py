@@ -161,3 +161,13 @@ def edit(folder: Path, **values) -> None:
     for name, value in values.items():
         there[name] = {**there[name], **value} if isinstance(value, dict) else value
     path.write_text(json.dumps(there))
+
+
+def test_recall_is_measured_kept_and_printed_and_a_poor_one_is_warned_about(built, tmp_path, capsys):
+    arguments = ["--corpus", built[0].parent / "notes", "--out", tmp_path, "--encoder", TINY]
+    run("build", *arguments, "--index", "IVF1,PQ1x1")
+    said, (printed, warned) = Database(tmp_path).version.recall, capsys.readouterr()
+    assert said.k == 2 and said.queries == 17 and 0 < said.reranked <= 1 and said.curve
+    assert f"recall@2 {said.reranked:.3f}" in printed
+    assert ("Warning: the index finds only" in warned) == (said.reranked < 0.9)
+    assert Database(built[0]).version.recall is None  # exact
