@@ -10,7 +10,7 @@ python -m experiments.retrieval report --database runs/notes
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -174,21 +174,28 @@ def _report(options: Report) -> None:
 
 
 def _documents(names: Sequence[str], max_bytes: int | None) -> tuple[list[Document], list[str]]:
-    """The documents of all corpora, once where two have one, and the corpora's hashes."""
+    """The documents of all corpora under different sources, and the corpora's hashes."""
     if not names:
         raise InputError("--corpus is missing: give `stdlib`, a path, a quoted glob or hf:NAME[:CONFIG].")
     corpora = [load_corpus(name, max_bytes) for name in names]
-    documents = {}
-    for corpus in corpora:
-        for document in corpus.documents:
-            if documents.setdefault(document.source, document).text != document.text:
-                raise InputError(
-                    f"Two documents of the corpora {', '.join(names)} have the source {document.source} and "
-                    "different texts. Give the folder that holds both, so that their names differ."
-                )
-    for reason, count in sorted(sum((Counter(corpus.skipped) for corpus in corpora), Counter()).items()):
+    skipped = sum((Counter(corpus.skipped) for corpus in corpora), Counter())
+    for reason, count in sorted(skipped.items()):
         print(f"left out: {count} {reason}", file=sys.stderr)
-    return list(documents.values()), [corpus.hash for corpus in corpora]
+    documents = told_apart(document for corpus in corpora for document in corpus.documents)
+    return documents, [corpus.hash for corpus in corpora]
+
+
+def told_apart(documents: Iterable[Document]) -> list[Document]:
+    """Each document once; the second text under one source is called `source (2)`, and so on."""
+    texts: dict[str, list[str]] = {}
+    different = []
+    for document in documents:
+        known = texts.setdefault(document.source, [])
+        if document.text not in known:
+            known.append(document.text)
+            number = f" ({len(known)})" if len(known) > 1 else ""
+            different.append(dataclasses.replace(document, source=document.source + number))
+    return different
 
 
 def _tokenizer(name: str) -> str:
@@ -221,9 +228,10 @@ def _found(database: Database, distances_k: np.ndarray, ids_k: np.ndarray) -> st
 def _overview(database: Database) -> str:
     version, documents = database.version, database.documents
     removed = f", {len(version.removed):,} removed" if version.removed else ""
+    segments = "1 segment" if len(version.segments) == 1 else f"{len(version.segments)} segments"
     return (
         f"{database.folder}: version {version.number}, {len(database.present):,} documents{removed}, "
-        f"{documents.chunk_offsets[-1]:,} chunks in {len(version.segments)} segments, keys of "
+        f"{documents.chunk_offsets[-1]:,} chunks in {segments}, keys of "
         f"{version.encoder['dimension']} numbers by {version.encoder['spec']['name']}"
     )
 

@@ -9,9 +9,10 @@ import faiss
 import numpy as np
 import pytest
 
+from data.documents import Document
 from errors import InputError
 from experiments.command import command
-from experiments.retrieval import VERBS, retrieval
+from experiments.retrieval import VERBS, retrieval, told_apart
 from retrieval.database import ARTIFACTS, CURRENT, Database
 from retrieval.recall import announce
 from tests.retrieval.test_killed_changes import contents
@@ -72,6 +73,11 @@ def test_search_add_and_remove(copied, built, capsys):
     assert "private.txt" not in found and "31-17-42" not in found
     assert sum(found.count(name) for name in NOTES) == 3
     assert "was removed" in fails(capsys, "remove", "--database", copied, "--document", "private.txt")
+
+
+def test_documents_of_one_source_are_told_apart():
+    given = [Document(text, "a", "docs", "a") for text in ("x", "y", "x", "z")]
+    assert [(d.source, d.text) for d in told_apart(given)] == [("a", "x"), ("a (2)", "y"), ("a (3)", "z")]
 
 
 def test_the_same_command_reuses_everything(built, capsys):
