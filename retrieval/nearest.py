@@ -9,8 +9,8 @@ from contextlib import redirect_stdout
 
 import faiss
 import numpy as np
-from faiss.contrib.big_batch_search import big_batch_search
 
+from retrieval.batched import search_by_list
 from retrieval.index import (
     every_list_searched,
     holds_keys,
@@ -26,7 +26,7 @@ from retrieval.inverted_lists import can_be_merged, transformed
 OWN_GROUP_ALLOWANCE = 40
 # How many beyond k are ordered by their keys where an index holds codes: benchmarks/million.py has the curve.
 CANDIDATES = 54
-QUERY_ROWS, SEARCH_ENTRIES = 2**16, 2**22
+QUERY_ROWS, SEARCH_ENTRIES = 2**14, 2**22
 # Fewer queries than this for each list are not worth decoding the lists for.
 QUERIES_PER_LIST = 4
 
@@ -118,9 +118,7 @@ def batched_search(
     if not many or not can_be_merged(index) or (excluded is not None and len(excluded)):
         return search_lists(index, queries_qd, k, excluded)
     with redirect_stdout(None):  # no value of its `verbose` is silent
-        distances, ids = big_batch_search(ivf, transformed(index, queries_qd), k)
-    missing = distances >= np.finfo(np.float32).max
-    return np.where(missing, np.float32(np.inf), distances), np.where(missing, -1, ids)
+        return search_by_list(ivf, transformed(index, queries_qd), k)
 
 
 def group_sizes(groups: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from errors import InputError
+from retrieval.batched import search_by_list
 from retrieval.build_index import build_in_memory, build_index, choose_factory
 from retrieval.index import (
     INDEX,
@@ -18,6 +19,7 @@ from retrieval.index import (
     make_index,
     save_index,
     search,
+    search_lists,
 )
 
 RNG = np.random.default_rng(0)
@@ -221,3 +223,24 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_merge_is_explained_and_nothin
     assert not list(tmp_path.glob("index-*")) and len(list(tmp_path.glob("filled-*"))) == 1
     monkeypatch.undo()
     assert load_index(built(tmp_path, "IVF8,Flat")).ntotal == len(IDS)
+
+
+@pytest.mark.parametrize("factory", ["IVF8,Flat", "IVF8,SQ8", "IVF8,PQ4x4", "IVF200,Flat"])
+@pytest.mark.parametrize("nprobe", [1, 3, 8])
+def test_a_search_list_by_list_is_an_ordinary_search(factory, nprobe, capfd, monkeypatch):
+    """Lists that are empty or hold fewer than k, equal keys, and blocks of a list's queries among them."""
+    monkeypatch.setattr("retrieval.batched.PAIRS", 500)
+    ids = np.concatenate([IDS, IDS[:30] + 20_000])
+    index = make_index(factory, 12)
+    index.train(KEYS[IDS])
+    index.add_with_ids(np.concatenate([KEYS[IDS], KEYS[IDS[:30]]]), ids)
+    index.nprobe = nprobe
+    queries = KEYS[:300]
+    expected, _ = search_lists(index, queries, 40)
+    distances, found = search_by_list(inverted_file(index), queries, 40)
+    np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-4)
+    assert (np.isinf(distances) == (found < 0)).all() and np.isinf(expected).any() == np.isinf(
+        distances
+    ).any()
+    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in found)
+    assert capfd.readouterr().out == ""
