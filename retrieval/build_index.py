@@ -31,6 +31,7 @@ from retrieval.recall import (
 )
 
 EXACT_BELOW = 2**16
+GRAPH_FROM = 2**16  # lists: to compare a query with as many takes longer than to scan those chosen
 CODES_FROM = 39 * 256  # chunks: what FAISS asks for to train the 256 values of a byte
 # The first nprobe with this recall is taken. Samples err by about 0.01: the aim lies above 0.95.
 RECALL_AIM = 0.97
@@ -38,28 +39,22 @@ LARGEST_NPROBE = 256
 
 
 def choose_factory(n: int, d: int) -> str:
-    """The FAISS factory string for n keys of d numbers.
+    """The FAISS factory string for n keys of d numbers: exact search below 65,536, then `lists_and_codes`.
 
-    Exact search below 65,536 chunks; then inverted lists of product-quantised residuals: about
-    4 √n lists, and codes of up to 64 bytes.
+    benchmarks/README.md has what this rests on.
     """
-    if n < EXACT_BELOW:
-        return "Flat"
-    return lists_and_codes(n, d)
+    return "Flat" if n < EXACT_BELOW else lists_and_codes(n, d)
 
 
 def lists_and_codes(n: int, d: int) -> str:
-    """About 4 √n inverted lists of product-quantised residuals, or of keys where too few train the codes."""
+    """About 4 √n inverted lists of rotated, product-quantised residuals; of keys, if too few train codes."""
     nlist = min(n, 2 ** round(np.log2(4 * n**0.5)))
-    return f"IVF{nlist},{codes(d) if n >= CODES_FROM else 'Flat'}"
-
-
-def codes(d: int) -> str:
-    """Product quantisation by as many bytes as divide d evenly, 4 to 8 numbers each; else a byte a number."""
-    for m in range(min(64, d // 4), 0, -1):
-        if d % m == 0 and d // m <= 8:
-            return f"PQ{m}"
-    return "SQ8"
+    lists = f"IVF{nlist}_HNSW32" if nlist >= GRAPH_FROM else f"IVF{nlist}"
+    if n < CODES_FROM:
+        return f"{lists},Flat"
+    # A byte for 12 numbers: once they are rotated it finds what twice as many bytes find without.
+    m = next(m for m in range(min(64, max(8, d // 12)), 0, -1) if d % m == 0)
+    return f"OPQ{m},{lists},PQ{m}" if d // m <= 16 else f"{lists},SQ8"
 
 
 def build_index(

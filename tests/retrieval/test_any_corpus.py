@@ -24,7 +24,10 @@ def mean_of_words(texts, progress):
     return np.array([WORD_KEYS[row].mean(axis=0) if row else np.zeros(8) for row in rows], np.float32)
 
 
-ROTATED = pytest.param("PCAR8,IVF32_HNSW8,PQ4x4", marks=pytest.mark.exhaustive)
+CODES = [
+    "IVF32,PQ4x4",
+    *(pytest.param(f, marks=pytest.mark.exhaustive) for f in ("auto", "PCAR8,IVF32_HNSW8,PQ4x4")),
+]
 ENCODER = KeyEncoder("words", "words", {"words": 8}, 8, mean_of_words, {})
 
 
@@ -81,10 +84,11 @@ def corpus(tokenizer, tmp_path_factory):
     return folder, store, keys, groups, database, true_distances(keys, groups, database, K + SPARE)
 
 
-@pytest.mark.parametrize("factory", ["Flat", "auto", "IVF64,Flat", ROTATED])
+@pytest.mark.parametrize("factory", ["Flat", "IVF64,Flat", *CODES])
 def test_ten_thousand_chunks_have_no_wrong_neighbour(corpus, tokenizer, factory, monkeypatch):
     folder, store, keys, groups, database, truth = corpus
     monkeypatch.setattr(building, "EXACT_BELOW", 5000)
+    monkeypatch.setattr(building, "CODES_FROM", 5000)
     monkeypatch.setattr("retrieval.inverted_lists.SHARD", 3000)
     path = build_neighbour_table(folder, store, tokenizer, ENCODER, K, SPARE, factory)
     table = NeighbourTable(path, store)
