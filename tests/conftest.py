@@ -11,6 +11,9 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 
+# The tests themselves are spread over the cores: threads of FAISS beside them would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import jax
 from hypothesis import settings
 
