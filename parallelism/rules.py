@@ -1,8 +1,9 @@
 """The one table that says where parameters and activations live on the mesh.
 
 A parameter's path names its logical axes; two short maps take logical axes to mesh axes. Inside a pod
-parameters are fully sharded: over `model` along heads, feed-forward width and vocabulary, over `data` along d_model (PaLM section
-4's layout). Pods hold a copy each. Optimiser state mirrors the parameters' paths and follows the same rules.
+parameters are fully sharded: over `model` along heads, feed-forward width and vocabulary, over `data` along
+d_model (PaLM section 4's layout). Pods hold a copy each. Optimiser state mirrors the parameters' paths and
+follows the same rules.
 """
 
 import math
