@@ -99,22 +99,22 @@ def test_the_search_goes_from_fast_to_slow_and_leaves_out_what_does_not_divide()
     assert recommended(row()) == "--model-parallel 12 --micro-batches 1"
 
 
+def refused(capsys, *options):
+    """The paragraph that the command ends with."""
+    with pytest.raises(SystemExit) as stop:
+        command(plan, Options, "", ["palm/smoke", *map(str, options)])
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
 @pytest.mark.skipif(has_libtpu(), reason="libtpu is installed")
 def test_without_libtpu_the_command_says_how_to_get_it(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        command(
-            plan,
-            Options,
-            "",
-            ["palm/smoke", "--topology", "v4:2x2x1", "--batch", "4", "--out", str(tmp_path)],
-        )
-    assert stop.value.code == 2 and "pip install 'libtpu" in capsys.readouterr().err
+    said = refused(capsys, "--topology", "v4:2x2x1", "--batch", 4, "--out", tmp_path)
+    assert "pip install 'libtpu" in said
 
 
 def test_an_unknown_topology_ends_in_a_paragraph(capsys):
-    with pytest.raises(SystemExit) as stop:
-        command(plan, Options, "", ["palm/smoke", "--topology", "v5:4x4"])
-    assert stop.value.code == 2 and "Known are v3:AxB" in capsys.readouterr().err
+    assert "Known are v3:AxB" in refused(capsys, "--topology", "v5:4x4")
 
 
 @needs_libtpu
@@ -142,14 +142,8 @@ def test_a_small_plan_from_end_to_end(tmp_path, capsys, monkeypatch):
 
 @needs_libtpu
 def test_heads_that_the_mesh_does_not_divide_are_named(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        command(
-            plan,
-            Options,
-            "",
-            ["palm/smoke", "--topology", "v4:2x2x1", "--model-parallel", "4", "--out", str(tmp_path)],
-        )
-    assert stop.value.code == 2 and "'heads' 4 ways" in capsys.readouterr().err
+    said = refused(capsys, "--topology", "v4:2x2x1", "--model-parallel", 4, "--out", tmp_path)
+    assert "'heads' 4 ways" in said
 
 
 @needs_libtpu
