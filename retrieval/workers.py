@@ -111,7 +111,7 @@ def _work(connection: Connection, open_task: Callable[[Any], Any], job: Any, thr
         pass  # the parent has ended, or has no more work
     except InputError as error:
         connection.send(("bad input", str(error)))
-    except BaseException:
+    except Exception:
         connection.send(("error", traceback.format_exc()))
 
 
