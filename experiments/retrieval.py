@@ -121,7 +121,7 @@ def retrieval(options: Build | Search | Add | Remove | Report) -> None:
 def _build(options: Build) -> None:
     _require_positive(options, "vocab_size", "neighbours", "workers")
     recipe = Recipe(
-        options.tokenizer,
+        _tokenizer(options.tokenizer),
         options.vocab_size,
         options.keys,
         options.encoder,

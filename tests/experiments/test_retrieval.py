@@ -12,6 +12,7 @@ import pytest
 from data.documents import Document
 from errors import InputError
 from experiments.command import command
+from experiments.prepare import Prepared
 from experiments.retrieval import VERBS, retrieval, told_apart
 from retrieval.database import ARTIFACTS, CURRENT, Database
 from retrieval.recall import announce
@@ -111,6 +112,17 @@ def test_bad_options(built, capsys, arguments, complaint):
     before = contents(built[0])
     assert complaint in fails(capsys, *arguments, *given)
     assert contents(built[0]) == before
+
+
+def test_the_tokenizer_of_a_run(built, tmp_path):
+    before = Database(built[0])
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    names = (before.version.tokenizer, "tokens", "index", "neighbours")
+    Prepared(built[0] / ARTIFACTS, *names, encoder=TINY, corpus_hash="", skipped={}).save(run_folder)
+    arguments = ["--corpus", built[1], "--out", tmp_path / "database", "--encoder", TINY]
+    run("build", *arguments, "--tokenizer", run_folder)
+    assert Database(tmp_path / "database").tokenizer.hash == before.tokenizer.hash
 
 
 def test_another_tokenizer_that_is_none(tmp_path, capsys):
