@@ -84,10 +84,10 @@ class Options:
     """Text taken from the corpus, at most."""
     evaluation_tokens: int | None = None
     """Held-out tokens that are evaluated, at most."""
-    precision: Literal["float32", "mixed", "bfloat16_with_float32_copy", "bfloat16_stochastic_rounding"] = (
-        "float32"
-    )
-    """What parameters and activations are kept and computed in: training/precision.py explains the four."""
+    precision: Literal[
+        "float32", "mixed", "bfloat16_with_float32_copy", "bfloat16_stochastic_rounding", "bfloat16"
+    ] = "float32"
+    """What parameters and activations are kept and computed in: training/precision.py explains the five."""
     remat: Literal["none", "dots", "full"] = "none"
     """What a backward pass computes again: nothing, all but matrix products, or everything in a layer."""
     mesh: str = "auto"

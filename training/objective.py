@@ -34,7 +34,9 @@ def loss_parts(batch_size: int, length: int, devices: int) -> int:
     return 1 if devices > 1 else math.gcd(length, max(1, batch_size * length // PART))
 
 
-def objective(model: Model, family: str, precision: str, loss_parts: int = 1) -> Objective:
+def objective(
+    model: Model, family: str, precision: str, loss_parts: int = 1, z_loss: float | None = None
+) -> Objective:
     """`model` trained by the loss of its family, computing in `precision`.
 
     Its loss reports {"nats": cross entropy, "weight": tokens predicted}; its metric is nats [B, T], zero
@@ -42,12 +44,14 @@ def objective(model: Model, family: str, precision: str, loss_parts: int = 1) ->
 
     Args:
       loss_parts: of the length, in which the loss is taken; see the function of that name.
+      z_loss: the weight of log²Z in the loss; None for the family's own, 0.0 for cross entropy alone.
     """
+    z_loss = Z_LOSS[family] if z_loss is None else z_loss
     num_layers = getattr(model.config, "decoder", model.config).num_layers
 
     def of_head(head: Any, x_btd: jax.Array, batch: DeviceBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
         def of_part(head, x_btd, others):
-            total, sums = next_token_sums(model.unembed(head, x_btd), *others, Z_LOSS[family])
+            total, sums = next_token_sums(model.unembed(head, x_btd), *others, z_loss)
             return total, {name: sums[name] for name in ("nats", "weight")}
 
         return in_parts(of_part, loss_parts)(head, x_btd, (batch["targets"], batch["weights"]))

@@ -6,12 +6,14 @@ of them (Gopher, appendix C).
     mixed                          float32      bfloat16
     bfloat16_with_float32_copy     bfloat16     bfloat16      a float32 copy of the parameters
     bfloat16_stochastic_rounding   bfloat16     bfloat16
+    bfloat16                       bfloat16     bfloat16
 
 A policy casts the parameters for the forward and backward pass, and activations follow, since a module
 computes in the precision of what it is given. Norms, softmaxes and the loss go through float32 inside the
 modules under every policy. Moments are float32 under every policy, as in Gopher's 10 bytes per parameter
 (bfloat16 parameters, two float32 moments), and every update is computed in float32; the policies differ in
-where its result is kept.
+where its result is kept. Where that is bfloat16 alone, rounding to the nearest loses every update smaller
+than half a spacing; rounding stochastically keeps it in expectation.
 
 The gradient is taken with respect to what the model computes with: in bfloat16 where that is bfloat16, in
 `mixed` too, whose cast is part of what is differentiated and hands the same numbers on as float32. So `mixed`
@@ -20,7 +22,7 @@ float32 parameters to be read, gathered and cast, or half as many bytes and a co
 meets.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -34,11 +36,13 @@ from parallelism.interface import Optimiser
 Tree = TypeVar("Tree")
 
 MIXED, COPY, STOCHASTIC = "mixed", "bfloat16_with_float32_copy", "bfloat16_stochastic_rounding"
+NEAREST = "bfloat16"
 POLICIES: Mapping[str, str] = {
     "float32": "params=float32,compute=float32,output=float32",
     MIXED: "params=float32,compute=bfloat16,output=float32",
     COPY: "params=bfloat16,compute=bfloat16,output=float32",
     STOCHASTIC: "params=bfloat16,compute=bfloat16,output=float32",
+    NEAREST: "params=bfloat16,compute=bfloat16,output=float32",
 }
 
 # Which way a number is rounded is a function of this, the step and the leaf: a run can be resumed bit for
@@ -71,12 +75,12 @@ def optimiser_under(policy: str, recipe: optax.GradientTransformation) -> Optimi
     kept = _lookup(policy).cast_to_param
     if policy == COPY:
         return _with_float32_copy(recipe, kept)
-    return without_copy(recipe, kept, _round_tree if policy == STOCHASTIC else lambda params, step: params)
+    if policy == STOCHASTIC:
+        return _without_copy(recipe, kept, _round_tree)
+    return _without_copy(recipe, kept, lambda params, step: kept(params))
 
 
-def without_copy(
-    recipe: optax.GradientTransformation, kept: Callable[[Tree], Tree], store: Callable[[Tree, Any], Tree]
-) -> Optimiser:
+def _without_copy(recipe, kept, store) -> Optimiser:
     """What is kept is all there is: every update starts from it.
 
     Args:

@@ -70,3 +70,18 @@ def sizes_of(tree):
 def test_more_parts_than_layers_are_refused():
     with pytest.raises(InputError, match="4 layers cannot be cut into 5 parts"):
         example("palm")[0].parts(5)
+
+
+def test_the_weight_of_log_z_is_the_familys_unless_given():
+    """PaLM's published weight by default; without it the loss is the cross entropy that is reported."""
+    _, params, batch = example("palm")
+    model = build(dataclasses.replace(FORMS["palm"], num_layers=LAYERS))
+
+    def losses(**given):
+        loss, sums = jax.jit(objective(model, "palm", "float32", **given).loss)(params, batch)
+        return float(loss), float(sums["nats"])
+
+    (published, nats), (bare, same), (given, _) = losses(), losses(z_loss=0.0), losses(z_loss=2e-4)
+    assert bare == nats == same
+    assert published > bare
+    np.testing.assert_allclose(given - bare, 2 * (published - bare), rtol=1e-2)  # a small difference of sums
