@@ -2,8 +2,8 @@
 
 Convention (PaLM appendix B): a training token costs 6 FLOPs per parameter it is multiplied with, plus 12 · L
 · H · K · T for the two products of self-attention over the full (not causal) square. A tied embedding counts
-once. What the position terms of
-relative attention add, and recomputation, do not count: MFU is model FLOPs.
+once, as does the one of two that scores. What the position terms of relative attention add, and
+recomputation, do not count: MFU is model FLOPs.
 
 RETRO's additions are counted by the same convention, each parameter times the tokens that pass it: a decoder
 token brings k · r / m neighbour tokens through the encoder and through the keys and values of every CCA
@@ -33,9 +33,13 @@ def train_flops_per_token(config: object, length: int, retrieval: bool = True) -
 
 
 def _multiplied(config: object) -> int:
-    """Parameters that a dense model's tokens are multiplied with: all but learned positions, which add."""
+    """Parameters that a dense model's tokens are multiplied with: all but learned positions, which add, and a
+    table that only looks up.
+    """
     shapes = parameter_shapes(config)
-    return count(shapes) - count(shapes["embedding"]["embedding"].get("positions", ()))
+    embedding = shapes["embedding"]["embedding"]
+    only_added = [embedding["table"]] if "output" in embedding else []
+    return count(shapes) - count([only_added, embedding.get("positions", ())])
 
 
 def retrofit_flops_per_token(config: RETROConfig, length: int) -> float:

@@ -1,4 +1,4 @@
-"""A dense decoder: an embedding, residual operators repeated over depth, a final norm and tied logits.
+"""A dense decoder: an embedding, residual operators repeated over depth, a final norm and logits.
 
 PaLM and Gopher are two choices of operators; RETRO's decoder is either.
 """

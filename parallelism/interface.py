@@ -43,7 +43,7 @@ class Optimiser(NamedTuple):
 class Part(NamedTuple):
     """A range of a model's depth: a pipeline's stage, a piece of a backward pass.
 
-    take: params -> those that the part reads: its layers, and at both ends the tied embedding.
+    take: params -> those that the part reads: its layers, and at both ends the embedding.
     apply: (what take gave, carry, batch) -> carry. The first is given None, the last returns what a loss
     does.
     """

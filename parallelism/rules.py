@@ -22,7 +22,7 @@ from models.layers.axes import BATCH, EMBED, HEADS, LENGTH, MLP, RESIDUAL, STREA
 # before those is depth.
 PARAMETERS = (
     (r"norm/(centred/)?scale$", (None,)),
-    (r"embedding/table$", (VOCAB, EMBED)),
+    (r"embedding/(table|output)$", (VOCAB, EMBED)),
     (r"embedding/positions$", (None, EMBED)),
     (r"multi_query_attention/(key|value)/w$", (EMBED, None)),  # one head: nothing to split
     (r"(query|key|value|relative)/w$", (EMBED, HEADS)),

@@ -1,4 +1,4 @@
-"""The embedding: rows look tokens up on the way in and, where tied, score them on the way out."""
+"""The embedding: rows look tokens up on the way in and score them on the way out."""
 
 import haiku as hk
 import jax
@@ -10,31 +10,40 @@ from models.layers.causal_attention import MASKED
 
 
 class Embedding(hk.Module):
-    """One matrix [V, D], drawn from N(0, std), for input and output.
+    """One matrix [V, D], drawn from N(0, std), for input and output; or where not tied, one for each.
 
     The input is multiplied by `input_scale` and the logits by `output_scale`, so that both start at unit
     scale whichever of the two conventions a family follows: N(0, 1) with logits / √D (PaLM section 5), or
     N(0, 1/√D) with inputs · √D (Vaswani et al. 2017).
 
     learned_positions: rows of a second table, drawn alike, that is added by position; 0 for none.
-    vocab_multiple: the table has as many rows as a multiple of this that holds the vocabulary, for a mesh
-    that does not divide the vocabulary itself. Rows beyond it are zero, never looked up, and never predicted.
+    tied: whether the table that looks tokens up scores them too, or a matrix `output`, drawn alike, does.
+    vocab_multiple: both have as many rows as a multiple of this that holds the vocabulary, for a mesh that
+    does not divide the vocabulary itself. Rows beyond it are zero, never looked up, and never predicted.
     """
 
     def __init__(
         self, vocab_size: int, d_model: int, std: float, input_scale: float, output_scale: float = 1.0,
-        learned_positions: int = 0, vocab_multiple: int = 1, name: str = "embedding",
+        learned_positions: int = 0, tied: bool = True, vocab_multiple: int = 1, name: str = "embedding",
     ):  # fmt: skip
         super().__init__(name=name)
         self.vocab_size, self.d_model = vocab_size, d_model
         self.rows = -(-vocab_size // vocab_multiple) * vocab_multiple
         self.init = hk.initializers.RandomNormal(std)
         self.input_scale, self.output_scale = input_scale, output_scale
-        self.learned_positions = learned_positions
+        self.learned_positions, self.tied = learned_positions, tied
 
     @hk.transparent
     def _table(self) -> jax.Array:
-        return hk.get_parameter("table", (share(self.rows, VOCAB), self.d_model), init=self._drawn)
+        return self._by_token("table")
+
+    @hk.transparent
+    def _output(self) -> jax.Array:
+        return self._table() if self.tied else self._by_token("output")
+
+    @hk.transparent
+    def _by_token(self, name):
+        return hk.get_parameter(name, (share(self.rows, VOCAB), self.d_model), init=self._drawn)
 
     def _drawn(self, shape, dtype):
         """The vocabulary's rows are the same with and without others after them."""
@@ -58,6 +67,8 @@ class Embedding(hk.Module):
             shape = (self.learned_positions, self.d_model)
             table = hk.get_parameter("positions", shape, init=self.init)
             x_btd += own_slice(jax.lax.dynamic_slice_in_dim(table, position, length)[None])
+        if hk.running_init():
+            self._output()  # parameters are drawn where they are embedded, what scores included
         return x_btd * self.input_scale
 
     @hk.transparent
@@ -72,9 +83,9 @@ class Embedding(hk.Module):
     def unembed(self, x_btd: jax.Array) -> jax.Array:
         """[B, T, D] -> logits [B, T, V] in float32."""
         scaled = x_btd * self.output_scale  # here and not on the logits, which are V/D times as many
-        table = self._table()
-        logits = jnp.einsum("btd,vd->btv", scaled, table, preferred_element_type=jnp.float32)
+        output = self._output()
+        logits = jnp.einsum("btd,vd->btv", scaled, output, preferred_element_type=jnp.float32)
         if self.rows == self.vocab_size:
             return logits
-        ids_v = first_of_share(len(table), VOCAB) + jnp.arange(len(table))
+        ids_v = first_of_share(len(output), VOCAB) + jnp.arange(len(output))
         return jnp.where(ids_v[None, None] < self.vocab_size, logits, MASKED)

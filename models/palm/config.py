@@ -9,6 +9,7 @@ from models.switches import require_known
 
 BLOCKS = ("parallel", "serial")
 FEED_FORWARDS = ("swiglu", "gelu", "relu")
+EMBEDDINGS = ("tied", "untied")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class PaLMConfig:
     feed_forward: swiglu has three matrices of width d_ff, gelu and relu two; at 3/2 of its d_ff they have as
     many parameters.
     positions: rope; learned, a table of max_length rows; or relative (Transformer-XL's, as in Gopher).
+    embeddings: tied, one matrix looks tokens up and scores them; untied, a second one scores.
     norm: the text says LayerNorm without bias, Google's layer library for this block uses the RMS form;
     default rms.
     max_length: tokens of a training sequence; bounds learned positions and relative distances.
@@ -43,6 +45,7 @@ class PaLMConfig:
     feed_forward: str = "swiglu"
     positions: str = "rope"
     norm: str = "rms"
+    embeddings: str = "tied"
     max_length: int = 2048
     remat: str = "none"
     vocab_multiple: int = 1
@@ -50,7 +53,7 @@ class PaLMConfig:
     def __post_init__(self):
         require_known(
             self, block=BLOCKS, attention=KEY_VALUE_HEADS, feed_forward=FEED_FORWARDS, positions=POSITIONS,
-            norm=NORMS, remat=REMATERIALISATION,
+            norm=NORMS, embeddings=EMBEDDINGS, remat=REMATERIALISATION,
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ def palm(config: PaLMConfig) -> Model:
 
 
 def palm_operators(config: PaLMConfig) -> DecoderOperators:
-    """No biases anywhere; embeddings N(0, 1), tied, with logits / √d_model (section 5)."""
+    """No biases anywhere; embeddings N(0, 1), with logits / √d_model (section 5)."""
 
     def norm():
         return NORMS[config.norm](name="norm")
@@ -25,7 +25,7 @@ def palm_operators(config: PaLMConfig) -> DecoderOperators:
         learned = config.max_length if config.positions == "learned" else 0
         return Embedding(
             config.vocab_size, config.d_model, std=1.0, input_scale=1.0, output_scale=config.d_model**-0.5,
-            learned_positions=learned, vocab_multiple=config.vocab_multiple,
+            learned_positions=learned, tied=config.embeddings == "tied", vocab_multiple=config.vocab_multiple,
         )  # fmt: skip
 
     def attention():

@@ -12,7 +12,7 @@ the circuit is laid into the initial weights, of the same shapes as published:
    it.
 
 Encoder and decoder must speak of tokens in the same space, and go on doing so while the embedding moves: the
-initialisation needs `encoder_embedding="shared"`.
+initialisation needs `encoder_embedding="shared"`, and a decoder whose embeddings are tied.
 """
 
 import jax
@@ -33,6 +33,10 @@ def copying_initialisation(params: Params, config: RETROConfig, key: jax.Array) 
     if config.encoder_embedding != "shared":
         raise InputError(
             f"The copying initialisation needs encoder_embedding='shared', not {config.encoder_embedding!r}."
+        )
+    if "output" in params["embedding"]["embedding"]:
+        raise InputError(
+            "The copying initialisation needs a decoder with embeddings='tied', which score what is read."
         )
     keys = jax.random.split(key, 3)
     width, d_model = config.encoder_d_model, config.decoder.d_model

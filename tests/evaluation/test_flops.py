@@ -23,6 +23,12 @@ def test_palm_table_3_mfu():
     assert gopher == pytest.approx(0.325, abs=2e-3)
 
 
+def test_a_table_that_only_looks_up_costs_nothing():
+    tied = configuration("palm/tiny")
+    untied = dataclasses.replace(tied, embeddings="untied")
+    assert train_flops_per_token(untied, 512) == train_flops_per_token(tied, 512)
+
+
 def test_retrieval_by_hand():
     """Every matrix of the encoder and of CCA times the tokens that pass it, and the products of attention."""
     c = configuration("retro/172m")

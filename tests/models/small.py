@@ -24,8 +24,9 @@ RETRO = small("retro", chunk=SHORT_CHUNK, neighbour=2 * SHORT_CHUNK, evaluation_
 # Every switch that the papers ablate, off its default at least once. RETRO with short chunks.
 FORMS = {
     "palm": small("palm"),
-    "palm serial, multi-head, learned": small(
-        "palm", block="serial", attention="multi_head", positions="learned", feed_forward="gelu"
+    "palm serial, multi-head, learned, untied": small(
+        "palm", block="serial", attention="multi_head", positions="learned", feed_forward="gelu",
+        embeddings="untied",
     ),
     "palm relative, layer norm": small("palm", positions="relative", norm="layer", feed_forward="relu"),
     "palm relative, multi-head": small("palm", positions="relative", attention="multi_head"),

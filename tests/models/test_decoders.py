@@ -9,25 +9,28 @@ from models.families import build
 from tests.models.small import FAMILIES, LENGTH, initialised, neighbours_for, small, tokens
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_causal_by_gradient(family):
+@pytest.mark.parametrize(
+    "family, changes", [*[(f, {}) for f in FAMILIES], ("palm", {"embeddings": "untied"})]
+)
+def test_causal_by_gradient(family, changes):
     """No logit at position t moves with the embedding of a later token."""
-    model, params = initialised(small(family))
+    model, params = initialised(small(family, **changes))
     ids, near = tokens(batch=1), neighbours_for(family, batch=1)
-    table = params["embedding"]["embedding"]["table"]
+    embedding = params["embedding"]["embedding"]
+    table = embedding["table"]
     # Untie: perturb the inputs alone, through an embedding of positions instead of tokens.
     positions = jnp.arange(LENGTH)[None]
 
     @jax.jit
     @jax.grad
     def gradient_at(inputs, t):
-        moved = {**params, "embedding": {"embedding": {"table": inputs}}}
+        moved = {**params, "embedding": {"embedding": {**embedding, "table": inputs}}}
         return jnp.sum(jnp.sin(model.apply(moved, positions, near)[0, t, :7]))
 
     inputs = jnp.concatenate([table[ids[0]], jnp.zeros((table.shape[0] - LENGTH, table.shape[1]))])
     for t in (0, 63, 64, 130):
         gradient = gradient_at(inputs, t)
-        # The tied output reads rows 0 … 6; leave those out and look at inputs after t.
+        # A tied output reads rows 0 … 6; leave those out and look at inputs after t.
         later = jnp.abs(gradient[max(t + 1, 7) : LENGTH]).max()
         assert later == 0, f"position {t} sees the future"
         if t > 7:

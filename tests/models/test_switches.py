@@ -18,7 +18,7 @@ RETRO = small("retro")
     "name, field, value",
     [
         ("palm", "block", "sequential"), ("palm", "attention", "grouped"), ("palm", "feed_forward", "geglu"),
-        ("palm", "positions", "alibi"), ("palm", "norm", "batch"), ("palm", "remat", "some"),
+        ("palm", "positions", "alibi"), ("palm", "norm", "batch"), ("palm", "remat", "some"), ("palm", "embeddings", "shared"),
         ("gopher", "positions", "rope"), ("gopher", "activation", "swish"), ("gopher", "norm", "none"),
         ("retro", "encoder_embedding", "none"), ("retro", "neighbour_content", "N"),
         ("retro", "cca_initialisation", "zero"), ("retro", "encoder_activation", "tanh"),
@@ -123,6 +123,45 @@ def test_beyond_the_training_length_all_distances_are_alike():
     assert jnp.abs(apply(params, ids)[0, 5] - apply(params, swapped)[0, 5]).max() > 1e-4
 
 
+def test_untied_embeddings_look_up_in_one_matrix_and_score_with_another():
+    """V · D parameters more, drawn alike; the rest is as it is where they are tied."""
+    (tied, of_tied), (model, params) = (
+        (model := build(small("palm", embeddings=embeddings)), jax.jit(model.init)(jax.random.key(0)))
+        for embeddings in ("tied", "untied")
+    )
+    assert count(params) == count(of_tied) + 1024 * 32
+    table, output = (params["embedding"]["embedding"][name] for name in ("table", "output"))
+    assert jnp.std(output) == pytest.approx(1, abs=0.02)
+    assert jnp.abs(jnp.corrcoef(table.ravel(), output.ravel())[0, 1]) < 0.02
+    ids = tokens(length=8)
+    np.testing.assert_array_equal(model.embed(params, ids), tied.embed(of_tied, ids))
+    same = {**params, "embedding": {"embedding": {"table": table[::-1], "output": table}}}
+    x = model.hidden(params, ids)
+    np.testing.assert_array_equal(model.unembed(same, x), tied.unembed(of_tied, x))
+
+
+def test_an_untied_table_learns_from_the_tokens_read_and_the_output_from_every_score():
+    model, params = initialised(small("palm", embeddings="untied"))
+    ids = tokens(length=8)
+
+    def loss(params):
+        return jnp.mean(jax.nn.logsumexp(model.apply(params, ids), axis=-1))
+
+    gradient = jax.jit(jax.grad(loss))(params)["embedding"]["embedding"]
+    read = np.isin(np.arange(1024), ids)
+    np.testing.assert_array_equal(gradient["table"].any(axis=1), read)
+    assert gradient["output"].any(axis=1).all()
+
+
+def test_copying_needs_tied_embeddings():
+    decoder = small("palm", embeddings="untied")
+    config = dataclasses.replace(
+        RETRO, decoder=decoder, encoder_embedding="shared", cca_initialisation="copying"
+    )
+    with pytest.raises(InputError, match="embeddings='tied'"):
+        parameter_shapes(config)
+
+
 def test_one_key_value_head_or_as_many_as_queries():
     one, many = (parameter_shapes(small("palm", attention=a)) for a in ("multi_query", "multi_head"))
     assert one["parallel_block"]["multi_query_attention/key"]["w"].shape == (2, 32, 16)
@@ -168,10 +207,14 @@ def test_without_positions_cross_attention_cannot_tell_a_neighbours_order():
         assert any(path.endswith("relative") for path in params) == relative
 
 
-@pytest.mark.parametrize("block", ["parallel", "serial"])
-def test_retro_on_palms_block(block):
+@pytest.mark.parametrize(
+    "changes, encoder_embedding",
+    [({}, "own"), ({"block": "serial", "embeddings": "untied"}, "shared")],
+)
+def test_retro_on_palms_block(changes, encoder_embedding):
     """Retrieval-off is PaLM bit for bit, and neighbours act from the last token of their chunk on."""
-    config = dataclasses.replace(RETRO, decoder=small("palm", block=block))
+    decoder = small("palm", **changes)
+    config = dataclasses.replace(RETRO, decoder=decoder, encoder_embedding=encoder_embedding)
     model, params = initialised(config)
     dense, apply, near = build(config.decoder), jax.jit(model.apply), neighbours()
     assert (apply(params, tokens()) == jax.jit(dense.apply)(params, tokens())).all()
@@ -183,8 +226,8 @@ def test_retro_on_palms_block(block):
 
 def test_published_forms_are_the_defaults():
     palm, gopher, retro = (configuration(name) for name in ("palm/540b", "gopher/280b", "retro/7.5b"))
-    assert (palm.block, palm.attention, palm.feed_forward, palm.positions) == (
-        "parallel", "multi_query", "swiglu", "rope")  # fmt: skip
+    assert (palm.block, palm.attention, palm.feed_forward, palm.positions, palm.embeddings) == (
+        "parallel", "multi_query", "swiglu", "rope", "tied")  # fmt: skip
     assert (gopher.positions, gopher.norm) == ("relative", "rms")
     assert retro.encoder_conditioned and retro.cca_positions and retro.encoder_embedding == "own"
     assert (retro.neighbour_content, retro.num_neighbours) == ("both", 2)

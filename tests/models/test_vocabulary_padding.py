@@ -15,19 +15,19 @@ from tests.models.small import tokens
 VOCAB, MULTIPLE, ROWS, LENGTH = 1021, 12, 1032, 16
 
 
-@pytest.fixture(scope="module", params=["palm"])
+@pytest.fixture(scope="module", params=["tied", "untied"])
 def pair(request):
-    """(family, a model and its parameters, the same with rows beyond)."""
-    plain = with_decoder_fields(configuration(f"{request.param}/smoke"), vocab_size=VOCAB)
+    """(a model and its parameters, the same with rows beyond)."""
+    plain = with_decoder_fields(configuration("palm/smoke"), vocab_size=VOCAB, embeddings=request.param)
     models = [build(plain), build(with_decoder_fields(plain, vocab_multiple=MULTIPLE))]
-    return request.param, *[(model, jax.jit(model.init)(jax.random.key(0))) for model in models]
+    return [(model, jax.jit(model.init)(jax.random.key(0))) for model in models]
 
 
 def test_the_other_rows_start_as_they_would_without(pair):
-    _, (_, plain), (_, padded) = pair
-    table = padded["embedding"]["embedding"]["table"]
-    assert table.shape[0] == ROWS and not table[VOCAB:].any()
-    np.testing.assert_array_equal(table[:VOCAB], plain["embedding"]["embedding"]["table"])
+    (_, plain), (_, padded) = pair
+    for name, matrix in padded["embedding"]["embedding"].items():
+        assert matrix.shape[0] == ROWS and not matrix[VOCAB:].any()
+        np.testing.assert_array_equal(matrix[:VOCAB], plain["embedding"]["embedding"][name])
     others = [
         {k: v for k, v in tree.items() if k not in ("embedding", "encoder")} for tree in (plain, padded)
     ]
@@ -35,7 +35,7 @@ def test_the_other_rows_start_as_they_would_without(pair):
 
 
 def test_the_same_logits_and_none_beyond(pair):
-    _, (model, params), (padded_model, padded) = pair
+    (model, params), (padded_model, padded) = pair
     ids = tokens(LENGTH) % VOCAB
     logits = jax.jit(padded_model.apply)(padded, ids)
     assert (logits[..., VOCAB:] == MASKED).all()
@@ -45,27 +45,35 @@ def test_the_same_logits_and_none_beyond(pair):
 
 
 def test_rows_beyond_have_no_gradient(pair):
-    _, _, (model, params) = pair
+    _, (model, params) = pair
     ids = tokens(LENGTH) % VOCAB
 
     def loss(params):
         return jnp.mean(jax.nn.logsumexp(model.apply(params, ids), axis=-1) ** 2)
 
-    gradient = jax.jit(jax.grad(loss))(params)["embedding"]["embedding"]["table"]
-    assert gradient[:VOCAB].any() and not gradient[VOCAB:].any()
+    for gradient in jax.jit(jax.grad(loss))(params)["embedding"]["embedding"].values():
+        assert gradient[:VOCAB].any() and not gradient[VOCAB:].any()
 
 
 def test_a_mesh_that_does_not_divide_the_vocabulary_divides_its_rows(pair):
-    _, (model, params), (padded_model, padded) = pair
+    (model, params), (padded_model, padded) = pair
     place = place_activation(make_mesh(MeshShape(1, 4, 2)))
     ids = tokens(LENGTH, batch=4) % VOCAB
 
-    def on_mesh(params, ids):
-        with placed_by(place):
-            return padded_model.apply(params, ids)
+    def of(model, place=None):
+        def loss(params):
+            with placed_by(place):
+                logits = model.apply(params, ids)[..., :VOCAB]
+            return jnp.mean(logits**2), logits
 
-    logits = jax.jit(on_mesh)(padded, ids)[..., :VOCAB]
-    np.testing.assert_allclose(logits, jax.jit(model.apply)(params, ids), rtol=1e-4, atol=1e-5)
+        return jax.jit(jax.grad(loss, has_aux=True))
+
+    gradient, logits = of(padded_model, place)(padded)
+    expected_gradient, expected = of(model)(params)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    for name, matrix in gradient["embedding"]["embedding"].items():
+        alone = expected_gradient["embedding"]["embedding"][name]
+        np.testing.assert_allclose(matrix[:VOCAB], alone, rtol=1e-4, atol=1e-5 * np.abs(alone).max())
 
 
 def test_both_tables_of_retro_are_padded():
