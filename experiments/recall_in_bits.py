@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from data.artifacts import artifact
 from errors import InputError
 from evaluation.bits_per_byte import bits_per_byte, document_nats
 from evaluation.intervals import paired_difference
@@ -15,13 +14,11 @@ from experiments.cells import device_batch, evaluation_neighbours, held_out, str
 from experiments.prepare import SPARE_NEIGHBOURS, Prepared
 from experiments.trained import TrainedRun, load_run
 from parallelism.mesh import MeshShape, make_mesh
-from retrieval.build_index import build_index, lists_and_codes
-from retrieval.chunks import chunk_groups, store_hash
-from retrieval.embed import embed_store
-from retrieval.index import load_index, probing
-from retrieval.nearest import nearest_outside_group
+from retrieval.build_index import lists_and_codes
+from retrieval.chunks import training_chunks
+from retrieval.controls import approximate_table
 from retrieval.neighbours import NeighbourTable
-from retrieval.recall import exact_truth, recall_at
+from retrieval.recall import read_recall
 
 NPROBES = (1, 4, 16, 64)
 
@@ -40,25 +37,17 @@ def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str
     run = load_run(folder)
     if not run.cell.retrieves:
         raise InputError(f"The run in {folder} is no RETRO: it has no neighbours to find. Give a RETRO's.")
-    prepared, store = run.prepared, run.prepared.store
-    encoder = prepared.key_encoder
-    keys = embed_store(prepared.root, store, prepared.tokenizer, encoder)
-    groups = chunk_groups(store, np.arange(len(keys)))
-    is_held_out = np.repeat(store.is_validation, store.num_chunks)
-    training, held_out_chunks = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
-    factory = lists_and_codes(len(training), keys.shape[1])
-    made_of = {"store": store_hash(store), "tokenizer": prepared.tokenizer.hash, encoder.name: encoder.hash}
-    index = load_index(build_index(prepared.root, keys, training, groups, factory, made_of))
-    truth = exact_truth(keys, training, groups)
+    prepared, store, encoder = run.prepared, run.prepared.store, run.prepared.key_encoder
+    held_out_chunks = np.flatnonzero(np.repeat(store.is_validation, store.num_chunks))
+    k = evaluation_neighbours(run.cell.config)
     evaluate = evaluator(run)
     nats, recalls = {"exact": evaluate(prepared.neighbours)}, {"exact": 1.0}
-    k = evaluation_neighbours(run.cell.config) + SPARE_NEIGHBOURS
     for nprobe in nprobes:
-        with probing(index, nprobe):
-            recalls[nprobe] = recall_at(index, keys, groups, truth)
-            found = nearest_outside_group(index, keys, groups, k, held_out_chunks)
-        inputs = made_of | {"factory": factory, "nprobe": nprobe, "k": k, "held out": True}
-        nats[nprobe] = evaluate(partial_table(prepared, len(keys), held_out_chunks, found, inputs))
+        path = approximate_table(
+            prepared.root, store, prepared.tokenizer, encoder, nprobe, held_out_chunks, k, SPARE_NEIGHBOURS
+        )
+        nats[nprobe], recalls[nprobe] = evaluate(NeighbourTable(path, store)), read_recall(path).reranked
+    factory = lists_and_codes(len(training_chunks(store)), encoder.dimension)
     return {"run": str(folder), "factory": factory, "rows": rows(prepared, nats, recalls)}
 
 
@@ -75,20 +64,6 @@ def evaluator(run: TrainedRun) -> Callable[[NeighbourTable], np.ndarray]:
         return nats_d
 
     return evaluate
-
-
-def partial_table(
-    prepared: Prepared, total: int, chunks: np.ndarray, found: tuple[np.ndarray, np.ndarray], inputs: dict
-) -> NeighbourTable:
-    """A table of `total` rows with those found for `chunks`; the others are empty."""
-
-    def build(folder: Path) -> None:
-        for name, column, missing in zip(("distances", "ids"), found, (np.float32(np.inf), -1)):
-            whole = np.full([total, column.shape[1]], missing, column.dtype)
-            whole[chunks] = column
-            np.save(folder / f"{name}.npy", whole)
-
-    return NeighbourTable(artifact(prepared.root, "neighbours", inputs, build), prepared.store)
 
 
 def rows(prepared: Prepared, nats: dict, recalls: dict) -> list[dict[str, Any]]:

@@ -32,6 +32,11 @@ def chunk_groups(store: TokenStore, chunks: np.ndarray) -> np.ndarray:
     return store.groups[store.chunk_documents(chunks)]
 
 
+def training_chunks(store: TokenStore) -> np.ndarray:
+    """int64: the global ids of the chunks of training documents, rising: what neighbours are found among."""
+    return np.flatnonzero(~np.repeat(store.is_validation, store.num_chunks))
+
+
 def store_hash(store: TokenStore) -> str:
     """Names everything about a store that neighbours depend on: tokens, document bounds, groups and sides."""
     columns = [np.ascontiguousarray(c).tobytes() for c in (store.offsets, store.groups, store.is_validation)]

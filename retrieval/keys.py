@@ -18,7 +18,7 @@ from errors import InputError
 from models.bert.load import load_bert
 from models.bert.model import Bert
 from retrieval.bert_keys import MAX_WORDPIECES, embedder
-from retrieval.chunks import chunk_text, store_hash
+from retrieval.chunks import chunk_text, store_hash, training_chunks
 from retrieval.tfidf import DIMENSION, PATTERN, SIGNS, WORDS, fit_tfidf, open_tfidf
 
 Progress = Callable[[int], object]
@@ -98,7 +98,7 @@ def tfidf_encoder(folder: str) -> KeyEncoder:
 
 def fitted_tfidf(root: Path, store: TokenStore, tokenizer: Tokenizer) -> KeyEncoder:
     """TF-IDF fitted on the chunks of the training documents of a store, kept as an artifact under `root`."""
-    chunks = np.flatnonzero(~np.repeat(store.is_validation, store.num_chunks))
+    chunks = training_chunks(store)
     inputs = {"store": store_hash(store), "tokenizer": tokenizer.hash, "pattern": PATTERN, "signs": SIGNS}
 
     def build(folder: Path) -> None:

@@ -18,7 +18,7 @@ from data.token_store import TokenStore
 from data.tokenizers import Tokenizer
 from errors import InputError
 from retrieval.build_index import resolved, write_index
-from retrieval.chunks import chunk_groups, neighbour_tokens, store_hash
+from retrieval.chunks import chunk_groups, neighbour_tokens, store_hash, training_chunks
 from retrieval.embed import embed_store
 from retrieval.index import load_index
 from retrieval.keys import KeyEncoder
@@ -36,8 +36,8 @@ def build_database(
     """The artifact folder of the index over the chunks of the training documents, built under `root` with the
     keys it needs. Its file is `INDEX`. factory: a FAISS factory string, or "auto".
     """
-    database = np.flatnonzero(~np.repeat(store.is_validation, store.num_chunks))
-    made_of = _inputs(store, tokenizer, encoder)
+    database = training_chunks(store)
+    made_of = inputs_of(store, tokenizer, encoder)
     factory = resolved(factory, len(database), encoder.dimension)
 
     def build(folder: Path) -> None:
@@ -63,7 +63,7 @@ def build_neighbour_table(
     """
     database_size = int(store.num_chunks[~store.is_validation].sum())
     factory = resolved(factory, database_size, encoder.dimension)
-    made_of = _inputs(store, tokenizer, encoder) | {"factory": factory}
+    made_of = inputs_of(store, tokenizer, encoder) | {"factory": factory}
 
     def build_table(folder: Path) -> None:
         index = load_index(build_database(root, store, tokenizer, encoder, factory), encoder.dimension)
@@ -109,7 +109,8 @@ def read_rows(folder: Path) -> Rows:
     return distances, ids
 
 
-def _inputs(store, tokenizer, encoder) -> dict[str, str]:
+def inputs_of(store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder) -> dict[str, str]:
+    """What keys and neighbours depend on, for the names of artifacts."""
     return {"store": store_hash(store), "tokenizer": tokenizer.hash, encoder.name: encoder.hash}
 
 

@@ -44,7 +44,7 @@ BLOCK = 1024  # texts
 def fit_tfidf(texts: Iterable[str], folder: Path) -> None:
     """Writes what `open_tfidf` reads. The texts are read once and not kept; none at all is allowed."""
     n, df_f = 0, np.zeros(WORDS, np.int64)
-    for counts_nf in _counted(texts):
+    for counts_nf in word_counts(texts):
         n += counts_nf.shape[0]
         df_f += counts_nf.getnnz(axis=0)
     seen = np.flatnonzero(df_f)
@@ -88,7 +88,7 @@ def open_tfidf(folder: Path) -> tuple[str, Callable[[list[str], Callable[[int], 
 
     def embed(texts: list[str], progress: Callable[[int], object]) -> np.ndarray:
         keys_nd, start = np.empty([len(texts), DIMENSION], np.float32), 0
-        for counts_nf in _counted(texts):
+        for counts_nf in word_counts(texts):
             counts_nf.data = 1 + np.log(counts_nf.data)
             block_nd = normalize((counts_nf @ weights_fd).toarray())
             block_nd[~block_nd.any(axis=1), 0] = 1
@@ -100,7 +100,7 @@ def open_tfidf(folder: Path) -> tuple[str, Callable[[list[str], Callable[[int], 
     return fingerprint([PATTERN, *(Path(folder) / name for name in PARTS)]), embed
 
 
-def _counted(texts: Iterable[str]) -> Iterator[csr_matrix]:
+def word_counts(texts: Iterable[str]) -> Iterator[csr_matrix]:
     """float32 [at most BLOCK, WORDS]: how often each text has each word."""
     counter = HashingVectorizer(
         token_pattern=PATTERN, n_features=WORDS, alternate_sign=False, norm=None, dtype=np.float32
