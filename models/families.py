@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from errors import InputError
-from models.decoder import Model
+from models.decoder import Model, Params
 from models.gopher.config import SIZES as GOPHER_SIZES
 from models.gopher.model import gopher
 from models.palm.config import SIZES as PALM_SIZES
@@ -50,6 +51,22 @@ def with_decoder_fields(config: Any, **fields: Any) -> Any:
     if isinstance(config, RETROConfig):
         return dataclasses.replace(config, decoder=with_decoder_fields(config.decoder, **fields))
     return dataclasses.replace(config, **fields)
+
+
+def lengthened(config: Any, params: Params, length: int) -> tuple[Any, Params]:
+    """A trained model as it reads `length` tokens, more than the max_length it was trained on -> (config,
+    params).
+
+    Learned positions repeat their last row, as relative distances stay at their largest. Every other form is
+    returned as it is: rope and relative distances have no end.
+    """
+    decoder = getattr(config, "decoder", config)
+    if decoder.positions != "learned" or length <= decoder.max_length:
+        return config, params
+    embedding = params["embedding"]["embedding"]
+    positions = jnp.pad(embedding["positions"], ((0, length - decoder.max_length), (0, 0)), mode="edge")
+    longer = {"embedding": {**embedding, "positions": positions}}
+    return with_decoder_fields(config, max_length=length), {**params, "embedding": longer}
 
 
 def parameter_shapes(config: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from errors import InputError
-from models.families import build, configuration, count, parameter_shapes
+from models.families import build, configuration, count, lengthened, parameter_shapes
 from tests.models.small import LENGTH, M, initialised, neighbours, small, tokens
 
 RETRO = small("retro")
@@ -97,6 +97,39 @@ def test_learned_positions_add_a_row_by_position(family, changes):
     np.testing.assert_allclose(model.embed(params, ids), expected, rtol=1e-5)
     with pytest.raises(InputError, match="12 learned positions"):
         model.apply(params, tokens(length=13))
+
+
+@pytest.mark.parametrize("decoder, retro", [("palm", False), ("gopher", False), ("palm", True)])
+def test_learned_positions_can_be_lengthened(decoder, retro):
+    """What was trained on 130 tokens reads 192, and the first 130 as before; later rows are the last one."""
+    trained, longer = 130, LENGTH
+    dense = small(decoder, positions="learned", max_length=trained)
+    config = dataclasses.replace(RETRO, decoder=dense) if retro else dense
+    model, params = initialised(config)
+    lengthened_config, lengthened_params = lengthened(config, params, longer)
+    assert lengthened_config.max_length == longer
+    assert jax.tree.map(jnp.shape, lengthened_params) == jax.tree.map(
+        lambda leaf: leaf.shape, parameter_shapes(lengthened_config)
+    )
+    before, after = (p["embedding"]["embedding"]["positions"] for p in (params, lengthened_params))
+    np.testing.assert_array_equal(after[:trained], before)
+    np.testing.assert_array_equal(after[trained:], np.tile(before[-1:], (longer - trained, 1)))
+    near = neighbours() if retro else None
+    first = jax.tree.map(lambda x: x[:, : trained // M], near)
+    logits = jax.jit(build(lengthened_config).apply)(lengthened_params, tokens(), near)
+    assert logits.shape[1] == longer and jnp.isfinite(logits).all()
+    expected = jax.jit(model.apply)(params, tokens()[:, :trained], first)
+    np.testing.assert_allclose(logits[:, :trained], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("config, length", [
+    (small("palm"), 4096), (small("palm", positions="relative"), 4096), (small("gopher"), 4096),
+    (RETRO, 4096), (small("gopher", positions="learned"), 2048),
+])  # fmt: skip
+def test_what_reads_any_length_is_not_lengthened(config, length):
+    params = parameter_shapes(config)
+    same_config, same_params = lengthened(config, params, length)
+    assert same_config is config and same_params is params
 
 
 @pytest.mark.parametrize("family, changes", [
