@@ -92,7 +92,12 @@ def database_share_table(
         groups_n = chunk_groups(store, np.arange(len(keys)))
         return nearest_outside_group(index, keys, groups_n, k + spare, chunks)
 
-    inputs = inputs_of(store, tokenizer, encoder) | {"share": share, "seed": seed, "k": k, "spare": spare}
+    inputs = inputs_of(store, tokenizer, encoder) | {
+        "share": float(share),
+        "seed": seed,
+        "k": k,
+        "spare": spare,
+    }
     return partial_table(root, store, chunks, inputs, rows_into)
 
 
