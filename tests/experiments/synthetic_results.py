@@ -82,15 +82,20 @@ def results(rows, experiment="ablate palm", seeds=3, count=30, null=True, noise=
     other = {"of": rows[0]["name"], "cells": list(cells(rows[0], range(seeds, seeds + 3)))}
     return {
         "experiment": experiment, "layout": 1, "command": f"python -m experiments.{experiment}",
-        "config": {"steps": 610, "length": 512, "corpus": "stdlib"},
+        "config": {
+            "size": "tiny", "vocab_size": 4096, "steps": 610, "length": 512, "batch_size": 2, "corpus": "stdlib",
+            "corpus_bytes": 6_000_000, "seeds": seeds,
+        },
         "environment": {
             "python": "3.11.7", "jax": "0.10.2", "device": "cpu", "cores": 2, "commit": "ab12",
             "date": "2026-11-22", "corpus_hash": "0123456789abcdef",
         },
         "peak": {"flops_per_second": 2.1e11, "convention": "MFU = model FLOPs / measured peak"},
         "corpus": {
-            "name": "stdlib", "documents": {"code": 272, "docs": 223}, "bytes_per_token": 3.3, "chunks": 28_441,
-            "tokens": {"train": 1_628_192, "evaluated": 159_915},
+            "documents": {"code": 272, "docs": 223}, "validation_documents": 52, "evaluated_documents": count,
+            "tokens": {"train": 1_628_192, "validation": 177_286, "evaluated": 159_915},
+            "bytes_per_token": 3.3, "chunks": 28_441, "skipped": {"binary": 3},
+            "near_duplicate_threshold": 0.2,
         },
         "documents": found, "rows": made, "null": other if null else None,
     }  # fmt: skip
