@@ -100,7 +100,7 @@ def artifact(root: Path, kind: str, inputs: Mapping, build: Callable[[Path], Non
     final = artifact_path(root, kind, inputs)
     with _disk_full_explained(final.parent, kind):
         final.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(final.with_name(f".{final.name}.lock")):
+        with locked(final.with_name(f".{final.name}.lock")):
             damaged = first_damaged_file(final) if final.exists() else None
             if final.exists() and damaged is None:
                 return final
@@ -151,10 +151,15 @@ def _write_manifest(folder: Path, inputs: Mapping) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock that the system releases when the process ends, however it ends."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Holds an exclusive lock on a file that it makes; the system releases it when the process ends, however
+    it ends.
+
+    Raises:
+        BlockingIOError: another process holds it, and `wait` is false.
+    """
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 

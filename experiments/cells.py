@@ -7,7 +7,7 @@ token. A cell that is finished is never run again.
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from data.batches import Batch, TrainBatches, evaluation_batches
+from errors import InputError
 from evaluation.flops import retrofit_flops_per_token, train_flops_per_token
 from experiments.prepare import Prepared
 from experiments.run_folder import claim
@@ -42,7 +43,9 @@ class Cell:
 
     name: what is shown. config: the model's. neighbours: the table's artifact name, so that its content
     guards the folder. pretrained: the fingerprint of the parameters that a RETRO's decoder is given and
-    keeps, so that only what retrieval adds is trained (RETROfit); None where everything is.
+    keeps, so that only what retrieval adds is trained (RETROfit); None where everything is. recipe: the
+    family whose optimiser and schedule train it, peak: their largest learning rate, z_loss: the coefficient
+    of log²Z; None for the family's own. evaluate_at: steps before the last at which it is evaluated too.
     """
 
     name: str
@@ -55,6 +58,10 @@ class Cell:
     evaluation_tokens: int
     neighbours: str
     pretrained: str | None = None
+    recipe: str | None = None
+    peak: float | None = None
+    z_loss: float | None = None
+    evaluate_at: tuple[int, ...] = ()
 
     @property
     def retrieves(self) -> bool:
@@ -65,15 +72,23 @@ class Cell:
         """The values of `retrieval` that its rows carry."""
         return ("off", "on") if self.retrieves else (None,)
 
+    @property
+    def taught_by(self) -> tuple[str, int, float | None]:
+        """What training.recipes.recipe and learning_rate take."""
+        return self.recipe or family_of(self.config), self.steps, self.peak
+
 
 @dataclass(frozen=True)
 class CellResult:
-    """nats: by retrieval, float32 [S, T] per held-out token. metrics: the loop's lines."""
+    """nats: by retrieval, float32 [S, T] per held-out token. metrics: the loop's lines. nats_at: the same as
+    nats, by each step of `Cell.evaluate_at`.
+    """
 
     nats: dict[str | None, np.ndarray]
     metrics: list[dict]
     train_tokens: int
     train_flops: float
+    nats_at: dict[int, dict[str | None, np.ndarray]] = field(default_factory=dict)
 
 
 def run_cell(
@@ -97,7 +112,7 @@ def run_cell(
     claim(folder, dataclasses.asdict(cell))
     if is_leader():
         prepared.save(folder)
-    table, family = prepared.neighbours, family_of(cell.config)
+    table = prepared.neighbours
     strategy = started_from(pretrained or {}, strategy_of(cell, mesh, how))
     batches = TrainBatches(
         table.store, cell.batch_size, cell.length, cell.seed, strategy.rows(cell.batch_size)
@@ -113,36 +128,54 @@ def run_cell(
         label=f"{cell.name} seed {cell.seed}",
         configuration=dataclasses.asdict(cell.config),
     )
-    missing = [retrieval for retrieval in cell.retrievals if not evaluation_path(folder, retrieval).exists()]
-    if missing or Checkpoints(folder / CHECKPOINTS).latest() != cell.steps:
-        schedule = jax.jit(learning_rate(family, cell.steps))
-        k = cell.config.num_neighbours if cell.retrieves else 0
-        state = train(
-            training, strategy, lambda step: device_batch(batches(step), table, k), schedule, folder
-        )
+    schedule = jax.jit(learning_rate(*cell.taught_by))
+    k = cell.config.num_neighbours if cell.retrieves else 0
+    for step in milestones(cell):
+        paths = {retrieval: evaluation_path(folder, retrieval, step, cell) for retrieval in cell.retrievals}
+        missing = [retrieval for retrieval, path in paths.items() if not path.exists()]
+        reached = Checkpoints(folder / CHECKPOINTS).latest() or 0
+        if not missing and (step < cell.steps or reached == cell.steps):
+            continue
+        if reached > step:
+            raise InputError(
+                f"{paths[missing[0]]} is missing, and training has gone on from step {step} to {reached}: it "
+                f"cannot be made any more. Remove {folder} to train this cell anew."
+            )
+        to_here = dataclasses.replace(training, steps=step)
+        state = train(to_here, strategy, lambda step: device_batch(batches(step), table, k), schedule, folder)
         for retrieval in missing:
-            nats_st = _evaluate(cell, strategy, state.params, table, retrieval)
+            neighbours = evaluation_neighbours(cell.config) if retrieval == "on" else 0
+            nats_st = evaluate(cell, strategy, state.params, table, neighbours, retrieval)
             if is_leader():
-                _save_array(evaluation_path(folder, retrieval), nats_st)
+                save_array(paths[retrieval], nats_st)
     barrier(f"{folder} is written")
-    return CellResult(
-        nats={
-            retrieval: np.load(evaluation_path(folder, retrieval), allow_pickle=False)
+    *before, last = (
+        {
+            retrieval: np.load(evaluation_path(folder, retrieval, step, cell), allow_pickle=False)
             for retrieval in cell.retrievals
-        },
+        }
+        for step in milestones(cell)
+    )
+    return CellResult(
+        nats=last,
         metrics=read_metrics(folder),
         train_tokens=sum(batches.predicted_tokens(step) for step in range(cell.steps)),
         train_flops=flops * training.tokens_per_step * cell.steps,
+        nats_at=dict(zip(cell.evaluate_at, before)),
     )
+
+
+def milestones(cell: Cell) -> tuple[int, ...]:
+    """The steps at which `cell` is evaluated, the last of training among them."""
+    return *cell.evaluate_at, cell.steps
 
 
 def strategy_of(cell: Cell, mesh: jax.sharding.Mesh, how: Parallelism = Parallelism()) -> Strategy:  # noqa: B008
     """How `cell` is trained on `mesh`: its model, objective and optimiser."""
     family = family_of(cell.config)
-    trained = objective(
-        build(cell.config), family, cell.precision, loss_parts(cell.batch_size, cell.length, mesh.size)
-    )
-    optimiser = optimiser_under(cell.precision, recipe(family, cell.steps))
+    parts = loss_parts(cell.batch_size, cell.length, mesh.size)
+    trained = objective(build(cell.config), family, cell.precision, parts, cell.z_loss)
+    optimiser = optimiser_under(cell.precision, recipe(*cell.taught_by))
     if cell.pretrained:
         trained, optimiser = freeze(parameter_shapes(cell.config.decoder).keys(), trained, optimiser)
     return strategy(trained, optimiser, mesh, how)
@@ -178,11 +211,13 @@ def held_out(
     return evaluation_batches(table.store, cell.batch_size, cell.length, cell.evaluation_tokens, rows)
 
 
-def _evaluate(cell, strategy, params, table, retrieval) -> np.ndarray:
+def evaluate(
+    cell: Cell, strategy: Strategy, params: Params, table: NeighbourTable, k: int, label: str | None = None
+) -> np.ndarray:
+    """float32 [S, T]: the loss of every held-out token with k neighbours, zero where nothing is predicted."""
     batches = list(held_out(cell, table, strategy.rows(cell.batch_size)))
-    kind = f" retrieval {retrieval}" if retrieval else ""
+    kind = f" retrieval {label}" if label else ""
     progress = Progress(f"{cell.name} seed {cell.seed}{kind}: evaluation", len(batches))
-    k = evaluation_neighbours(cell.config) if retrieval == "on" else 0
     results = []
     for done, (batch, _) in enumerate(batches, start=1):
         results.append(np.asarray(strategy.evaluate(params, device_batch(batch, table, k))))
@@ -196,12 +231,16 @@ def evaluation_neighbours(config: RETROConfig) -> int:
     return config.evaluation_neighbours or config.num_neighbours
 
 
-def evaluation_path(folder: Path, retrieval: str | None) -> Path:
-    """Where the held-out losses of a cell lie."""
-    return folder / f"evaluation-{retrieval or 'dense'}.npy"
+def evaluation_path(
+    folder: Path, retrieval: str | None, step: int | None = None, cell: Cell | None = None
+) -> Path:
+    """Where the held-out losses of a cell lie; step: one of `cell`'s milestones, None for the last."""
+    at = "" if step is None or step == cell.steps else f"-step-{step}"
+    return folder / f"evaluation-{retrieval or 'dense'}{at}.npy"
 
 
-def _save_array(path: Path, array: np.ndarray) -> None:
+def save_array(path: Path, array: np.ndarray) -> None:
+    """`array` in a `.npy` file, whole or not at all."""
     partial = path.with_suffix(".partial")
     with open(partial, "wb") as file:
         np.save(file, array, allow_pickle=False)

@@ -25,6 +25,7 @@ from experiments.example import FILE_NAME as SOURCES_NAME
 from experiments.example import example_sources, helped_most, worked_example
 from experiments.leakage import leakage
 from experiments.prepare import Prepared, Text, prepare_for_all
+from experiments.presets import PEAK_CONVENTION, PRESETS, Preset
 from experiments.report import save_plot, terminal_table, write_report
 from experiments.run_folder import claim
 from experiments.sources_page import PAGE_NAME, write_page
@@ -34,30 +35,6 @@ from models.families import configuration, with_decoder_fields
 from parallelism.interface import Parallelism
 from parallelism.mesh import make_mesh, parse_mesh_shape, require_divisible
 from parallelism.processes import barrier, is_leader
-
-PEAK_CONVENTION = (
-    "MFU = tokens/s x model FLOPs per token (6N + 12LHKT, PaLM appendix B; retrieval included, "
-    "recomputation not) / this machine's measured float32 matrix-product rate"
-)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A budget: which model size, on how much text, for how long."""
-
-    size: str
-    vocab_size: int
-    length: int
-    batch_size: int
-    steps: int
-    corpus_bytes: int
-    evaluation_tokens: int
-
-
-PRESETS = {
-    "default": Preset("tiny", 4096, 512, 2, steps=610, corpus_bytes=6_000_000, evaluation_tokens=160_000),
-    "smoke": Preset("smoke", 1024, 128, 2, steps=12, corpus_bytes=300_000, evaluation_tokens=20_000),
-}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """A folder belongs to one configuration, written into it at the start, and to all processes of a run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from data.artifacts import first_difference, write_atomic
+from data.artifacts import first_difference, locked, write_atomic
 from errors import InputError
 from parallelism.processes import barrier, is_leader
 
@@ -41,3 +42,21 @@ def claim(folder: Path, config: Mapping) -> None:
             f"{folder} holds a run of another configuration: {difference}. Give another folder with --out, "
             "or remove this one."
         )
+
+
+@contextmanager
+def sole(folder: Path) -> Iterator[None]:
+    """Within this context no other process that asks writes into `folder`.
+
+    Raises:
+      InputError: another one is writing there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder / ".lock", wait=False):
+            yield
+    except BlockingIOError as error:
+        raise InputError(
+            f"Another run is writing its table into {folder}. Wait until it has ended, or give this one "
+            "another --out; cells that both need are trained once."
+        ) from error

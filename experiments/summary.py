@@ -58,7 +58,7 @@ def summarise(
     ]  # fmt: skip
     unigram_d = unigram_nats(store, evaluated)
     return {
-        "corpus": _corpus_facts(prepared, evaluated),
+        "corpus": corpus_facts(prepared, evaluated),
         "unigram": [
             {"domain": domain, "bits_per_byte": bits_per_byte(unigram_d[inside], num_bytes[inside])}
             for domain, inside in domains.items()
@@ -150,7 +150,8 @@ def _curve(cell: Cell, result: CellResult) -> dict:
     }  # fmt: skip
 
 
-def _corpus_facts(prepared: Prepared, evaluated: np.ndarray) -> dict:
+def corpus_facts(prepared: Prepared, evaluated: np.ndarray) -> dict:
+    """What results.json says of the text; evaluated: int64 [D] documents."""
     store = prepared.store
     lengths = np.diff(store.offsets)
     names, counts = np.unique(store.domains, return_counts=True)

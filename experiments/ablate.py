@@ -1,0 +1,38 @@
+"""The papers' ablations: one row per variant, one changed field each, against the family's published form.
+
+python -m experiments.ablate palm                                        the whole table, three seeds a row
+python -m experiments.ablate retro --rows 'N only' 'F only'              some rows
+python -m experiments.ablate gopher --corpus notes/ --out runs/notes     your own text
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from experiments.command import command
+from experiments.study import StudyOptions, resolved, run_study
+from experiments.variants import variants
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
+    """Which table, and at what budget."""
+
+    family: Positional[Literal["palm", "gopher", "retro"]]
+    """Whose ablations."""
+    out: Path | None = None
+    """Folder of the table. Default: runs/ablate-FAMILY."""
+
+
+def ablate(options: Options) -> None:
+    """Runs the rows of a family's table, and writes results.json."""
+    out = options.out or Path(f"runs/ablate-{options.family}")
+    rows = variants(options.family, resolved(options).size)
+    run_study(f"ablate {options.family}", options, rows, out, null_check=True)
+    print(out / "results.json")
+
+
+if __name__ == "__main__":
+    command(ablate, Options, "The papers' ablations at a size that a laptop trains.")

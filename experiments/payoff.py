@@ -1,0 +1,55 @@
+"""When does retrieval start to pay? On − off over training tokens, for RETRO as published and for the copying
+initialisation (ours), from one long run of each seed that is evaluated on its way.
+
+python -m experiments.payoff                   three seeds, 6.4M tokens each
+python -m experiments.payoff --steps 25000     until the published form crosses, if it does
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.command import command
+from experiments.study import StudyOptions, resolved, run_study
+from experiments.variants import Read, Variant
+from models.families import configuration
+
+POINTS = 7  # each at half the steps of the next
+STEPS = 10  # times the preset's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
+    """At what budget."""
+
+    out: Path = Path("runs/payoff")
+    """Folder of the table."""
+
+
+def payoff(options: Options) -> None:
+    """Trains both forms, and writes results.json."""
+    run_study("payoff", options, rows(options), options.out)
+    print(options.out / "results.json")
+
+
+def rows(options: StudyOptions) -> list[Variant]:
+    """Per initialisation a row at the end, and one at every point before it."""
+    preset = resolved(options)
+    steps = preset.steps * (1 if options.steps else STEPS)
+    before = tuple(sorted({steps >> halvings for halvings in range(1, POINTS)} - {0}))
+    published = configuration(f"retro/{preset.size}")
+    copying = dataclasses.replace(published, cca_initialisation="copying", encoder_embedding="shared")
+    found = []
+    for name, config in (("published", published), ("copying", copying)):
+        training = {"steps": steps, "evaluate_at": before}
+        group = f"{name} initialisation"
+        found.append(Variant(name, group, None, {"steps": steps}, config=config, training=training))
+        found += [
+            Variant(f"{name}, after {step:,} steps", group, None, {"steps": step}, read=Read(name, step=step))
+            for step in before
+        ]
+    return found
+
+
+if __name__ == "__main__":
+    command(payoff, Options, "When does retrieval start to pay? On − off over training tokens.")

@@ -1,0 +1,27 @@
+"""The budgets that models are compared at: which size, on how much text, for how long."""
+
+from dataclasses import dataclass
+
+PEAK_CONVENTION = (
+    "MFU = tokens/s x model FLOPs per token (6N + 12LHKT, PaLM appendix B; retrieval included, "
+    "recomputation not) / this machine's measured float32 matrix-product rate"
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A budget: which model size, on how much text, for how long."""
+
+    size: str
+    vocab_size: int
+    length: int
+    batch_size: int
+    steps: int
+    corpus_bytes: int
+    evaluation_tokens: int
+
+
+PRESETS = {
+    "default": Preset("tiny", 4096, 512, 2, steps=610, corpus_bytes=6_000_000, evaluation_tokens=160_000),
+    "smoke": Preset("smoke", 1024, 128, 2, steps=12, corpus_bytes=300_000, evaluation_tokens=20_000),
+}

@@ -1,0 +1,117 @@
+"""Bits per byte over training FLOPs: three widths of every family at three equal budgets; and what RETRO
+gains over its dense decoder as width, database and neighbours grow (RETRO, figures 1 and 4, in miniature).
+
+python -m experiments.scaling                   three seeds
+python -m experiments.scaling --preset smoke    the same path in minutes
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.flops import train_flops_per_token
+from experiments.command import command
+from experiments.study import StudyOptions, resolved, run_study
+from experiments.variants import Read, Variant
+from models.families import configuration, with_decoder_fields
+from models.retro.config import RETROConfig
+
+WIDTHS = (0.5, 0.75, 1.0)  # of the preset's size
+BUDGETS = (0.25, 0.5, 1.0)  # of what the preset's steps cost Gopher at its full width
+SHARES = (0.01, 0.1)
+NEIGHBOURS = (1, 4, 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
+    """At what budget."""
+
+    out: Path = Path("runs/scaling")
+    """Folder of the table."""
+
+
+def scaling(options: Options) -> None:
+    """Trains every width of every family at every budget, and writes results.json."""
+    run_study("scaling", options, rows(options), options.out)
+    print(options.out / "results.json")
+
+
+def rows(options: StudyOptions) -> list[Variant]:
+    """One row per family, width and budget; RETRO's are compared with Gopher's of the same width and budget,
+    and at the largest budget also read with other databases and neighbours.
+    """
+    preset = resolved(options)
+    tokens_per_step = preset.batch_size * preset.length
+    forms = {family: configuration(f"{family}/{preset.size}") for family in ("gopher", "palm", "retro")}
+    forms["retro"] = dataclasses.replace(
+        forms["retro"], cca_initialisation="copying", encoder_embedding="shared"
+    )
+
+    def flops_per_step(config):
+        sized = with_decoder_fields(config, vocab_size=preset.vocab_size, max_length=preset.length)
+        return train_flops_per_token(sized, preset.length) * tokens_per_step
+
+    whole = preset.steps * flops_per_step(forms["gopher"])
+    found = []
+    for share in BUDGETS:
+        for width in WIDTHS:
+            for family, form in forms.items():
+                config = narrowed(form, width)
+                steps = max(1, round(share * whole / flops_per_step(config)))
+                d_model = getattr(config, "decoder", config).d_model
+                name = f"{family} {d_model} wide, {share:.0%} of the budget"
+                facts = {"budget": share * whole, "d_model": d_model}
+                against = f"gopher {d_model} wide, {share:.0%} of the budget" if family == "retro" else None
+                group = f"Budget {share * whole:.2g} FLOPs"
+                found.append(
+                    Variant(
+                        name, group, against, {"d_model": d_model, "steps": steps}, config=config,
+                        training={"steps": steps}, facts=facts,
+                    )
+                )  # fmt: skip
+                if family == "retro" and share == max(BUDGETS):
+                    found += readings(name, against, facts)
+    return found
+
+
+def readings(name: str, against: str, facts: dict[str, Any]) -> list[Variant]:
+    """RETRO of one width with less to retrieve from, and with fewer and more neighbours, against the dense
+    model.
+    """
+    return [
+        *(
+            Variant(
+                f"{name}, {share:.0%} of the database", "RETRO's gain over Gopher: database", against,
+                {"database": share}, read=Read(name, share=share), facts=facts,
+            )
+            for share in SHARES
+        ),
+        *(
+            Variant(
+                f"{name}, k = {k}", "RETRO's gain over Gopher: neighbours", against, {"k": k},
+                read=Read(name, k=k), facts=facts,
+            )
+            for k in NEIGHBOURS
+        ),
+    ]  # fmt: skip
+
+
+def narrowed(config: Any, width: float) -> Any:
+    """`config` with every width multiplied: of the stream, the feed-forward layer, heads, and the encoder;
+    depth and the number of heads stay.
+    """
+    if isinstance(config, RETROConfig):
+        fields = ("encoder_d_model", "encoder_d_ff", "encoder_head_size")
+        decoder = narrowed(config.decoder, width)
+        return dataclasses.replace(config, decoder=decoder, **_scaled(config, fields, width))
+    return dataclasses.replace(config, **_scaled(config, ("d_model", "d_ff", "head_size"), width))
+
+
+def _scaled(config, fields, width):
+    """Even, for rotary positions and sinusoids pair what they turn."""
+    return {name: 2 * round(getattr(config, name) * width / 2) for name in fields}
+
+
+if __name__ == "__main__":
+    command(scaling, Options, "Bits per byte over training FLOPs, and what retrieval adds.")
