@@ -80,6 +80,7 @@ def _check(results: Mapping) -> None:
         there = f"layout {results['layout']!r}" if "layout" in results else "an older layout"
         raise _Misfit(f"this is {there} where layout {LAYOUT} is read")
     _has(results, TOP, "the file")
+    _has(results["corpus"], ("near_duplicate_threshold",), "corpus")
     documents, rows = results["documents"], results["rows"]
     if not rows or not documents:
         raise _Misfit(f"there are {len(rows)} rows and {len(documents)} documents")

@@ -37,6 +37,7 @@ class JudgedRow:
         detectable: how large a difference would have had to be, in bits per byte: the larger half-width of
             the two intervals. None on fewer than two seeds.
         gain: with neighbours − without, the same model; None for rows that were not read without.
+        gain_apart: the gain on documents without near-duplicates in training.
         gain_difference: this row's gain − that of the row it is against.
         verdict: one of the words above, what the row is where the paper gives none, or how many seeds.
         incidents: every seed that did not finish, in words.
@@ -50,6 +51,7 @@ class JudgedRow:
     difference: Comparison | None
     detectable: float | None
     gain: Comparison | None
+    gain_apart: Comparison | None
     gain_difference: Comparison | None
     verdict: str
     incidents: tuple[str, ...]
@@ -84,12 +86,18 @@ def read_results(path: Path) -> dict[str, Any]:
 
 def judge(results: Mapping) -> list[JudgedRow]:
     """Every row of `results`, in its order. No row is left out, whatever became of its seeds."""
-    bytes_d = np.array([document["bytes"] for document in results["documents"]], np.float64)
+    bytes_d = _bytes(results)
+    shared_d = np.array([document["shared_ngrams"] for document in results["documents"]])
+    apart_d = shared_d < results["corpus"]["near_duplicate_threshold"]
     rows = {row["name"]: row for row in results["rows"]}
-    return [_judged(row, rows.get(row["against"]), bytes_d) for row in results["rows"]]
+    return [_judged(row, rows.get(row["against"]), bytes_d, apart_d) for row in results["rows"]]
 
 
-def _judged(row: Mapping, against: Mapping | None, bytes_d: np.ndarray) -> JudgedRow:
+def _bytes(results: Mapping) -> np.ndarray:
+    return np.array([document["bytes"] for document in results["documents"]], np.float64)
+
+
+def _judged(row: Mapping, against: Mapping | None, bytes_d: np.ndarray, apart_d: np.ndarray) -> JudgedRow:
     nats, off = losses(row), losses(row, "nats_off")
     theirs, theirs_off = ({}, {}) if against is None else (losses(against), losses(against, "nats_off"))
     nats_d = np.mean(list(nats.values()), axis=0) if nats else None
@@ -104,6 +112,7 @@ def _judged(row: Mapping, against: Mapping | None, bytes_d: np.ndarray) -> Judge
         difference=difference,
         detectable=detectable(difference),
         gain=_compared(nats, off, bytes_d),
+        gain_apart=_compared(_within(nats, apart_d), _within(off, apart_d), bytes_d[apart_d]),
         gain_difference=_compared(_gains(nats, off), _gains(theirs, theirs_off), bytes_d),
         verdict=_verdict(row, len(nats) if against is None else paired, difference),
         incidents=incidents,
@@ -122,6 +131,11 @@ def losses(row: Mapping, reading: str = "nats") -> dict[int, np.ndarray]:
 
 def _gains(nats: Mapping[int, np.ndarray], off: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
     return {seed: nats[seed] - off[seed] for seed in off}
+
+
+def _within(nats: Mapping[int, np.ndarray], inside_d: np.ndarray) -> dict[int, np.ndarray]:
+    """The losses of some documents; none at all where these are none."""
+    return {seed: nats_d[inside_d] for seed, nats_d in nats.items()} if inside_d.any() else {}
 
 
 def _compared(a: Mapping, b: Mapping, bytes_d: np.ndarray) -> Comparison | None:
@@ -200,7 +214,7 @@ def null_check(results: Mapping) -> NullCheck | None:
     if half < SEEDS_FOR_A_VERDICT:
         return None
     nats_sd = np.stack(list(nats.values()))
-    bytes_d = np.array([document["bytes"] for document in results["documents"]], np.float64)
+    bytes_d = _bytes(results)
     rng = np.random.default_rng(0)
     found = []
     for _ in range(NULL_DRAWS):

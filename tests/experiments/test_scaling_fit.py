@@ -60,7 +60,8 @@ def test_the_order_of_points_is_irrelevant(rng_seed, order):
 
 
 def test_the_best_size_of_every_budget_is_fitted():
-    bytes_d, rng = np.full(5, 1000.0), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
+    bytes_d = rng.lognormal(7, 1, 5)
     bits = [[2.4, 2.6], [2.3, 2.2], [2.3, 2.0]]
     nats = [losses(value, bytes_d, rng) for pair in bits for value in pair]
     fit = fit_scaling(np.repeat(BUDGETS[:3], 2), nats, bytes_d)

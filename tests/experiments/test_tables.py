@@ -189,6 +189,18 @@ def test_gains_are_of_the_same_model():
     assert judged(made, "dense").gain is None and judged(made, "dense").gain_difference is None
 
 
+def test_gains_apart_are_those_of_documents_without_near_duplicates():
+    made = results([row("published", against=None, gain=-0.03)], count=20)
+    whole = judged(made, "published").gain_apart
+    for cell in made["rows"][0]["cells"]:
+        for d in range(10, 20):  # of which a fifth or more occurs in training
+            cell["nats"][d] -= 1000.0
+    assert judged(made, "published").gain_apart == whole
+    assert judged(made, "published").gain.mean < whole.mean
+    made["corpus"]["near_duplicate_threshold"] = 0.0
+    assert judged(made, "published").gain_apart is None
+
+
 def test_the_published_form_does_not_differ_from_itself():
     made = results([row("published", against=None)])
     check = null_check(made)
