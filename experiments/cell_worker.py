@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import resource
 import sys
 import traceback
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from experiments.cells import (
     save_array,
     strategy_of,
 )
+from experiments.environment import peak_memory
 from experiments.prepare import Prepared
 from experiments.trained import TrainedRun, load_run
 from models.families import lengthened
@@ -115,9 +115,8 @@ def _finish(task: Task, peak: float) -> None:
         save_array(reading_path(task.folder, reading), read(run, reading))
     path = task.folder / COST
     before = json.loads(path.read_text(encoding="utf-8"))["peak_bytes"] if path.exists() else 0
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = sum(line["seconds"] for line in read_metrics(task.folder))
-    write_atomic(path, json.dumps({"peak_bytes": max(before, 1024 * kilobytes), "train_seconds": seconds}))
+    write_atomic(path, json.dumps({"peak_bytes": max(before, peak_memory()), "train_seconds": seconds}))
 
 
 def read(run: TrainedRun, reading: Reading) -> np.ndarray:

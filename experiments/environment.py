@@ -2,7 +2,9 @@
 
 import os
 import platform
+import resource
 import subprocess
+import sys
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +36,16 @@ def peak_flops() -> float:
     """
     alike = num_machines() if jax.default_backend() == "cpu" else jax.device_count()
     return from_leader(matrix_product_peak) * alike
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most, libraries included."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would also count what a parent held when it started this process
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _commit() -> str:
