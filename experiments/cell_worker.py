@@ -52,10 +52,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Task:
-    """A cell in its folder, and the readings it is wanted in. pretrained: the folder of the dense cell whose
-    parameters it starts from.
+    """A cell in its folder, and the readings it is wanted in. name: what is shown. pretrained: the folder of
+    the dense cell whose parameters it starts from.
     """
 
+    name: str
     cell: Cell
     folder: Path
     prepared: Prepared

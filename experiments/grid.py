@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from data.artifacts import fingerprint
@@ -116,7 +115,9 @@ class Cells:
     def show(self, under_way: Sequence[Task]) -> None:
         if time.monotonic() - self._shown > self._bar.mininterval:
             self._shown = time.monotonic()
-            self._bar.set_postfix_str("; ".join(f"{task.cell.name}: {_at(task)}" for task in under_way))
+            self._bar.set_postfix_str(
+                "; ".join(f"{task.name} seed {task.cell.seed}, {_at(task)}" for task in under_way)
+            )
 
     def one_more(self) -> None:
         self._bar.update()
@@ -180,8 +181,3 @@ def number_of_workers(asked: int | None) -> int:
     if asked is not None and asked < 1:
         raise InputError(f"--workers {asked}: give a whole number of at least 1.")
     return asked or (cores() if jax.default_backend() == "cpu" else 1)
-
-
-def losses(task: Task, retrieval: str | None, step: int | None = None) -> np.ndarray:
-    """float32 [S, T] of a finished task."""
-    return np.load(evaluation_path(task.folder, retrieval, step, task.cell), allow_pickle=False)

@@ -27,9 +27,8 @@ class Options(StudyOptions):
 
 
 def payoff(options: Options) -> None:
-    """Trains both forms, and writes results.json."""
+    """Trains both forms, writes results.json, and prints the table."""
     run_study("payoff", options, rows(options), options.out)
-    print(options.out / "results.json")
 
 
 def rows(options: StudyOptions) -> list[Variant]:

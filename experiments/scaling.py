@@ -32,9 +32,8 @@ class Options(StudyOptions):
 
 
 def scaling(options: Options) -> None:
-    """Trains every width of every family at every budget, and writes results.json."""
+    """Trains every width of every family at every budget, writes results.json, and prints the table."""
     run_study("scaling", options, rows(options), options.out)
-    print(options.out / "results.json")
 
 
 def rows(options: StudyOptions) -> list[Variant]:

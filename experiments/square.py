@@ -30,9 +30,8 @@ class Options(StudyOptions):
 
 
 def square(options: Options) -> None:
-    """Trains the four models, and writes results.json."""
+    """Trains the four models, writes results.json, and prints the table."""
     run_study("square", options, rows(options), options.out)
-    print(options.out / "results.json")
 
 
 def rows(options: StudyOptions) -> list[Variant]:
