@@ -81,7 +81,7 @@ def draw_bits_per_byte(axes: Axes, results: Mapping) -> None:
     for y, form in enumerate(forms):
         row = findings.mean_of(results, form)
         figures = f"{findings.bits(row['bits_per_byte'])} {findings.bounds(row['interval'])}"
-        _row_label(axes, y, findings.form_name(form), figures)
+        row_label(axes, y, findings.form_name(form), figures)
         _interval(axes, y, row["bits_per_byte"], row["interval"], colour_of(form), hollow=form[1] == "off")
     for row in results["unigram"]:
         if row["domain"] == ALL:
@@ -105,7 +105,7 @@ def draw_differences(axes: Axes, results: Mapping) -> None:
                 continue
             if domain == ALL:
                 figures = f"{findings.signed(row['difference'])}, {findings.verdict(row)}"
-                _row_label(axes, y, findings.pair_name(a, b), figures)
+                row_label(axes, y, findings.pair_name(a, b), figures)
             if row["over_seeds"] is not None:
                 broad = {"linewidth": 4.5, "alpha": 0.35, "solid_capstyle": "butt"}
                 axes.plot(row["over_seeds"], [y + offset] * 2, color=colour, **broad)
@@ -155,7 +155,7 @@ def colour_of(form: Form) -> str:
     return LIGHT.get("copying" if form[2] == "copying" else form[0], LIGHT["ink"])
 
 
-def _row_label(axes: Axes, y: float, name: str, figures: str) -> None:
+def row_label(axes: Axes, y: float, name: str, figures: str) -> None:
     """Words above their interval: labels at the side would leave no room for the plot in a narrow window."""
     # Its own background keeps the unigram line and the zero line from striking the words out.
     behind = {"facecolor": LIGHT["page"], "edgecolor": "none", "pad": 1}

@@ -119,6 +119,18 @@ def _judged(row: Mapping, against: Mapping | None, bytes_d: np.ndarray, apart_d:
     )
 
 
+def interaction(results: Mapping, a: str, b: str) -> Comparison | None:
+    """(a − what a is against) − (b − what b is against) by the names of two rows, over the seeds that all
+    four have: whether what a row changes depends on what else is there.
+    """
+    rows = {row["name"]: row for row in results["rows"]}
+    sides = []
+    for name in (a, b):
+        nats, theirs = losses(rows[name]), losses(rows[rows[name]["against"]])
+        sides.append({seed: nats[seed] - theirs[seed] for seed in nats if seed in theirs})
+    return _compared(*sides, _bytes(results))
+
+
 def losses(row: Mapping, reading: str = "nats") -> dict[int, np.ndarray]:
     """Summed nats [D] by seed, of the seeds that finished; `nats_off` are those without neighbours."""
     cells = sorted(row["cells"], key=lambda cell: cell["seed"])

@@ -1,0 +1,99 @@
+"""What curves, laws and the square allow one to say: sentences whose every number comes from the file."""
+
+from collections.abc import Mapping, Sequence
+
+from evaluation.intervals import Interval
+from experiments.curves import Curve, Curves, Scaled
+from experiments.findings import SEEDS_FOR_A_VERDICT, bits, bounds, count, seeds_text, signed
+from experiments.judged_findings import number_of, outcome
+from experiments.tables import JudgedRow, better_or_worse, interaction
+
+
+def curve_sentences(curves: Sequence[Curves]) -> list[str]:
+    """When retrieval starts to pay, and what it adds over sizes."""
+    told = []
+    for found in curves:
+        if found.axis == "tokens":
+            told += map(_payoff, found.curves)
+        if found.axis == "parameters":
+            told.append(_over_sizes(found))
+    return told
+
+
+def _over_sizes(curves: Curves) -> str:
+    points = [point for curve in curves.curves for point in curve.points]
+    values = [point.value for point in points]
+    verdicts = [outcome(point.row, point.difference) for point in points]
+    span = f"{signed(min(values))} to {signed(max(values))} bits per byte"
+    return f"Over sizes and budgets, {curves.measured} is {span}, better in {verdicts.count('better')} of {len(points)} and worse in {verdicts.count('worse')}."
+
+
+def _payoff(curve: Curve) -> str:
+    """From which point on all that follow are better with neighbours."""
+    last = curve.points[-1]
+    better = [outcome(point.row, point.difference) == "better" for point in curve.points]
+    from_here = next((n for n in range(len(better)) if all(better[n:])), None)
+    if from_here is None:
+        when = "is not better with its neighbours"
+    else:
+        start = count(curve.points[from_here].x)
+        when = f"is better with its neighbours from {start} training tokens on, and"
+    when += f" at the last of {len(better)} points, {count(last.x)} training tokens"
+    verdict = outcome(last.row, last.difference)
+    return f"{curve.label} {when}. There on − off is {number_of(last.difference)}: {verdict}."
+
+
+def law_sentences(scaled: Sequence[Scaled]) -> list[str]:
+    """The law of every kind of model, and what it reads at the largest budget."""
+    told = []
+    for kind in scaled:
+        if kind.fit is None:
+            continue
+        largest, best = kind.fit.budgets[-1], kind.rows[kind.fit.best[-1]]
+        size = count(best.row["parameters"])
+        told.append(
+            f"{kind.label}: {_law(kind)}; at {_power(largest)} FLOPs the best size has {size} parameters and "
+            f"reads {bits(best.bits_per_byte)} bits per byte, the law "
+            f"{bits(float(kind.fit.law(largest)))} {_bounds(kind.fit.interval(largest))}."
+        )
+    return told
+
+
+def _law(kind: Scaled) -> str:
+    law, exponent = kind.fit.law, kind.fit.exponent
+    if law.c is None:
+        return f"a line through two budgets, {law.b:.3f} bits per byte less for every e-fold of FLOPs"
+    return (
+        f"{law.a:.3f} + {law.b:.3f}·(C / {_power(law.scale)})^−{law.c:.2f} bits per byte, exponent "
+        f"{_bounds(exponent)}"
+    )
+
+
+def _power(value: float) -> str:
+    return f"{value:.2g}".replace("e+", "e")
+
+
+def _bounds(interval: Interval) -> str:
+    return bounds([interval.low, interval.high])
+
+
+def square_sentences(results: Mapping, judged: Sequence[JudgedRow]) -> list[str]:
+    """What retrieval adds on every block, and whether that differs from the first block's."""
+    rows = [row for row in judged if "block" in row.row["facts"] and row.difference is not None]
+    told = [
+        f"On the {row.row['facts']['block']} block retrieval − dense is {number_of(row.difference)}: "
+        f"{outcome(row, row.difference)}."
+        for row in rows
+    ]
+    for other in rows[1:]:
+        between = interaction(results, other.name, rows[0].name)
+        if between is None:
+            continue
+        seeds = min(rows[0].paired, other.paired)
+        verdict = better_or_worse(between) if seeds >= SEEDS_FOR_A_VERDICT else seeds_text(seeds)
+        worth = {"better": "retrieval is worth more there", "worse": "retrieval is worth less there"}
+        told.append(
+            f"Its change on the {other.row['facts']['block']} block − that on the "
+            f"{rows[0].row['facts']['block']} block is {number_of(between)}: {worth.get(verdict, verdict)}."
+        )
+    return told

@@ -1,0 +1,190 @@
+"""What the figures of an ablation allow one to say: sentences whose every number comes from the file.
+
+The pages take their words from here. Results that disappoint are said as plainly as those that do not.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from evaluation.intervals import Comparison, Interval
+from experiments.findings import SEEDS_FOR_A_VERDICT, bounds, count, seeds_text, signed
+from experiments.judged_table import said
+from experiments.tables import (
+    CANNOT_TELL,
+    DIVERGED,
+    FAILED,
+    OPPOSITE,
+    SAME,
+    JudgedRow,
+    better_or_worse,
+)
+
+QUESTIONS = {
+    "ablate palm": ("PaLM's ablations", "What does each of PaLM's choices bring?"),
+    "ablate gopher": ("Gopher's ablations", "What does each of Gopher's choices bring?"),
+    "ablate retro": ("RETRO's ablations", "What of retrieval matters?"),
+    "scaling": (
+        "Scaling",
+        "How do bits per byte fall with training compute, and what does retrieval add as models, database "
+        "and neighbours grow?",
+    ),
+    "payoff": (
+        "When retrieval starts to pay",
+        "After how many training tokens is RETRO better with its neighbours than without them?",
+    ),
+    "square": ("The square", "Does PaLM's parallel block change what retrieval is worth?"),
+}  # fmt: skip
+# A verdict on a direction that a paper gives, in the order and the words in which they are listed.
+DIRECTIONS = {
+    SAME: "reproduced",
+    OPPOSITE: "opposite",
+    CANNOT_TELL: "cannot tell at this size",
+    None: "not judged: too few seeds finished",
+}
+
+
+def title(experiment: str) -> str:
+    """The heading of an experiment's section."""
+    return QUESTIONS[experiment][0] if experiment in QUESTIONS else experiment
+
+
+def question(experiment: str) -> str:
+    """What it was run for; empty for an experiment of another name."""
+    return QUESTIONS[experiment][1] if experiment in QUESTIONS else ""
+
+
+def scale(results: Mapping) -> str:
+    """`1.38M parameters, 625K training tokens each, 3 seeds, stdlib, on cpu`: what the rows are."""
+    rows = results["rows"]
+    config, environment = results["config"], results["environment"]
+    seeds = max(len(row["cells"]) for row in rows)
+    told = [
+        f"{_span(row['parameters'] for row in rows)} parameters",
+        f"{_span(row['train_tokens'] for row in rows)} training tokens",
+        seeds_text(seeds),
+        f"corpus {config['corpus']}" if "corpus" in config else "",
+        f"on {environment['device']}" if "device" in environment else "",
+    ]
+    return ", ".join(filter(None, told))
+
+
+def _span(values) -> str:
+    values = list(values)
+    return " to ".join(dict.fromkeys(map(count, (min(values), max(values)))))
+
+
+def directions(judged: Sequence[JudgedRow]) -> dict[str, list[str]]:
+    """By what came of them, every direction that a paper gives with what it says and our number; only what
+    occurs.
+    """
+    found: dict[str, list[str]] = {}
+    for verdict, words in DIRECTIONS.items():
+        rows = [row for row in claims(judged) if _decided(row) == verdict]
+        if rows:
+            found[words] = [_direction(row) for row in rows]
+    return found
+
+
+def claims(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
+    """The rows of which a paper says which way they go."""
+    return [row for row in judged if row.row["paper"] and row.row["paper"]["expects"]]
+
+
+def _decided(row: JudgedRow) -> str | None:
+    return row.verdict if row.verdict in (SAME, OPPOSITE, CANNOT_TELL) else None
+
+
+def _direction(row: JudgedRow) -> str:
+    paper = row.row["paper"]
+    number = "no number" if row.difference is None else number_of(row.difference)
+    known = "" if _decided(row) else f"; {said(row)}"
+    return (
+        f"{row.name}: expected {paper['expects']} than {row.row['against']} ({paper['figure']}; "
+        f"{paper['source']}). Here {number}{known}."
+    ).replace("expected equal than", "expected equal to")
+
+
+def number_of(difference: Comparison) -> str:
+    """`−0.0274 bits per byte (seeds [−0.0476, −0.0073], documents [−0.0411, −0.0096])`"""
+    intervals = {"seeds": difference.over_seeds, "documents": difference.over_documents}
+    told = ", ".join(f"{name} {_signed_bounds(found)}" for name, found in intervals.items() if found)
+    return f"{signed(difference.mean)} bits per byte" + (f" ({told})" if told else "")
+
+
+def _signed_bounds(interval: Interval) -> str:
+    return bounds([interval.low, interval.high], signed)
+
+
+def counted(judged: Sequence[JudgedRow]) -> str:
+    """How many of the papers' directions came out how."""
+    rows = claims(judged)
+    if not rows:
+        return ""
+    number = {verdict: sum(_decided(row) == verdict for row in rows) for verdict in DIRECTIONS}
+    names = {verdict: _names(row for row in rows if _decided(row) == verdict) for verdict in DIRECTIONS}
+    parts = [
+        f"{number[SAME]} come out in the same direction{names[SAME]}",
+        f"{number[OPPOSITE]} in the opposite one{names[OPPOSITE]}",
+        f"{number[CANNOT_TELL]} cannot be told at this size{names[CANNOT_TELL]}",
+    ]
+    if number[None]:
+        parts.append(f"{number[None]} could not be judged{names[None]}")
+    return f"Of {len(rows)} directions that papers give, {'; '.join(parts)}."
+
+
+def _names(rows) -> str:
+    names = ", ".join(
+        row.name + ("" if row.difference is None else f" {signed(row.difference.mean)}") for row in rows
+    )
+    return f" ({names})" if names else ""
+
+
+def gain_sentences(judged: Sequence[JudgedRow]) -> list[str]:
+    """What its neighbours do for every row that is compared with none."""
+    told = []
+    for row in judged:
+        if row.gain is None or row.row["against"] is not None:
+            continue
+        apart = "" if row.gain_apart is None else f"; {number_of(row.gain_apart)} without near-duplicates"
+        told.append(
+            f"{row.name} with its neighbours − without: {number_of(row.gain)}, "
+            f"{outcome(row, row.gain)}{apart}."
+        )
+    return told
+
+
+def outcome(row: JudgedRow, difference: Comparison) -> str:
+    """better, worse or cannot tell of a row's difference or gain; or why that is not to be said."""
+    seeds = row.paired if difference is row.difference else row.seeds
+    if row.verdict == DIVERGED or seeds < SEEDS_FOR_A_VERDICT:
+        return DIVERGED if row.verdict == DIVERGED else seeds_text(seeds)
+    return better_or_worse(difference)
+
+
+def without_claims(judged: Sequence[JudgedRow]) -> str:
+    """The rows of which no paper gives a direction, where they differ."""
+    rows = [row for row in judged if row not in claims(judged) and row.difference is not None]
+    found = {
+        word: _names(row for row in rows if row.verdict.endswith(f": {word}")) for word in ("better", "worse")
+    }
+    told = [f"{word}{names}" for word, names in found.items() if names]
+    return f"Where no paper gives a direction: {'; '.join(told)}." if told else ""
+
+
+def unfinished(judged: Sequence[JudgedRow]) -> str:
+    """The rows that diverged or failed, and how."""
+    rows = [row for row in judged if row.verdict in (DIVERGED, FAILED)]
+    return (
+        f"Not trained to the end: {', '.join(f'{row.name} ({said(row)})' for row in rows)}." if rows else ""
+    )
+
+
+def sensitivity(judged: Sequence[JudgedRow]) -> str:
+    """How small a difference the table could have seen."""
+    seen = [row.detectable for row in judged if row.detectable is not None]
+    if not seen:
+        return ""
+    return (
+        f"The rows could have shown differences of {min(seen):.4f} to {max(seen):.4f} bits per byte, half of "
+        f"them {median(seen):.4f} or less."
+    )
