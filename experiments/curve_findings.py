@@ -25,7 +25,9 @@ def _over_sizes(curves: Curves) -> str:
     values = [point.value for point in points]
     verdicts = [outcome(point.row, point.difference) for point in points]
     span = f"{signed(min(values))} to {signed(max(values))} bits per byte"
-    return f"Over sizes and budgets, {curves.measured} is {span}, better in {verdicts.count('better')} of {len(points)} and worse in {verdicts.count('worse')}."
+    better, worse = verdicts.count("better"), verdicts.count("worse")
+    of = f"better in {better} of {len(points)} and worse in {worse}"
+    return f"Over sizes and budgets, {curves.measured} is {span}, {of}."
 
 
 def _payoff(curve: Curve) -> str:

@@ -19,8 +19,8 @@ def terminal_tables(results: Mapping) -> str:
     """Plain text: the measured strategies, the published systems, and how to read both."""
     return "\n\n".join(
         [
-            _plain(_measured(results)),
-            fill(_reading(results), WIDTH),
+            _plain(measured(results)),
+            fill(reading(results), WIDTH),
             _plain(_published(results)),
             "\n".join(fill(text, WIDTH, subsequent_indent="  ") for text in ASSUMPTIONS),
         ]
@@ -31,10 +31,12 @@ def with_tables(text: str, results: Mapping) -> str:
     """`text`, Markdown, with its sections `measured` and `published` filled in anew."""
     environment = results["environment"]
     origin = f"{environment['cores']} cores, commit {environment['commit']}, {environment['date']}."
-    measured = f"{_github(_measured(results))}\n\n{_reading(results)} {origin}"
     assumptions = "\n".join(f"- {text}" for text in ASSUMPTIONS)
-    published = f"{_github(_published(results))}\n\n{assumptions}"
-    for name, section in (("measured", measured), ("published", published)):
+    sections = {
+        "measured": f"{_github(measured(results))}\n\n{reading(results)} {origin}",
+        "published": f"{_github(_published(results))}\n\n{assumptions}",
+    }
+    for name, section in sections.items():
         text = re.sub(
             SECTION.format(name=name), lambda m, s=section: f"{m[1]}{s}\n{m[2]}", text, flags=re.DOTALL
         )
@@ -51,7 +53,8 @@ def _github(rows: list[dict[str, Any]]) -> str:
     return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
 
 
-def _measured(results: Mapping) -> list[dict[str, str]]:
+def measured(results: Mapping) -> list[dict[str, str]]:
+    """A row per strategy."""
     return [
         {
             "strategy": row["strategy"],
@@ -88,7 +91,8 @@ def _published(results: Mapping) -> list[dict[str, str]]:
     ]
 
 
-def _reading(results: Mapping) -> str:
+def reading(results: Mapping) -> str:
+    """What was trained, and how to read `measured`."""
     config, losses = results["config"], np.array([row["losses"] for row in results["rows"]])
     apart = np.max(np.abs(losses / losses[0] - 1))
     return (

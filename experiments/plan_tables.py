@@ -69,10 +69,9 @@ def pipelined(mfu: float, micro_batches: int, stages: int = STAGES) -> float:
     return mfu * micro_batches / (micro_batches + stages - 1)
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-    """docs/plan.md."""
-    rows = results["rows"]
-    plans = [
+def plans(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row per run: whether it fits, how fast it is predicted to be, what was published."""
+    return [
         {
             "model": row["model"],
             "chips": f"{row['chips']} ({row['pods']} x {row['topology']})",
@@ -86,8 +85,13 @@ def markdown(results: Mapping[str, Any]) -> str:
             "published": f"{row['published_mfu']} %" if row["published_mfu"] else "",
             "chips, as published": row["chips_note"],
         }
-        for row in rows
+        for row in results["rows"]
     ]
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """docs/plan.md."""
+    rows = results["rows"]
     times = [
         {
             "model": row["model"],
@@ -110,7 +114,7 @@ Made by `python -m experiments.plan --published --out experiments/results/plan -
 step for its topology on a machine without a TPU. Memory and bytes are the compiler's; times and MFU are
 predicted from them.
 
-{table(plans)}
+{table(plans(results))}
 
 A device is a chip, on v3 a core. The mesh is pod x data x model.
 

@@ -45,18 +45,21 @@ def terminal_table(results: Mapping) -> str:
 
 def markdown_table(results: Mapping) -> str:
     """The models, the paired differences and, where it was measured, the leakage as GitHub tables."""
-    header, rows = _model_table(results, findings.domains(results))
-    models = _github(header, rows)
+    return "\n\n".join(_github(header, rows) for header, rows in tables(results)) + "\n"
+
+
+def tables(results: Mapping) -> list[tuple[list[str], list[list[str]]]]:
+    """Header and rows of each of these tables."""
     header = ["difference (a − b)", "documents", "bits per byte", "over seeds", "over documents", "a is"]
     rows = [
         [findings.pair_name(a, b), DOCUMENTS[domain], *_difference_cells(row)]
         for a, b, entries in findings.comparisons(results, list(DOCUMENTS))
         for domain, row in entries.items()
     ]
-    tables = [models, _github(header, rows)]
+    found = [_model_table(results, findings.domains(results)), (header, rows)]
     if leakage_findings.has_leakage(results):
-        tables.append(_github(*leakage_findings.short_table(results)))
-    return "\n\n".join(tables) + "\n"
+        found.append(leakage_findings.short_table(results))
+    return found
 
 
 def write_report(results: Mapping, path: Path) -> None:
