@@ -60,9 +60,9 @@ def rows(options: StudyOptions) -> list[Variant]:
 
 
 def _flops(config: Any, preset: Any) -> float:
-    """Per token, with the preset's vocabulary and length."""
+    """Of a step, with the preset's vocabulary, length and batch."""
     sized = with_decoder_fields(config, vocab_size=preset.vocab_size, max_length=preset.length)
-    return train_flops_per_token(sized, preset.length)
+    return train_flops_per_token(sized, preset.length) * preset.batch_size * preset.length
 
 
 if __name__ == "__main__":
