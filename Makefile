@@ -1,4 +1,5 @@
 # make compare   train and compare PaLM, Gopher and RETRO; options through ARGS="--seeds 3"
+# make ablations the papers' ablation tables, and what grows with size, tokens and database; goes on where it stopped
 # make test      the tests
 # make bench     speed beside peers and the machine's ceiling; options through ARGS="--only decoding"
 # make setup     only create .venv
@@ -8,12 +9,16 @@ VENV := .venv
 READY := $(VENV)/.ready
 PEERS := .venv-bench
 
-.PHONY: setup compare test bench
+.PHONY: setup compare ablations test bench
 
 setup: $(READY)
 
 compare: $(READY)
 	$(VENV)/bin/python -m experiments.compare $(ARGS)
+
+ablations: $(READY)
+	for table in "ablate palm" "ablate gopher" "ablate retro" square scaling payoff; do \
+		$(VENV)/bin/python -m experiments.$$table $(ARGS) || exit $$?; done
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest $(ARGS)
