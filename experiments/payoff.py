@@ -1,7 +1,7 @@
 """When does retrieval start to pay? On − off over training tokens, for RETRO as published and for the copying
 initialisation (ours), from one long run of each seed that is evaluated on its way.
 
-python -m experiments.payoff                   three seeds, 6.2M tokens each, a quarter of it for the copying form
+python -m experiments.payoff                   three seeds, 6.2M tokens each; the copying form a quarter of it
 python -m experiments.payoff --steps 25000     until the published form crosses, if it does
 """
 
