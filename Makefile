@@ -2,6 +2,7 @@
 # make ablations the papers' ablation tables, and what grows with size, tokens and database; goes on where it stopped
 # make test      the tests
 # make bench     speed beside peers and the machine's ceiling; options through ARGS="--only decoding"
+# make report    docs/results.md, docs/report.html and the cards, from experiments/results
 # make setup     only create .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -9,7 +10,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PEERS := .venv-bench
 
-.PHONY: setup compare ablations test bench
+.PHONY: setup compare ablations test bench report
 
 setup: $(READY)
 
@@ -25,6 +26,9 @@ test: $(READY)
 
 bench: $(READY) $(PEERS)/.ready
 	$(VENV)/bin/python -m benchmarks.run $(ARGS)
+
+report: $(READY)
+	$(VENV)/bin/python -m experiments.publish $(ARGS)
 
 $(PEERS)/.ready: benchmarks/requirements.txt benchmarks/requirements-without-dependencies.txt | $(READY)
 	$(PYTHON) -m venv $(PEERS)

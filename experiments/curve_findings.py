@@ -42,7 +42,8 @@ def _payoff(curve: Curve) -> str:
         when = f"is better with its neighbours from {start} training tokens on, and"
     when += f" at the last of {len(better)} points, {count(last.x)} training tokens"
     verdict = outcome(last.row, last.difference)
-    return f"{curve.label} {when}. There on − off is {number_of(last.difference)}: {verdict}."
+    form = f"RETRO with the {last.row.row['facts']['initialisation']} initialisation"
+    return f"{form} {when}. There on − off is {number_of(last.difference)}: {verdict}."
 
 
 def law_sentences(scaled: Sequence[Scaled]) -> list[str]:

@@ -89,7 +89,7 @@ def _lines(judged: Sequence[JudgedRow], axis: str) -> dict[str, list[JudgedRow]]
     return found
 
 
-def _trained(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
+def trained(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
     """The first row of all that read the same cells."""
     found: dict[frozenset, JudgedRow] = {}
     for row in judged:
@@ -99,7 +99,7 @@ def _trained(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
 
 def _budgeted(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
     """The trained rows that have one of several budgets."""
-    rows = [row for row in _trained(judged) if "budget" in row.row["facts"]]
+    rows = [row for row in trained(judged) if "budget" in row.row["facts"]]
     return rows if len({row.row["facts"]["budget"] for row in rows}) > 1 else []
 
 

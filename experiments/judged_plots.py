@@ -2,7 +2,7 @@
 what changes along an axis. In all of them thin lines are 95 % over documents, broad ones over seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -14,12 +14,13 @@ from experiments.curves import AXES, Curves, Scaled
 from experiments.findings import bits, count, signed
 from experiments.judged_table import by_group
 from experiments.plots import LIGHT
-from experiments.tables import CANNOT_TELL, EQUAL_WITHIN, OPPOSITE, SAME, JudgedRow
+from experiments.tables import CANNOT_TELL, EQUAL_WITHIN, NO_CLAIM, OPPOSITE, SAME, JudgedRow
 
 COLOURS = ("gopher", "palm", "retro", "copying", "ink", "faint")
 BY_VERDICT = {SAME: "retro", OPPOSITE: "copying", CANNOT_TELL: "faint"}
 MARKERS = "osD^v"
 ROW = 0.82  # of plots.ROW_HEIGHT
+LINE = 58  # characters of a row's name and figures together
 VIEW = 0.9  # share of the interval ends that a forest plot shows whole; what is beyond is cut with an arrow
 LEGEND = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "fontsize": 8.5}
 INTERVALS = "thin: 95 % over documents, broad: 95 % over seeds"
@@ -44,7 +45,8 @@ def draw_forest(axes: Axes, judged: Sequence[JudgedRow]) -> None:
         for row in rows:
             y += 1
             colour = LIGHT[BY_VERDICT.get(row.verdict, "gopher")]
-            plots.row_label(axes, y, row.name, _figures(row))
+            figures = _figures(row)
+            plots.row_label(axes, y, _shortened(row.name, LINE - len(figures)), figures)
             _clipped(axes, y + 0.06, row.difference, limit, colour, hollow=bool(row.incidents))
         y += 1
     axes.axvspan(-EQUAL_WITHIN, EQUAL_WITHIN, color=LIGHT["rule"], alpha=0.35, linewidth=0)
@@ -61,7 +63,11 @@ def draw_forest(axes: Axes, judged: Sequence[JudgedRow]) -> None:
 
 def _figures(row: JudgedRow) -> str:
     number = "" if row.difference is None else f"{signed(row.difference.mean)}, "
-    return number + row.verdict
+    return number + row.verdict.removeprefix(f"{NO_CLAIM}: ").removesuffix(" at this size")
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1].rstrip(" ,") + "…"
 
 
 def _intervals(difference: Comparison | None) -> list[tuple[float, float]]:
@@ -124,17 +130,19 @@ def draw_curves(axes: Axes, curves: Curves) -> None:
     if curves.measured != "bits per byte":
         axes.axhline(0, color=LIGHT["faint"], linewidth=1)
     ticks = sorted({point.x for curve in curves.curves for point in curve.points})
-    _x_axis(axes, ticks, logarithmic, percent=curves.axis == "database")
+    shown = {"database": lambda share: f"{100 * share:g} %", "length": "{:,}".format}.get(curves.axis, count)
+    _x_axis(axes, {tick: shown(tick) for tick in ticks}, logarithmic)
     axes.set_xlabel(AXES[curves.axis] + (f"\n{INTERVALS}" if curves.measured != "bits per byte" else ""))
-    axes.set_ylabel("bits per byte" + ("" if curves.measured == "bits per byte" else f", {curves.measured}"))
+    axes.set_ylabel("bits per byte" if curves.measured == "bits per byte" else "difference, bits per byte")
     axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.6)
     axes.legend(**LEGEND)
 
 
-def _x_axis(axes: Axes, ticks: Sequence[float], logarithmic: bool, percent: bool = False) -> None:
+def _x_axis(axes: Axes, ticks: Mapping[float, str], logarithmic: bool) -> None:
+    """Only values that occur are marked."""
     if logarithmic:
         axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{100 * tick:g} %" if percent else count(tick) for tick in ticks])
+    axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_xticks([], minor=True)
 
 
@@ -167,12 +175,17 @@ def draw_scaling(axes: Axes, scaled: Sequence[Scaled]) -> None:
             found = [kind.fit.interval(c) for c in flops]
             axes.plot(flops, kind.fit.law(flops), color=colour, linewidth=1.3, label=kind.label)
             axes.fill_between(
-                flops, [i.low for i in found], [i.high for i in found], color=colour, alpha=0.12, linewidth=0
+                flops, [i.low for i in found], [i.high for i in found], color=colour, alpha=0.07, linewidth=0
             )
     ticks = sorted({row.row["facts"]["budget"] for kind in scaled for row in kind.rows})
-    _x_axis(axes, ticks, logarithmic=True)
-    axes.set_xticklabels([f"{tick:.1e}".replace("+", "") for tick in ticks])
-    axes.set_xlabel("training FLOPs\nfilled: the best size of a budget, which the law is fitted to")
+    _x_axis(axes, {tick: f"{tick:.1e}".replace("+", "") for tick in ticks}, logarithmic=True)
+    values = [row.bits_per_byte for kind in scaled for row in kind.rows]
+    margin = 0.4 * np.ptp(values) + 1e-3  # the intervals, wide by what documents differ, may go on beyond
+    axes.set_ylim(min(values) - margin, max(values) + margin)
+    axes.set_xlabel(
+        "training FLOPs\nfilled: the best size of a budget, which the law is fitted to\n"
+        "shaded: 95 % of the laws on seeds and documents drawn again"
+    )
     axes.set_ylabel("bits per byte")
     axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.6)
     axes.legend(**LEGEND)

@@ -1,6 +1,6 @@
-"""The table of one ablation: in the terminal, in Markdown, and cell by cell for the page.
+"""The table of one ablation, in the terminal and for the pages.
 
-All three take their cells from `cells`, so that none says more than another.
+Both take their cells from `cells`, so that none says more than another.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +11,13 @@ import numpy as np
 from tabulate import tabulate
 
 from evaluation.intervals import Comparison, Interval
-from experiments.findings import SEEDS_FOR_A_VERDICT, bits, bounds, count, signed
+from experiments.findings import bits, bounds, count, signed
+from experiments.page_table import Cell, Table
 from experiments.tables import (
     DIVERGED,
     EQUAL_WITHIN,
     FAILED,
+    REFERENCE,
     JudgedRow,
     NullCheck,
     better_or_worse,
@@ -34,17 +36,19 @@ GAIN = "Gain: the same model with its neighbours − without."
 
 
 def usual(judged: Sequence[JudgedRow]) -> str:
-    """The row that others are against where nothing else is said: the file's first reference."""
-    return next((row.name for row in judged if row.row["against"] is None), "")
+    """What most rows are against, if that is one row: it is named once, and others below their rows."""
+    against = [row.row["against"] for row in judged if row.row["against"] is not None]
+    most = max(against, key=against.count, default="")
+    return most if 2 * against.count(most) > len(against) else ""
 
 
 def reading(judged: Sequence[JudgedRow]) -> str:
     """How to read the table."""
     against = ""
     if any(row.difference for row in judged):
+        most = f"{usual(judged)}, or − " if usual(judged) else ""
         against = (
-            f"Differences are row − {usual(judged)}, or − what is named below the row, paired by seed, batch "
-            "and document. "
+            f"Differences are row − {most}what is named below the row, paired by seed, batch and document. "
         )
     gains = f" {GAIN}" if any(row.gain for row in judged) else ""
     return f"Less is better. {against}{INTERVALS}{gains}"
@@ -97,8 +101,8 @@ def said(judged: JudgedRow) -> str:
         if lost:
             counted = f"{len(lost)} of {len(judged.row['cells'])} seeds{_last_word(lost)}"
             text = f"{kind}: {counted}" if text == kind else f"{text}; {kind}: {counted}"
-    if judged.gain and judged.row["against"] is None and judged.seeds >= SEEDS_FOR_A_VERDICT:
-        text += f"; with its neighbours: {better_or_worse(judged.gain)}"
+    if judged.verdict == REFERENCE and judged.gain:
+        text = text.replace(REFERENCE, f"with its neighbours: {better_or_worse(judged.gain)}", 1)
     return text
 
 
@@ -162,18 +166,19 @@ def _terminal_row(judged: JudgedRow, usual: str, gains: bool) -> list[str]:
     return ["\n".join(column) for column in columns]
 
 
-def markdown_table(judged: Sequence[JudgedRow]) -> str:
-    """A GitHub table; a group's name is a row of its own."""
+def full_table(judged: Sequence[JudgedRow]) -> Table:
+    """What Markdown and the page show."""
     columns = table_columns(judged)
-    rows = []
-    for group, members in by_group(judged):
-        rows.append([f"**{_escaped(group)}**"] + [""] * (len(columns) - 1))
-        for row in members:
-            cell = cells(row, usual(judged))
-            rows.append(
-                ["<br>".join(_escaped(text) for text in stacked(cell, names)) for names in columns.values()]
-            )
-    return tabulate(rows, list(columns), tablefmt="github", disable_numparse=True)
+    groups = [
+        (
+            group,
+            tuple(
+                tuple(stacked(cells(row, usual(judged)), names) for names in columns.values()) for row in rows
+            ),
+        )
+        for group, rows in by_group(judged)
+    ]
+    return Table("Every row", tuple(columns), tuple(groups))
 
 
 def table_columns(judged: Sequence[JudgedRow]) -> dict[str, tuple[str, ...]]:
@@ -185,6 +190,8 @@ def table_columns(judged: Sequence[JudgedRow]) -> dict[str, tuple[str, ...]]:
         "bits per byte": ("bits per byte", "interval"),
         "difference": ("difference", "over seeds", "over documents"),
         "could see": ("could see",),
+        "verdict": ("verdict",),
+        "the paper": ("paper", "source"),
         "gain on − off": ("gain", "gain over seeds", "gain over documents"),
         "gain without near-duplicates": ("gain apart", "gain apart over seeds", "gain apart over documents"),
         "gain − that of its reference": ("gain − its", "gain − its over seeds", "gain − its over documents"),
@@ -192,16 +199,14 @@ def table_columns(judged: Sequence[JudgedRow]) -> dict[str, tuple[str, ...]]:
         "training FLOPs": ("train FLOPs",),
         "tokens/s": ("tokens/s",),
         "MiB": ("MiB",),
-        "the paper": ("paper", "source"),
-        "verdict": ("verdict",),
     }
     found = [cells(row, usual(judged)) for row in judged]
     return {title: names for title, names in columns.items() if any(cell[names[0]] != "–" for cell in found)}
 
 
-def stacked(cell: Mapping[str, str], names: Sequence[str]) -> list[str]:
+def stacked(cell: Mapping[str, str], names: Sequence[str]) -> Cell:
     """The texts of one cell of the table, those left out that say nothing."""
-    return [cell[names[0]], *(cell[name] for name in names[1:] if cell[name] not in ("–", ""))]
+    return (cell[names[0]], *(cell[name] for name in names[1:] if cell[name] not in ("–", "")))
 
 
 def by_group(judged: Sequence[JudgedRow]) -> list[tuple[str, list[JudgedRow]]]:
@@ -239,8 +244,3 @@ def _bounds(interval: Interval | None, number=signed) -> str:
 def _number(cells: Sequence[Mapping], name: str, together, form: str) -> str:
     measured = [cell[name] for cell in cells if cell[name] is not None]
     return form.format(together(measured)) if measured else "–"
-
-
-def _escaped(text: str) -> str:
-    """No character of a name ends a cell or a line of a GitHub table."""
-    return " ".join(text.replace("|", "\\|").split())

@@ -40,23 +40,23 @@ SMOOTHING = 0.02  # of a curve's points
 Draw = Callable[[Axes | np.ndarray, Mapping], None]
 
 
-def bits_per_byte_svg(results: Mapping) -> Markup:
+def bits_per_byte_svg(results: Mapping, name: str = "bits-per-byte") -> Markup:
     said = [
         f"{findings.form_name(form)} {findings.bits(row['bits_per_byte'])} {findings.bounds(row['interval'])}"
         for form in findings.forms(results)
         if (row := findings.mean_of(results, form))
     ]
-    return svg("bits-per-byte", draw_bits_per_byte, results, len(said), "Bits per byte", said)
+    return svg(name, draw_bits_per_byte, results, len(said), "Bits per byte", said)
 
 
-def differences_svg(results: Mapping) -> Markup:
+def differences_svg(results: Mapping, name: str = "differences") -> Markup:
     said = [
         f"{findings.pair_name(a, b)} {findings.signed(row['difference'])}, {findings.verdict(row)}"
         for a, b in findings.pairs(results)
         if (row := findings.comparison(results, a, b))
     ]
     height = PAIR_HEIGHT * len(findings.pairs(results))
-    return svg("differences", draw_differences, results, height, "Paired differences in bits per byte", said)
+    return svg(name, draw_differences, results, height, "Paired differences in bits per byte", said)
 
 
 def curves_svg(results: Mapping) -> Markup:

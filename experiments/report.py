@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tabulate import tabulate
 
 from data.artifacts import write_atomic
 from experiments import findings, leakage_findings, leakage_plots, plots
 from experiments.findings import ALL, DOCUMENTS, NO_NEAR_DUPLICATES, bits, bounds, count, signed
+from experiments.templates import template
 
 WIDTH = 110
 TEMPLATE = "report.html.j2"
@@ -64,15 +64,8 @@ def tables(results: Mapping) -> list[tuple[list[str], list[list[str]]]]:
 
 def write_report(results: Mapping, path: Path) -> None:
     """One HTML file that needs nothing beside itself: no script, no font, no link to load."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"bits": bits, "bounds": bounds, "count": count, "signed": signed}
-    page = environment.get_template(TEMPLATE).render(
+    filled = template(TEMPLATE, html=True, bits=bits, bounds=bounds, count=count, signed=signed)
+    page = filled.render(
         results=results,
         findings=findings,
         plots=plots,

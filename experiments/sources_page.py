@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from data.artifacts import write_atomic
 from data.token_store import CHUNK
 from experiments import plots
+from experiments.templates import template
 
 PAGE_NAME = "sources.html"
 HERE = Path(__file__).parent
@@ -29,17 +28,10 @@ def write_page(results: Mapping, path: Path) -> None:
     Args:
       results: of generation.json or sources.json, with `generations` that `experiments.sources` explained.
     """
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"visible": visible, "nats": "{:.2f}".format, "signed": _signed}
     script = (HERE / "sources.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
-    page = environment.get_template("sources.html.j2").render(
+    filters = {"visible": visible, "nats": "{:.2f}".format, "signed": _signed}
+    page = template("sources.html.j2", html=True, **filters).render(
         results=results,
         texts=[text_view(generation, number) for number, generation in enumerate(results["generations"], 1)],
         plots=plots,

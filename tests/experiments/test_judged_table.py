@@ -5,7 +5,8 @@ import re
 import pytest
 
 from experiments.findings import signed
-from experiments.judged_table import WIDTH, markdown_table, terminal_table
+from experiments.judged_table import WIDTH, full_table, terminal_table
+from experiments.page_table import github
 from experiments.tables import judge
 from tests.experiments.synthetic_results import results, row, unfinished
 
@@ -72,12 +73,12 @@ def test_groups_stand_above_their_rows_in_either_table(made):
     names = [line for line in terminal_table(made).splitlines()[3:] if re.match(r"\S", line)]
     told = [next((title for title in order if line.startswith(title)), None) for line in names]
     assert [title for title in told if title][: len(order)] == order
-    cells = [line.split("|")[1].strip("* ") for line in markdown_table(judge(made)).splitlines()[2:]]
+    cells = [line.split("|")[1].strip("* ") for line in github(full_table(judge(made))).splitlines()[2:]]
     assert [title for cell in cells for title in order if cell.startswith(title)] == order
 
 
 def test_markdown_rows_are_single_lines_of_equally_many_cells(made):
-    lines = markdown_table(judge(made)).splitlines()
+    lines = github(full_table(judge(made))).splitlines()
     assert len(lines) == 2 + 3 + len(made["rows"])
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert ("gain on − off" in lines[0]) == bool(judge(made)[0].gain)
