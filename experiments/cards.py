@@ -49,7 +49,7 @@ def card(section: Section) -> str:
         changed=any("retrofit" in row["change"] for row in results["rows"] if "change" in row),
         evaluated=_evaluated(results),
         limits=_limits(results),
-        environment={**results["environment"], **_workers(results)},
+        environment=results["environment"],
         convention=results["peak"]["convention"],
         licence=tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["license"],
         purpose=_purpose(_option(results, "corpus")),
@@ -95,10 +95,6 @@ def _form(results: Mapping, form: findings.Form) -> list[str]:
 
 def _flops(value: float) -> str:
     return f"{value:.1e}".replace("+", "")
-
-
-def _workers(results: Mapping) -> dict[str, Any]:
-    return {"cells trained at once": results["workers"]} if "workers" in results else {}
 
 
 def _evaluated(results: Mapping) -> str:

@@ -54,7 +54,7 @@ def question(experiment: str) -> str:
 
 
 def scale(results: Mapping) -> str:
-    """`1.38M parameters, 625K training tokens each, 3 seeds, stdlib, on cpu`: what the rows are."""
+    """`1.38M parameters, 625K training tokens, 3 seeds, corpus stdlib, on cpu`: what the rows are."""
     rows = results["rows"]
     config, environment = results["config"], results["environment"]
     seeds = max(len(row["cells"]) for row in rows)
@@ -62,10 +62,15 @@ def scale(results: Mapping) -> str:
         f"{_span(row['parameters'] for row in rows)} parameters",
         f"{_span(row['train_tokens'] for row in rows)} training tokens",
         seeds_text(seeds),
-        f"corpus {config['corpus']}" if "corpus" in config else "",
-        f"on {environment['device']}" if "device" in environment else "",
+        f"corpus {corpus_name(config['corpus'])}",
+        f"on {environment['device']}",
     ]
-    return ", ".join(filter(None, told))
+    return ", ".join(told)
+
+
+def corpus_name(corpus: str) -> str:
+    """`stdlib`, a dataset's name, or the last part of a path."""
+    return corpus if corpus.startswith("hf:") else corpus.rstrip("/").rpartition("/")[2]
 
 
 def _span(values) -> str:

@@ -6,7 +6,7 @@ experiments themselves print from.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -69,12 +69,20 @@ class Section:
 
 
 def sections(folder: Path) -> list[Section]:
-    """One per results.json in a folder below `folder`, in the order of ORDER, then by folder.
+    """One per results.json in a folder below `folder`, in the order of ORDER, then by folder. Where several
+    are of one experiment, their titles name the folders.
 
     Raises:
         InputError: a file is damaged or of no known layout.
     """
     found = [section(path) for path in sorted(folder.glob("*/results.json"))]
+    titles = [section.title for section in found]
+    found = [
+        replace(section, title=f"{section.title} ({section.name})")
+        if titles.count(section.title) > 1
+        else section
+        for section in found
+    ]
     place = lambda found: ORDER.index(found) if found in ORDER else len(ORDER)
     return sorted(found, key=lambda section: (place(section.results["experiment"]), section.name))
 

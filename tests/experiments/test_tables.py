@@ -57,7 +57,7 @@ made_rows = st.builds(
     ),
     effect=st.floats(-0.1, 0.1), seeds=st.integers(3, 5), count=st.integers(2, 8), rng_seed=st.integers(0, 99),
 )  # fmt: skip
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=10, deadline=None)
 
 
 @few
