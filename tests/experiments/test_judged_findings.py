@@ -12,7 +12,14 @@ from experiments.judged_findings import counted, directions, scale, unfinished, 
 from experiments.tables import interaction, judge
 from tests.experiments.synthetic_results import LN2, results, row
 from tests.experiments.synthetic_results import unfinished as lost
-from tests.experiments.synthetic_studies import ablation_of_palm, ablation_of_retro, payoff, scaling, square
+from tests.experiments.synthetic_studies import (
+    ablation_of_palm,
+    ablation_of_retro,
+    facts,
+    payoff,
+    scaling,
+    square,
+)
 
 
 def drawn(made):
@@ -42,6 +49,23 @@ def test_readings_of_the_same_cells_make_a_curve():
             "copying": [(0.01, "1% of the database"), (0.1, "10% of the database"), (1.0, "copying")]
         },
     }
+
+
+def test_what_differs_in_two_things_or_in_none_of_them_is_on_no_curve():
+    def read(name, **numbers):
+        return row(
+            name,
+            against="copying",
+            gain=-0.02,
+            cell="copying",
+            facts=facts("retro", "on", "copying", **numbers),
+        )
+
+    made = results([
+        row("copying", against=None, gain=-0.03, facts=facts("retro", "on", "copying", k=2, database=1.0)),
+        read("k = 1", k=1, database=1.0), read("both", k=4, database=0.1), read("random", k=2, database=1.0),
+    ])  # fmt: skip
+    assert drawn(made) == {("k", "on − off"): {"copying": [(1, "k = 1"), (2, "copying")]}}
 
 
 def test_lengths_are_compared_at_the_same_length():
