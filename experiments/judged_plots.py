@@ -168,7 +168,7 @@ def draw_scaling(axes: Axes, scaled: Sequence[Scaled]) -> None:
             fill = colour if index in best else LIGHT["page"]
             axes.plot(
                 [budget], [row.bits_per_byte], color=colour, marker=MARKERS[number % len(MARKERS)],
-                markersize=5, markerfacecolor=fill, linestyle="none",
+                markersize=5, markerfacecolor=fill, linestyle="none", zorder=4 if index in best else 3,
             )  # fmt: skip
         if kind.fit:
             flops = np.geomspace(min(budgets), max(budgets), 40)
