@@ -92,6 +92,7 @@ def run_study(
             **dataclasses.asdict(preset),
             "preset": options.preset,
             "corpus": options.corpus,
+            "tokenizer": "palm",
             "seeds": options.seeds,
         }
         sources = [study.source(row) for row in rows]
