@@ -133,6 +133,7 @@ def gopher(config: Any) -> list[Variant]:
         return Variant(name, group, "published", training, paper, config=config, training=training)
 
     appendix = "Gopher, appendix C"
+    nearest, stochastic = "bfloat16, rounded to the nearest", "bfloat16, stochastic rounding"
     return [
         Variant("published", "Published form", None, config=config),
         row("LayerNorm", "Norm", norm="layer"),
@@ -147,39 +148,41 @@ def gopher(config: Any) -> list[Variant]:
             Paper("used below 7.1B, float32 parameters", "equal", appendix), precision="mixed",
         ),
         recipe(
-            "bfloat16", "Precision", Paper("worse than with stochastic rounding", "worse", appendix),
-            precision="bfloat16",
-        ),
-        recipe(
-            "bfloat16, stochastic rounding", "Precision",
-            Paper("does not fully recover mixed precision", "worse", appendix),
+            stochastic, "Precision", Paper("does not fully recover mixed precision", "worse", appendix),
             precision="bfloat16_stochastic_rounding",
+        ),
+        recipe(nearest, "Precision", None, precision="bfloat16"),
+        Variant(
+            "rounding to the nearest against stochastic", "Precision", stochastic, {"precision": "bfloat16"},
+            Paper("bfloat16 parameters are rounded stochastically", "worse", appendix), read=Read(nearest),
         ),
     ]  # fmt: skip
 
 
-def lengths(published: str, *others: str) -> list[Variant]:
-    """Every form read at longer sequences than it was trained on, against the published form read alike."""
+def lengths(*forms: str) -> list[Variant]:
+    """Every form read at longer sequences than it was trained on, against itself at the training length; and
+    the others against the first, the published form, read alike.
+    """
+    claim = "evaluated beyond the training length, as relative positions can be"
     rows = []
     for times in LONGER:
         group = f"Beyond the training length: {times} times as long"
         at = f", {times}x length"
-        rows.append(
-            Variant(
-                published + at, group, published, {"length": f"x{times}"},
-                read=Read(published, longer=times),
+
+        def row(form, name, against, paper=None, times=times, group=group):
+            note = "the last position's row is repeated" if form.startswith("learned") else ""
+            return Variant(
+                name, group, against, {"length": f"x{times}"}, paper, note, read=Read(form, longer=times)
             )
-        )  # fmt: skip
-        for other in others:
-            learned = other.startswith("learned")
-            note = "the last position's row is repeated beyond the training length" if learned else ""
-            claim = Paper("evaluated beyond the training length without loss", "worse", "Gopher, section 2.1")
-            rows.append(
-                Variant(
-                    other + at, group, published + at, {"positions": other.split()[0], "length": f"x{times}"},
-                    claim if learned else None, note, read=Read(other, longer=times),
-                )
-            )  # fmt: skip
+
+        rows += [row(form, form + at, form) for form in forms]
+        rows += [
+            row(
+                form, f"{form} against {forms[0]}{at}", forms[0] + at,
+                Paper(claim, "worse", "Gopher, section 2.1") if form.startswith("learned") else None,
+            )
+            for form in forms[1:]
+        ]  # fmt: skip
     return rows
 
 
