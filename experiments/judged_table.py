@@ -101,6 +101,8 @@ def said(judged: JudgedRow) -> str:
         if lost:
             counted = f"{len(lost)} of {len(judged.row['cells'])} seeds{_last_word(lost)}"
             text = f"{kind}: {counted}" if text == kind else f"{text}; {kind}: {counted}"
+    if judged.gain_verdict and judged.gain_verdict != judged.verdict:
+        text += f"; by the gain: {judged.gain_verdict} ({_mean(judged.gain_difference)})"
     if judged.verdict == REFERENCE and judged.gain:
         text = text.replace(REFERENCE, f"with its neighbours: {better_or_worse(judged.gain)}", 1)
     return text

@@ -40,6 +40,9 @@ class JudgedRow:
         gain_apart: the gain on documents without near-duplicates in training.
         gain_difference: this row's gain − that of the row it is against.
         verdict: one of the words above, what the row is where the paper gives none, or how many seeds.
+        gain_verdict: the verdict on `gain_difference`, where the paper expects a row to be better or worse
+            and another model was trained for it: what two trainings differ in by chance is in their losses
+            with and without neighbours alike, and leaves the gain. None elsewhere.
         incidents: every seed that did not finish, in words.
     """
 
@@ -54,6 +57,7 @@ class JudgedRow:
     gain_apart: Comparison | None
     gain_difference: Comparison | None
     verdict: str
+    gain_verdict: str | None
     incidents: tuple[str, ...]
 
     @property
@@ -102,6 +106,7 @@ def _judged(row: Mapping, against: Mapping | None, bytes_d: np.ndarray, apart_d:
     theirs, theirs_off = ({}, {}) if against is None else (losses(against), losses(against, "nats_off"))
     nats_d = np.mean(list(nats.values()), axis=0) if nats else None
     difference = _compared(nats, theirs, bytes_d)
+    gain_difference = _compared(_gains(nats, off), _gains(theirs, theirs_off), bytes_d)
     paired, incidents = len(nats.keys() & theirs.keys()), _incidents(row)
     return JudgedRow(
         row=row,
@@ -113,8 +118,9 @@ def _judged(row: Mapping, against: Mapping | None, bytes_d: np.ndarray, apart_d:
         detectable=detectable(difference),
         gain=_compared(nats, off, bytes_d),
         gain_apart=_compared(_within(nats, apart_d), _within(off, apart_d), bytes_d[apart_d]),
-        gain_difference=_compared(_gains(nats, off), _gains(theirs, theirs_off), bytes_d),
+        gain_difference=gain_difference,
         verdict=_verdict(row, len(nats) if against is None else paired, difference),
+        gain_verdict=_gain_verdict(row, against, paired, gain_difference),
         incidents=incidents,
     )
 
@@ -189,6 +195,20 @@ def _verdict(row: Mapping, seeds: int, difference: Comparison | None) -> str:
         if all(max(-found.low, found.high) <= EQUAL_WITHIN for found in _intervals(difference)):
             return SAME
         return OPPOSITE if difference.excludes_zero else CANNOT_TELL
+    return _direction(claim, difference)
+
+
+def _gain_verdict(
+    row: Mapping, against: Mapping | None, seeds: int, gain_difference: Comparison | None
+) -> str | None:
+    claim = row["paper"] and row["paper"]["expects"]
+    if gain_difference is None or seeds < SEEDS_FOR_A_VERDICT or claim not in ("worse", "better"):
+        return None
+    cells, theirs = ({cell["cell"] for cell in each["cells"]} for each in (row, against))
+    return None if cells == theirs else _direction(claim, gain_difference)
+
+
+def _direction(claim: str, difference: Comparison) -> str:
     if not difference.excludes_zero:
         return CANNOT_TELL
     return SAME if better_or_worse(difference) == claim else OPPOSITE

@@ -279,3 +279,28 @@ def test_what_is_no_results_file_is_said(tmp_path):
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(InputError, match="holds no results"):
         read_results(tmp_path / "list.json")
+
+
+def lucky(made, name, *bits):
+    """Seed by seed, a row's losses with and without neighbours moved by so many bits per byte."""
+    bytes_d = np.array([document["bytes"] for document in made["documents"]])
+    [chosen] = [found for found in made["rows"] if found["name"] == name]
+    for cell, luck in zip(chosen["cells"], bits):
+        for reading in ("nats", "nats_off"):
+            cell[reading] = (np.array(cell[reading]) + luck * LN2 * bytes_d).tolist()
+    return made
+
+
+@pytest.mark.parametrize("expects, verdict", [("worse", SAME), ("better", OPPOSITE)])
+def test_the_gain_tells_what_the_luck_of_two_trainings_hides(expects, verdict):
+    rows = [
+        row("published", against=None, gain=-0.03),
+        row("variant", gain=-0.02, expects=expects),
+        row("reading", gain=-0.02, expects=expects, cell="published"),
+        row("unsaid", gain=-0.02),
+    ]
+    made = lucky(results(rows, noise=0.001), "variant", 0.05, -0.06, 0.02)
+    found = {each.name: each for each in judge(made)}
+    assert found["variant"].verdict == CANNOT_TELL and found["variant"].gain_verdict == verdict
+    assert found["variant"].gain_difference.mean == pytest.approx(0.01, abs=0.002)
+    assert found["reading"].gain_verdict is None and found["unsaid"].gain_verdict is None
