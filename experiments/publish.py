@@ -41,10 +41,10 @@ TERMS = {
     "Could see": "the larger half-width of the two intervals: a difference smaller than that could not have "
     "been told from zero, so “cannot tell” says no more than that it is not larger.",
     "Gain": "the same trained model read with its neighbours minus without them. Without near-duplicates: on "
-    "the documents of which less than a given share of 13-grams occurs in the training text. By the gain: the "
-    "verdict on the difference of two models' gains. Two trainings differ by chance in their losses with and "
-    "without neighbours alike, which the gain leaves out; it says what retrieval is worth, not which model "
-    "predicts better.",
+    "the documents of which less than a given share of 13-grams occurs in the training text. By the gain: "
+    "the verdict on the difference of two models' gains. Two trainings differ by chance in their losses "
+    "with and without neighbours alike, which the gain leaves out; it says what retrieval is worth, not "
+    "which model predicts better.",
     "Null check": f"the published form under other seeds against itself, in {NULL_DRAWS} random divisions of "
     "its seeds on documents drawn with replacement. A 95 % interval is wrong in one of twenty; the divisions "
     "share the same models, so they tend to be right or wrong together.",
