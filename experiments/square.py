@@ -18,7 +18,7 @@ from models.families import configuration, with_decoder_fields
 # RETRO's AdamW trains all four, so that a block's recipe is no part of the difference. PaLM's embedding is
 # √d_model times as large, which calls for a learning rate of its own.
 RECIPE = "retro"
-PALM_PEAKS = (3e-3, 6e-3, 1.2e-2)
+PALM_PEAKS = (6e-3, 1.2e-2, 2.4e-2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,6 +96,8 @@ def row_record(source: Source) -> dict[str, Any]:
     if row.peaks:
         tried = ", ".join(f"{peak:g}" for peak in row.peaks)
         note = f"{note}; peak learning rate {source.peak:g}, the best of {tried} on a seed of no table"
+        if source.peak in (min(row.peaks), max(row.peaks)):
+            note += ", at the edge of what was tried"
     return {
         "name": row.name,
         "group": row.group,

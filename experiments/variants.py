@@ -120,7 +120,7 @@ def palm(config: Any) -> list[Variant]:
             "Adam instead of Adafactor", "Recipe", "published", {"recipe": "gopher"},
             Paper("Adafactor was worse and less stable", "better", "Gopher, appendix C"),
             "with its own warm-up and cosine, as Gopher's", config, {"recipe": "gopher"},
-            peaks=(1e-3, 3e-3, 6e-3),
+            peaks=(3e-3, 6e-3, 1.2e-2, 2.4e-2),
         ),
     ]  # fmt: skip
 
