@@ -1,5 +1,6 @@
-"""The pages that show what was measured: docs/results.md, docs/report.html and a card for every run in
-docs/cards, made from the results.json files below experiments/results and from nothing else.
+"""The pages that show what was measured: docs/results.md, docs/report.html, a card for every run in
+docs/cards and the tables in the README, made from the results.json files below experiments/results and from
+nothing else.
 
 python -m experiments.publish            writes them (make report)
 python -m experiments.publish --check    names the pages that do not agree with the files, and exits with 1
@@ -19,12 +20,13 @@ from experiments.cards import card, has_card
 from experiments.command import command
 from experiments.findings import SEEDS_FOR_A_VERDICT
 from experiments.page_table import Table, github, table_of
+from experiments.report import markdown_table
 from experiments.sections import Section, command_of, run_of, sections
 from experiments.tables import EQUAL_WITHIN, NULL_DRAWS
 from experiments.templates import template
 
 HERE = Path(__file__).parent
-RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
+RESULTS, DOCS, README = HERE / "results", HERE.parent / "docs", HERE.parent / "README.md"
 WORDS = ("the paper", "verdict", "command", "a is", "chips, as published")  # columns of prose
 TERMS = {
     "Bits per byte": "the loss on held-out text in bits, summed over its tokens and divided by its UTF-8 "
@@ -67,12 +69,17 @@ class Options:
 def publish(options: Options) -> None:
     """Writes or checks the committed pages."""
     made = pages(RESULTS)
-    wrong = differing(made, DOCS)
+    shown = README.read_text(encoding="utf-8")
+    wanted = readme(shown, sections(RESULTS))
+    wrong = [path.relative_to(DOCS.parent) for path in differing(made, DOCS)]
+    wrong += [README.relative_to(HERE.parent)] if shown != wanted else []
     said = " does not agree with the results: make report" if options.check else ""
     for path in wrong:
-        print(f"{path.relative_to(DOCS.parent)}{said}")
+        print(f"{path}{said}")
     if not options.check:
         write(made, DOCS)
+        if shown != wanted:
+            write_atomic(README, wanted)
     elif wrong:
         raise SystemExit(1)
 
@@ -120,6 +127,20 @@ def pages(results: Path) -> dict[str, str]:
         "report.html": template("results.html.j2", html=True).render(given) + "\n",
         **{name: _tidy(text) for name, text in cards.items()},
     }
+
+
+def readme(text: str, found: Sequence[Section]) -> str:
+    """The README's `text` with the tables of `found` between `<!-- NAME: … -->` and `<!-- end -->`."""
+    compared = next((section for section in found if section.name == "compare"), None)
+    tables = {
+        "compare": compared and markdown_table(compared.results).strip(),
+        "directions": (counted := _counted(found)) and str(github(counted)).strip(),
+    }
+    for name, table in tables.items():
+        if table:
+            place = rf"(<!-- {name}: [^\n]*-->\n).*?(?=\n<!-- end -->)"
+            text = re.sub(place, lambda match, table=table: match[1] + table, text, flags=re.DOTALL)
+    return text
 
 
 def _tidy(markdown: str) -> str:
