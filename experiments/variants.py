@@ -89,6 +89,10 @@ def palm(config: Any) -> list[Variant]:
     glu = "GLU variants improve transformers (2002.05202, table 1), log-perplexity after 65k steps"
     wide = config.d_ff * 3 // 2
     equal_size = f"d_ff {wide} instead of {config.d_ff}: two matrices with as many parameters as three"
+    # The further heads' keys and values come out of SwiGLU's three matrices, of which every head has a share.
+    heads, size = config.num_heads, config.head_size
+    narrow = config.d_ff - heads * round(2 * (heads - 1) * size / (3 * heads))
+    neutral = Paper("multi-query is neutral", "equal", "PaLM, section 2")
     return [
         Variant("published", "Published form", None, config=config),
         row(
@@ -96,8 +100,11 @@ def palm(config: Any) -> list[Variant]:
             paper=Paper("parallel: small loss at 8B, none at 62B, 15 % faster", "better", "PaLM, section 2"),
         ),
         row(
-            "multi-head attention", "Attention", attention="multi_head",
-            paper=Paper("multi-query is neutral", "equal", "PaLM, section 2"),
+            "multi-head attention", "Attention", neutral, "with more parameters", attention="multi_head"
+        ),
+        row(
+            "multi-head attention at equal parameters", "Attention", neutral,
+            f"d_ff {narrow} instead of {config.d_ff}", attention="multi_head", d_ff=narrow,
         ),
         row(
             "GELU", "Feed-forward", Paper("1.983 against SwiGLU's 1.944", "worse", glu), equal_size,
@@ -118,7 +125,7 @@ def palm(config: Any) -> list[Variant]:
         ),
         Variant(
             "Adam instead of Adafactor", "Recipe", "published", {"recipe": "gopher"},
-            Paper("Adafactor was worse and less stable", "better", "Gopher, appendix C"),
+            Paper("Adafactor was worse and less stable", "better", "Gopher, of its own block"),
             "with its own warm-up and cosine, as Gopher's", config, {"recipe": "gopher"},
             peaks=(3e-3, 6e-3, 1.2e-2, 2.4e-2),
         ),
@@ -142,6 +149,11 @@ def gopher(config: Any) -> list[Variant]:
         row("ReLU", "Feed-forward", activation="relu"),
         recipe(
             "AdamW", "Recipe", Paper("better than Adam", "better", "Chinchilla, appendix G"), recipe="retro"
+        ),
+        Variant(
+            "Adafactor instead of Adam", "Recipe", "published", {"recipe": "palm"},
+            Paper("Adafactor was worse and less stable", "worse", "Gopher"), "with PaLM's schedule", config,
+            {"recipe": "palm"}, peaks=(1.5e-2, 3e-2, 6e-2, 1.2e-1),
         ),
         recipe(
             "bfloat16 activations", "Precision",
