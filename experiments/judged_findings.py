@@ -83,10 +83,11 @@ def directions(judged: Sequence[JudgedRow]) -> dict[str, list[str]]:
     occurs.
     """
     found: dict[str, list[str]] = {}
+    named = {row.name: row for row in judged}
     for verdict, words in DIRECTIONS.items():
         rows = [row for row in claims(judged) if _decided(row) == verdict]
         if rows:
-            found[words] = [_direction(row) for row in rows]
+            found[words] = [_direction(row, named[row.row["against"]]) for row in rows]
     return found
 
 
@@ -99,13 +100,19 @@ def _decided(row: JudgedRow) -> str | None:
     return row.verdict if row.verdict in (SAME, OPPOSITE, CANNOT_TELL) else None
 
 
-def _direction(row: JudgedRow) -> str:
+def _direction(row: JudgedRow, against: JudgedRow) -> str:
     paper = row.row["paper"]
     number = "no number" if row.difference is None else number_of(row.difference)
     known = "" if _decided(row) else f"; {said(row)}"
+    by_gain = ""
+    if row.gain_verdict:
+        by_gain = (
+            f" By the gain on − off: {row.gain_verdict}. It gains {signed(row.gain.mean)}, {against.name} "
+            f"{signed(against.gain.mean)}; {number_of(row.gain_difference)}."
+        )
     return (
         f"{row.name}: expected {paper['expects']} than {row.row['against']} ({paper['figure']}; "
-        f"{paper['source']}). Here {number}{known}."
+        f"{paper['source']}). Here {number}{known}.{by_gain}"
     ).replace("expected equal than", "expected equal to")
 
 
@@ -137,10 +144,25 @@ def counted(judged: Sequence[JudgedRow]) -> str:
     return f"Of {len(rows)} directions that papers give, {'; '.join(parts)}."
 
 
-def _names(rows) -> str:
-    names = ", ".join(
-        row.name + ("" if row.difference is None else f" {signed(row.difference.mean)}") for row in rows
+def counted_by_gain(judged: Sequence[JudgedRow]) -> str:
+    """The same of the directions that can be judged by what retrieval adds to either model."""
+    rows = [row for row in judged if row.gain_verdict]
+    if not rows:
+        return ""
+    names = {
+        verdict: _names((row for row in rows if row.gain_verdict == verdict), "gain_difference")
+        for verdict in (SAME, OPPOSITE, CANNOT_TELL)
+    }
+    parts = [f"{verdict}{found}" for verdict, found in names.items() if found]
+    return (
+        f"By the gain on − off, which leaves out what two trainings differ in with and without neighbours "
+        f"alike, {len(rows)} of them can be judged anew: {'; '.join(parts)}."
     )
+
+
+def _names(rows, difference="difference") -> str:
+    named = [(row.name, getattr(row, difference)) for row in rows]
+    names = ", ".join(name if found is None else f"{name} {signed(found.mean)}" for name, found in named)
     return f" ({names})" if names else ""
 
 

@@ -107,6 +107,7 @@ def _study(name: str, results: Mapping) -> Section:
     squared = curve_findings.square_sentences(results, judged)
     first = [
         judged_findings.counted(judged),
+        judged_findings.counted_by_gain(judged),
         *curve_findings.curve_sentences(found),
         *curve_findings.law_sentences(laws),
         *squared,

@@ -8,7 +8,14 @@ import pytest
 from experiments.curve_findings import curve_sentences, law_sentences, square_sentences
 from experiments.curves import curves, scaled
 from experiments.findings import signed
-from experiments.judged_findings import counted, directions, scale, unfinished, without_claims
+from experiments.judged_findings import (
+    counted,
+    counted_by_gain,
+    directions,
+    scale,
+    unfinished,
+    without_claims,
+)
 from experiments.tables import interaction, judge
 from tests.experiments.synthetic_results import LN2, results, row
 from tests.experiments.synthetic_results import unfinished as lost
@@ -145,6 +152,18 @@ def test_every_direction_is_listed_once_with_its_number():
     assert set(directions(judge(ablation_of_palm()))) == {
         "reproduced", "opposite", "not judged: too few seeds finished",
     }  # fmt: skip
+
+
+def test_what_another_model_gains_is_told_beside_what_it_loses():
+    judged = judge(ablation_of_retro())
+    rows = {found.name: found for found in judged}
+    [line] = [line for lines in directions(judged).values() for line in lines if line.startswith("N only:")]
+    _, told = line.split("By the gain on − off: ")
+    assert told.startswith(rows["N only"].gain_verdict)
+    for found in (rows["N only"].gain, rows["copying"].gain, rows["N only"].gain_difference):
+        assert signed(found.mean) in told
+    assert f"(N only {signed(rows['N only'].gain_difference.mean)})" in counted_by_gain(judged)
+    assert "k = 1" not in counted_by_gain(judged) and counted_by_gain(judge(ablation_of_palm())) == ""
 
 
 def test_what_the_papers_do_not_say_is_told_where_it_differs():
