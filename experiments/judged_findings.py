@@ -87,7 +87,7 @@ def directions(judged: Sequence[JudgedRow]) -> dict[str, list[str]]:
     for verdict, words in DIRECTIONS.items():
         rows = [row for row in claims(judged) if _decided(row) == verdict]
         if rows:
-            found[words] = [_direction(row, named[row.row["against"]]) for row in rows]
+            found[words] = [_direction(row, named.get(row.row["against"])) for row in rows]
     return found
 
 
@@ -100,7 +100,7 @@ def _decided(row: JudgedRow) -> str | None:
     return row.verdict if row.verdict in (SAME, OPPOSITE, CANNOT_TELL) else None
 
 
-def _direction(row: JudgedRow, against: JudgedRow) -> str:
+def _direction(row: JudgedRow, against: JudgedRow | None) -> str:
     paper = row.row["paper"]
     number = "no number" if row.difference is None else number_of(row.difference)
     known = "" if _decided(row) else f"; {said(row)}"
@@ -145,7 +145,7 @@ def counted(judged: Sequence[JudgedRow]) -> str:
 
 
 def counted_by_gain(judged: Sequence[JudgedRow]) -> str:
-    """The same of the directions that can be judged by what retrieval adds to either model."""
+    """How those directions came out by the gain, for which a RETRO of its own was trained."""
     rows = [row for row in judged if row.gain_verdict]
     if not rows:
         return ""
@@ -155,7 +155,7 @@ def counted_by_gain(judged: Sequence[JudgedRow]) -> str:
     }
     parts = [f"{verdict}{found}" for verdict, found in names.items() if found]
     return (
-        f"By the gain on − off, which leaves out what two trainings differ in with and without neighbours "
+        "By the gain on − off, which leaves out what two trainings differ in with and without neighbours "
         f"alike, {len(rows)} of them can be judged anew: {'; '.join(parts)}."
     )
 
