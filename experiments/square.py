@@ -54,7 +54,8 @@ def rows(options: StudyOptions) -> list[Variant]:
             found.append(
                 Variant(
                     name, f"{block} block", None if name == dense else dense, {"steps": training["steps"]},
-                    note=note, config=config, training=training, peaks=peaks, facts={"block": block, "budget": budget},
+                    note=note, config=config, training=training, peaks=peaks,
+                    facts={"block": block, "budget": budget},
                 )
             )  # fmt: skip
     return found
