@@ -1,7 +1,7 @@
 """When does retrieval start to pay? On − off over training tokens, for RETRO as published and for the copying
 initialisation (ours), from one long run of each seed that is evaluated on its way.
 
-python -m experiments.payoff                   three seeds, 6.2M tokens each; the copying form a quarter of it
+python -m experiments.payoff                   three seeds, 3.1M tokens each; the copying form a quarter of it
 python -m experiments.payoff --steps 25000     until the published form crosses, if it does
 """
 
@@ -14,8 +14,8 @@ from experiments.study import StudyOptions, resolved, run_study
 from experiments.variants import Read, Variant
 from models.families import configuration
 
-POINTS = 7  # each at half the steps of the next
-STEPS = 10  # times the preset's
+POINTS = 6  # each at half the steps of the next
+STEPS = 5  # times the preset's
 COPYING = 1 / 4  # of the steps: it pays from the start
 
 
