@@ -1,13 +1,14 @@
 """The square: dense or retrieval, times Gopher's or PaLM's block, at equal training FLOPs. Does the parallel
 block change what retrieval is worth?
 
-python -m experiments.square                   three seeds
+python -m experiments.square                   three seeds, each block by its own family's recipe
+python -m experiments.square --recipe retro    both by RETRO's AdamW, which suits PaLM's block badly
 """
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evaluation.flops import train_flops_per_token
 from experiments.command import command
@@ -15,27 +16,31 @@ from experiments.study import StudyOptions, resolved, run_study
 from experiments.variants import Variant
 from models.families import configuration, with_decoder_fields
 
-# RETRO's AdamW trains all four, so that a block's recipe is no part of the difference. PaLM's embedding is
-# √d_model times as large, which calls for a learning rate of its own.
-RECIPE = "retro"
+# Of --recipe retro. PaLM's embedding is √d_model times as large as Gopher's, which calls for a learning rate of
+# its own: one at which what reads the neighbours is soon overwritten, for AdamW moves every matrix alike.
 PALM_PEAKS = (6e-3, 1.2e-2, 2.4e-2)
 PALM_NOTE = "by RETRO's AdamW, though Adam costs this block much (ablate palm): no last word on the block"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(StudyOptions):
-    """At what budget."""
+    """By which recipe, and at what budget."""
 
-    out: Path = Path("runs/square")
-    """Folder of the table."""
+    recipe: Literal["own", "retro"] = "own"
+    """`own`: Gopher's block by RETRO's AdamW, PaLM's by PaLM's Adafactor, so that both are trained as they are
+    meant to be. `retro`: both by AdamW, so that the recipe is no part of the difference.
+    """
+    out: Path | None = None
+    """Folder of the table. Default: runs/square, or runs/square-retro-recipe."""
 
 
 def square(options: Options) -> None:
     """Trains the four models, writes results.json, and prints the table."""
-    run_study("square", options, rows(options), options.out)
+    out = options.out or Path("runs/square" if options.recipe == "own" else "runs/square-retro-recipe")
+    run_study("square", options, rows(options), out)
 
 
-def rows(options: StudyOptions) -> list[Variant]:
+def rows(options: Options) -> list[Variant]:
     """The dense rows train longer, until they have cost what Gopher's block with retrieval costs."""
     preset = resolved(options)
     retro = dataclasses.replace(
@@ -45,12 +50,13 @@ def rows(options: StudyOptions) -> list[Variant]:
     found = []
     for block, decoder in (("Gopher", retro.decoder), ("PaLM", configuration(f"palm/{preset.size}"))):
         dense = f"{block} block, dense"
+        own = "palm" if block == "PaLM" and options.recipe == "own" else "retro"
+        peaks, note = (PALM_PEAKS, PALM_NOTE) if block == "PaLM" and own == "retro" else ((), "")
         for name, config in (
             (dense, decoder),
             (f"{block} block, retrieval", dataclasses.replace(retro, decoder=decoder)),
         ):
-            training = {"recipe": RECIPE, "steps": max(1, round(budget / _flops(config, preset)))}
-            peaks, note = (PALM_PEAKS, PALM_NOTE) if block == "PaLM" else ((), "")
+            training = {"recipe": own, "steps": max(1, round(budget / _flops(config, preset)))}
             found.append(
                 Variant(
                     name, f"{block} block", None if name == dense else dense, {"steps": training["steps"]},

@@ -12,8 +12,10 @@ from models.families import count, parameter_shapes, with_decoder_fields
 from models.retro.config import RETROConfig
 
 FAMILIES = ("palm", "gopher", "retro")
-STUDIES = {name: module.rows(StudyOptions()) for name, module in
-           (("scaling", scaling), ("square", square), ("payoff", payoff))}  # fmt: skip
+STUDIES = {
+    "scaling": scaling.rows(StudyOptions()), "payoff": payoff.rows(StudyOptions()),
+    **{f"square by {recipe}": square.rows(square.Options(recipe=recipe)) for recipe in ("own", "retro")},
+}  # fmt: skip
 TABLES = {family: variants(family, "tiny") for family in FAMILIES} | STUDIES
 # What goes with a changed field: an activation of as many parameters; training alone at k neighbours.
 COMPANIONS = {"d_ff", "evaluation_neighbours"}
@@ -66,13 +68,22 @@ def flops_of(row, preset):
     return train_flops_per_token(config, preset.length) * preset.batch_size * preset.length
 
 
-@pytest.mark.parametrize("study", ["scaling", "square"])
+@pytest.mark.parametrize("study", ["scaling", "square by own", "square by retro"])
 def test_rows_of_a_budget_cost_the_same_up_to_a_step(study):
     preset = resolved(StudyOptions())
     for row in STUDIES[study]:
         if row.config is not None:
             step = flops_of(row, preset)
             assert row.training["steps"] * step == pytest.approx(row.facts["budget"], abs=step)
+
+
+def test_the_square_trains_a_block_with_and_without_retrieval_alike():
+    for study, ofs in (("own", ("retro", "palm")), ("retro", ("retro", "retro"))):
+        rows = STUDIES[f"square by {study}"]
+        assert [row.training["recipe"] for row in rows] == [recipe for recipe in ofs for _ in range(2)]
+        for dense, retrieval in (rows[:2], rows[2:]):
+            assert retrieval.against == dense.name and retrieval.config.decoder == dense.config
+            assert retrieval.peaks == dense.peaks
 
 
 def test_scaling_has_three_sizes_of_every_family_at_every_budget():
