@@ -30,7 +30,7 @@ def ablate(options: Options) -> None:
     """Runs the rows of a family's table, writes results.json, and prints the table."""
     out = options.out or Path(f"runs/ablate-{options.family}")
     rows = variants(options.family, resolved(options).size)
-    run_study(f"ablate {options.family}", options, rows, out, null_check=True)
+    run_study(f"ablate {options.family}", options, rows, out, null_check=not options.rows)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from evaluation.intervals import Interval
+from evaluation.intervals import Comparison, Interval
 from experiments.curves import Curve, Curves, Scaled
 from experiments.findings import SEEDS_FOR_A_VERDICT, bits, bounds, count, seeds_text, signed
 from experiments.judged_findings import number_of, outcome
-from experiments.tables import JudgedRow, better_or_worse, interaction
+from experiments.tables import JudgedRow, better_or_worse, gain_interaction, interaction
 
 
 def curve_sentences(curves: Sequence[Curves]) -> list[str]:
@@ -81,22 +81,35 @@ def _bounds(interval: Interval) -> str:
 
 
 def square_sentences(results: Mapping, judged: Sequence[JudgedRow]) -> list[str]:
-    """What retrieval adds on every block, and whether that differs from the first block's."""
+    """What retrieval adds on every block, by its difference to the dense model and by its gain on − off, and
+    whether that differs from the first block's.
+    """
     rows = [row for row in judged if "block" in row.row["facts"] and row.difference is not None]
-    told = [
-        f"On the {row.row['facts']['block']} block retrieval − dense is {number_of(row.difference)}: "
-        f"{outcome(row, row.difference)}."
-        for row in rows
-    ]
-    for other in rows[1:]:
-        between = interaction(results, other.name, rows[0].name)
-        if between is None:
-            continue
-        seeds = min(rows[0].paired, other.paired)
-        verdict = better_or_worse(between) if seeds >= SEEDS_FOR_A_VERDICT else seeds_text(seeds)
-        worth = {"better": "retrieval is worth more there", "worse": "retrieval is worth less there"}
-        told.append(
-            f"Its change on the {other.row['facts']['block']} block − that on the "
-            f"{rows[0].row['facts']['block']} block is {number_of(between)}: {worth.get(verdict, verdict)}."
-        )
-    return told
+    told = []
+    for measured, differences, compared in (
+        ("retrieval − dense", [row.difference for row in rows], interaction),
+        ("on − off", [row.gain for row in rows], gain_interaction),
+    ):
+        told += [
+            f"On the {row.row['facts']['block']} block {measured} is {number_of(difference)}: "
+            f"{outcome(row, difference)}."
+            for row, difference in zip(rows, differences)
+            if difference is not None
+        ]
+        told += [
+            _block_sentence(measured, compared(results, other.name, rows[0].name), other, rows[0])
+            for other in rows[1:]
+        ]
+    return list(filter(None, told))
+
+
+def _block_sentence(measured: str, between: Comparison | None, other: JudgedRow, first: JudgedRow) -> str:
+    if between is None:
+        return ""
+    seeds = min(first.paired, other.paired)
+    verdict = better_or_worse(between) if seeds >= SEEDS_FOR_A_VERDICT else seeds_text(seeds)
+    worth = {"better": "retrieval is worth more there", "worse": "retrieval is worth less there"}
+    return (
+        f"{measured[0].upper()}{measured[1:]} on the {other.row['facts']['block']} block minus that on the "
+        f"{first.row['facts']['block']} block is {number_of(between)}: {worth.get(verdict, verdict)}."
+    )

@@ -53,7 +53,9 @@ class StudyOptions:
     project.
     """
     rows: tuple[str, ...] = ()
-    """Rows to run, beside the reference and what they are compared with. Default: all."""
+    """Rows to run, beside the reference and what they are compared with, and without the null check, which
+    is the whole table's. Default: all.
+    """
     workers: int | None = None
     """Cells trained at once, each on a core of its own. Default: one per core, or one for an accelerator."""
     artifacts: Path = Path("runs/artifacts")

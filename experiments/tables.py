@@ -137,6 +137,13 @@ def interaction(results: Mapping, a: str, b: str) -> Comparison | None:
     return _compared(*sides, _bytes(results))
 
 
+def gain_interaction(results: Mapping, a: str, b: str) -> Comparison | None:
+    """The gain on − off of row a − that of row b, by their names, over the seeds that both have."""
+    rows = {row["name"]: row for row in results["rows"]}
+    gains = [_gains(losses(rows[name]), losses(rows[name], "nats_off")) for name in (a, b)]
+    return _compared(*gains, _bytes(results))
+
+
 def losses(row: Mapping, reading: str = "nats") -> dict[int, np.ndarray]:
     """Summed nats [D] by seed, of the seeds that finished; `nats_off` are those without neighbours."""
     cells = sorted(row["cells"], key=lambda cell: cell["seed"])

@@ -16,7 +16,7 @@ from experiments.judged_findings import (
     unfinished,
     without_claims,
 )
-from experiments.tables import interaction, judge
+from experiments.tables import gain_interaction, interaction, judge
 from tests.experiments.synthetic_results import LN2, results, row
 from tests.experiments.synthetic_results import unfinished as lost
 from tests.experiments.synthetic_studies import (
@@ -127,16 +127,30 @@ def test_when_retrieval_starts_to_pay():
 
 
 def test_what_the_block_changes():
-    made = square()
-    between = interaction(made, "PaLM block, retrieval", "Gopher block, retrieval")
-    back = interaction(made, "Gopher block, retrieval", "PaLM block, retrieval")
+    made, names = square(), ("PaLM block, retrieval", "Gopher block, retrieval")
+    between, back = interaction(made, *names), interaction(made, *reversed(names))
     assert between.mean == pytest.approx(-back.mean) == pytest.approx(0.02, abs=0.004)
-    *_, told = square_sentences(made, judge(made))
-    assert signed(between.mean) in told and "retrieval is worth less there" in told
-    *_, told = square_sentences(shifted(made, "PaLM block, retrieval", -0.1), judge(made))
-    assert "retrieval is worth more there" in told
-    *_, told = square_sentences(shifted(made, "PaLM block, retrieval", -between.mean), judge(made))
-    assert told.endswith("cannot tell.")
+    told = square_sentences(made, judge(made))
+    assert [text.split(" is ")[0] for text in told] == [
+        "On the Gopher block retrieval − dense", "On the PaLM block retrieval − dense",
+        "Retrieval − dense on the PaLM block minus that on the Gopher block",
+        "On the Gopher block on − off", "On the PaLM block on − off",
+        "On − off on the PaLM block minus that on the Gopher block",
+    ]  # fmt: skip
+    assert signed(between.mean) in told[2] and "retrieval is worth less there" in told[2]
+    told = square_sentences(shifted(made, names[0], -0.1), judge(made))
+    assert "retrieval is worth more there" in told[2]
+    told = square_sentences(shifted(made, names[0], -between.mean), judge(made))
+    assert told[2].endswith("cannot tell.")
+
+
+def test_what_the_block_changes_in_the_gain():
+    made, names = square(), ("PaLM block, retrieval", "Gopher block, retrieval")
+    between, (*_, told) = gain_interaction(made, *names), square_sentences(made, judge(made))
+    rows = {row.name: row for row in judge(made)}
+    assert between.mean == pytest.approx(rows[names[0]].gain.mean - rows[names[1]].gain.mean)
+    assert between.mean > 0 and signed(between.mean) in told and "retrieval is worth less there" in told
+    assert gain_interaction(made, "Gopher block, dense", names[1]) is None
 
 
 def test_every_direction_is_listed_once_with_its_number():
