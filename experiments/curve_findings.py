@@ -3,20 +3,22 @@
 from collections.abc import Mapping, Sequence
 
 from evaluation.intervals import Comparison, Interval
-from experiments.curves import Curve, Curves, Scaled
+from experiments.curves import AXES, Curve, Curves, Scaled, axis_value
 from experiments.findings import SEEDS_FOR_A_VERDICT, bits, bounds, count, seeds_text, signed
 from experiments.judged_findings import number_of, outcome
 from experiments.tables import JudgedRow, better_or_worse, gain_interaction, interaction
 
 
 def curve_sentences(curves: Sequence[Curves]) -> list[str]:
-    """When retrieval starts to pay, and what it adds over sizes."""
+    """When retrieval starts to pay, and what it adds over sizes, and as neighbours and database grow."""
     told = []
     for found in curves:
         if found.axis == "tokens":
             told += map(_payoff, found.curves)
         if found.axis == "parameters":
             told.append(_over_sizes(found))
+        if found.axis in ("k", "database") and found.measured == "on − off":
+            told.append(_along(found))
     return told
 
 
@@ -28,6 +30,15 @@ def _over_sizes(curves: Curves) -> str:
     better, worse = verdicts.count("better"), verdicts.count("worse")
     of = f"better in {better} of {len(points)} and worse in {worse}"
     return f"Over sizes and budgets, {curves.measured} is {span}, {of}."
+
+
+def _along(curves: Curves) -> str:
+    told = (
+        f"{curve.label} "
+        + ", ".join(f"{signed(point.value)} at {axis_value(curves.axis, point.x)}" for point in curve.points)
+        for curve in curves.curves
+    )
+    return f"By {AXES[curves.axis]}, {curves.measured} is, in bits per byte: {'; '.join(told)}."
 
 
 def _payoff(curve: Curve) -> str:

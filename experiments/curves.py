@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.intervals import Comparison
-from experiments.findings import form_name
+from experiments.findings import count, form_name
 from experiments.scaling_fit import ScalingFit, fit_scaling
 from experiments.tables import JudgedRow, losses
 
@@ -20,6 +20,11 @@ AXES = {
     "length": "tokens of a sequence at evaluation",
     "parameters": "parameters",
 }
+
+
+def axis_value(axis: str, x: float) -> str:
+    """A point's place on `axis`, as it is written."""
+    return {"database": f"{100 * x:g} %", "length": f"{x:,}"}.get(axis) or count(x)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from evaluation.intervals import Comparison
 from experiments import plots
-from experiments.curves import AXES, Curves, Scaled
-from experiments.findings import bits, count, signed
+from experiments.curves import AXES, Curves, Scaled, axis_value
+from experiments.findings import bits, signed
 from experiments.judged_table import by_group
 from experiments.plots import LIGHT
 from experiments.tables import CANNOT_TELL, EQUAL_WITHIN, NO_CLAIM, OPPOSITE, SAME, JudgedRow
@@ -104,7 +104,7 @@ def _bars(lines, at: float, difference: Comparison, colour: str) -> None:
 def curves_svg(name: str, curves: Curves) -> Markup:
     said = [
         f"{curve.label}: "
-        + ", ".join(f"{_number(curves, point.value)} at {count(point.x)}" for point in curve.points)
+        + ", ".join(f"{_number(curves, point.value)} at {axis_value(curves.axis, point.x)}" for point in curve.points)
         for curve in curves.curves
     ]
     title = f"{curves.measured} by {AXES[curves.axis]}"
@@ -130,8 +130,7 @@ def draw_curves(axes: Axes, curves: Curves) -> None:
     if curves.measured != "bits per byte":
         axes.axhline(0, color=LIGHT["faint"], linewidth=1)
     ticks = sorted({point.x for curve in curves.curves for point in curve.points})
-    shown = {"database": lambda share: f"{100 * share:g} %", "length": "{:,}".format}.get(curves.axis, count)
-    _x_axis(axes, {tick: shown(tick) for tick in ticks}, logarithmic)
+    _x_axis(axes, {tick: axis_value(curves.axis, tick) for tick in ticks}, logarithmic)
     axes.set_xlabel(AXES[curves.axis] + (f"\n{INTERVALS}" if curves.measured != "bits per byte" else ""))
     axes.set_ylabel("bits per byte" if curves.measured == "bits per byte" else "difference, bits per byte")
     axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.6)

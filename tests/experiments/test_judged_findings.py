@@ -97,6 +97,15 @@ def test_scaling_has_a_law_per_kind_and_gains_over_sizes():
     assert [len(curve.points) for curve in dense["parameters"]] == [3, 3, 3]
 
 
+def test_what_more_neighbours_and_a_larger_database_bring_is_told_point_by_point():
+    neighbours, database = curve_sentences(curves(judge(ablation_of_retro())))
+    rows = {row.name: row for row in judge(ablation_of_retro())}
+    points = [(name, rows[name].gain.mean) for name in ("1% of the database", "10% of the database", "copying")]
+    told = ", ".join(f"{signed(gain)} at {name.split('%')[0] if '%' in name else 100} %" for name, gain in points)
+    assert database == f"By share of the database, on − off is, in bits per byte: copying {told}."
+    assert neighbours.startswith("By neighbours at evaluation, on − off is") and "at 10." in neighbours
+
+
 def test_a_single_budget_is_no_scaling():
     made = square()
     assert scaled(made, judge(made)) == [] and curves(judge(made)) == []
