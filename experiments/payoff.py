@@ -33,7 +33,9 @@ def payoff(options: Options) -> None:
 
 
 def rows(options: StudyOptions) -> list[Variant]:
-    """Per initialisation a row at the end, and one at every point before it."""
+    """Per initialisation a row at the end, one at every point before it, and one at the end with random
+    neighbours: what pays has to be what was retrieved.
+    """
     preset = resolved(options)
     whole = preset.steps * (1 if options.steps else STEPS)
     published = configuration(f"retro/{preset.size}")
@@ -51,6 +53,12 @@ def rows(options: StudyOptions) -> list[Variant]:
             Variant(f"{name}, after {step:,} steps", group, None, {"steps": step}, read=Read(name, step=step))
             for step in before
         ]
+        found.append(
+            Variant(
+                f"{name}, random neighbours", group, name, {"neighbours": "random"},
+                read=Read(name, random=True),
+            )
+        )  # fmt: skip
     return found
 
 
