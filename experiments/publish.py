@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from data.artifacts import write_atomic
-from errors import InputError
 from evaluation.intervals import RESAMPLES
 from experiments import plots
 from experiments.cards import card, has_card
@@ -68,9 +67,10 @@ class Options:
 
 def publish(options: Options) -> None:
     """Writes or checks the committed pages."""
-    made = pages(RESULTS)
+    found = sections(RESULTS)
+    made = pages(found)
     shown = README.read_text(encoding="utf-8")
-    wanted = readme(shown, sections(RESULTS))
+    wanted = readme(shown, found)
     wrong = [path.relative_to(DOCS.parent) for path in differing(made, DOCS)]
     wrong += [README.relative_to(HERE.parent)] if shown != wanted else []
     said = " does not agree with the results: make report" if options.check else ""
@@ -106,15 +106,8 @@ def _read(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
-def pages(results: Path) -> dict[str, str]:
-    """Every page by its path below docs: the same files give the same text, byte for byte.
-
-    Raises:
-        InputError: there is no results file, or one is damaged.
-    """
-    found = sections(results)
-    if not found:
-        raise InputError(f"There is no results.json in a folder below {results}: run an experiment first.")
+def pages(found: Sequence[Section]) -> dict[str, str]:
+    """Every page of these sections by its path below docs: the same give the same text, byte for byte."""
     carded = [section for section in found if has_card(section.results)]
     given = {
         "sections": found, "carded": carded, "counted": _counted(found), "runs": _runs(found), "terms": TERMS,

@@ -13,6 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from errors import InputError
 from experiments import curve_findings, findings, judged_findings, judged_plots, plots, report
 from experiments.curves import AXES, curves, scaled
 from experiments.judged_table import full_table, notes, null_sentence, reading
@@ -73,9 +74,11 @@ def sections(folder: Path) -> list[Section]:
     are of one experiment, their titles name the folders.
 
     Raises:
-        InputError: a file is damaged or of no known layout.
+        InputError: there is no file, or one is damaged or of no known layout.
     """
     found = [section(path) for path in sorted(folder.glob("*/results.json"))]
+    if not found:
+        raise InputError(f"There is no results.json in a folder below {folder}: run an experiment first.")
     titles = [section.title for section in found]
     found = [
         replace(section, title=f"{section.title} ({section.name})")

@@ -11,8 +11,9 @@ import pytest
 from errors import InputError
 from experiments import publish
 from experiments.findings import signed
-from experiments.publish import DOCS, RESULTS, differing, pages, write
+from experiments.publish import DOCS, README, RESULTS, differing, pages, readme, write
 from experiments.report import save_plot, write_report
+from experiments.sections import sections
 from experiments.tables import judge
 from tests.experiments.synthetic_studies import ablation_of_palm, ablation_of_retro, payoff, scaling, square
 
@@ -36,11 +37,25 @@ def made(tmp_path_factory):
     folder = put(tmp_path_factory.mktemp("results"), MADE)
     for name in ("compare", "parallelism", "plan"):
         shutil.copytree(RESULTS / name, folder / name)
-    return folder, pages(folder)
+    return folder, pages(sections(folder))
 
 
-def test_the_committed_pages_are_those_of_the_committed_results():
-    wrong = [str(path) for path in differing(pages(RESULTS), DOCS)]
+@pytest.fixture(scope="module")
+def committed():
+    return sections(RESULTS)
+
+
+def test_the_readme_s_tables_are_those_of_the_committed_results(committed):
+    text = README.read_text(encoding="utf-8")
+    assert readme(text, committed) == text, "make report, and commit what it writes"
+    assert {"compare", "directions"} == set(re.findall(r"<!-- (\w+): written by make report", text))
+    for figure in ("1.971 [1.750, 2.240]", "20 of 20"):
+        wrong = text.replace(figure, "0.000")
+        assert wrong != text and readme(wrong, committed) == text
+
+
+def test_the_committed_pages_are_those_of_the_committed_results(committed):
+    wrong = [str(path) for path in differing(pages(committed), DOCS)]
     assert not wrong, "make report, and commit what it writes"
 
 
@@ -63,10 +78,10 @@ def test_a_number_of_the_file_moves_the_pages(made, tmp_path):
     folder, before = made
     changed = json.loads((folder / "square/results.json").read_text())
     changed["rows"][1]["cells"][0]["nats"][0] += 50.0
-    one = pages(put(tmp_path / "one", {"square": MADE["square"]}))
-    other = pages(put(tmp_path / "other", {"square": changed}))
+    one = pages(sections(put(tmp_path / "one", {"square": MADE["square"]})))
+    other = pages(sections(put(tmp_path / "other", {"square": changed})))
     assert all(one[name] != other[name] for name in ("results.md", "report.html", "cards/square.md"))
-    assert one == pages(tmp_path / "one") and one["cards/square.md"] == before["cards/square.md"]
+    assert one == pages(sections(tmp_path / "one")) and one["cards/square.md"] == before["cards/square.md"]
 
 
 def test_the_page_loads_nothing_and_every_reference_meets_an_id(made):
@@ -98,7 +113,7 @@ def test_text_of_a_file_stays_text(tmp_path):
     hostile["rows"][0] |= {"name": HOSTILE, "note": HOSTILE, "group": HOSTILE}
     hostile["rows"][1]["against"] = HOSTILE
     hostile |= {"command": HOSTILE, "experiment": HOSTILE}
-    found = pages(put(tmp_path, {"its own": hostile}))
+    found = pages(sections(put(tmp_path, {"its own": hostile})))
     assert found["report.html"].count("&lt;script&gt;") >= 4
     assert not any("<script" in text or "<img" in text for text in found.values())
     rows = [line for line in found["results.md"].splitlines() if line.startswith("| ") and "alert" in line]
@@ -121,11 +136,11 @@ def test_cards_are_of_runs_that_trained_on_text_and_say_what_the_file_says(made)
 
 def test_another_text_is_not_called_the_standard_library(tmp_path):
     other = json.loads(json.dumps(MADE["square"]).replace('"stdlib"', '"notes/"'))
-    card = pages(put(tmp_path, {"square": other}))["cards/square.md"]
+    card = pages(sections(put(tmp_path, {"square": other})))["cards/square.md"]
     assert "`notes/` was given" in card and "standard library" not in card
 
 
-def test_writing_and_checking(made, tmp_path, capsys, monkeypatch):
+def test_writing_and_checking(made, committed, tmp_path, capsys, monkeypatch):
     docs = tmp_path / "docs"
     (docs / "cards").mkdir(parents=True)
     (docs / "cards/gone.md").write_text("of a run that is no more")
@@ -134,7 +149,8 @@ def test_writing_and_checking(made, tmp_path, capsys, monkeypatch):
     assert differing(made[1], docs) == [] and not (docs / "cards/gone.md").exists()
     (docs / "results.md").write_text("edited by hand")
     monkeypatch.setattr(publish, "DOCS", docs)
-    monkeypatch.setattr(publish, "pages", lambda folder: made[1])
+    monkeypatch.setattr(publish, "sections", lambda folder: committed)
+    monkeypatch.setattr(publish, "pages", lambda found: made[1])
     with pytest.raises(SystemExit) as end:
         publish.publish(publish.Options(check=True))
     assert end.value.code == 1
@@ -146,14 +162,14 @@ def test_writing_and_checking(made, tmp_path, capsys, monkeypatch):
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(InputError, match="run an experiment first"):
-        pages(tmp_path)
+        sections(tmp_path)
     path = put(tmp_path, {"square": MADE["square"]}) / "square/results.json"
     path.write_text(path.read_text()[:5000])
     with pytest.raises(InputError, match=r"square/results\.json is cut short"):
-        pages(tmp_path)
+        sections(tmp_path)
     path.write_text('{"experiment": "ablate palm", "rows": []}')
     with pytest.raises(InputError, match="older layout"):
-        pages(tmp_path)
+        sections(tmp_path)
 
 
 @pytest.mark.exhaustive
