@@ -104,7 +104,9 @@ def _bars(lines, at: float, difference: Comparison, colour: str) -> None:
 def curves_svg(name: str, curves: Curves) -> Markup:
     said = [
         f"{curve.label}: "
-        + ", ".join(f"{_number(curves, point.value)} at {axis_value(curves.axis, point.x)}" for point in curve.points)
+        + ", ".join(
+            f"{_number(curves, point.value)} at {axis_value(curves.axis, point.x)}" for point in curve.points
+        )
         for curve in curves.curves
     ]
     title = f"{curves.measured} by {AXES[curves.axis]}"

@@ -2,7 +2,7 @@
 initialisation (ours), from one long run of each seed that is evaluated on its way.
 
 python -m experiments.payoff                   three seeds, 3.1M tokens each; the copying form a quarter of it
-python -m experiments.payoff --steps 25000     until the published form crosses, if it does
+python -m experiments.payoff --steps 25000     one budget of your own; of the copying form a quarter
 """
 
 import dataclasses

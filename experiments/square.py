@@ -17,7 +17,7 @@ from experiments.variants import Variant
 from models.families import configuration, with_decoder_fields
 
 # Of --recipe retro. PaLM's embedding is √d_model times as large as Gopher's, which calls for a learning rate of
-# its own: one at which what reads the neighbours is soon overwritten, for AdamW moves every matrix alike.
+# its own.
 PALM_PEAKS = (6e-3, 1.2e-2, 2.4e-2)
 PALM_NOTE = "by RETRO's AdamW, though Adam costs this block much (ablate palm): no last word on the block"
 

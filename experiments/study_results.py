@@ -4,6 +4,7 @@ held-out documents. Nothing is judged here, and no cell is left out.
 
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def results_of(
     return {
         "experiment": experiment,
         "layout": LAYOUT,
-        "command": " ".join([f"python -m experiments.{experiment.split()[0]}", *sys.argv[1:]]),
+        "command": f"python -m experiments.{experiment.split()[0]} {shlex.join(sys.argv[1:])}".rstrip(),
         "config": config,
         "environment": {**environment(), "corpus_hash": prepared.corpus_hash, "workers": workers},
         "peak": {"flops_per_second": peak, "convention": PEAK_CONVENTION},

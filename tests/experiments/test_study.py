@@ -104,6 +104,14 @@ def test_numbers_below_one_are_refused(tmp_path, field):
         ablate(Options(family="palm", out=tmp_path, **{field: 0}))
 
 
+@pytest.mark.parametrize("rows", [(), ("ReLU",)])
+def test_the_null_check_is_the_whole_table_s(monkeypatch, rows):
+    told = []
+    monkeypatch.setattr("experiments.ablate.run_study", lambda *_, null_check: told.append(null_check))
+    ablate(Options(family="gopher", rows=rows))
+    assert told == [not rows]
+
+
 def test_two_runs_do_not_write_the_same_table(tmp_path):
     with sole(tmp_path / "out"):
         with pytest.raises(InputError, match="Another run is writing its table into .*another --out"):
