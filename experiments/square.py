@@ -16,8 +16,8 @@ from experiments.study import StudyOptions, resolved, run_study
 from experiments.variants import Variant
 from models.families import configuration, with_decoder_fields
 
-# Of --recipe retro. PaLM's embedding is √d_model times as large as Gopher's, which calls for a learning rate of
-# its own.
+# Of --recipe retro. PaLM's embedding is √d_model times as large as Gopher's, which calls for a learning rate
+# of its own.
 PALM_PEAKS = (6e-3, 1.2e-2, 2.4e-2)
 PALM_NOTE = "by RETRO's AdamW, though Adam costs this block much (ablate palm): no last word on the block"
 
@@ -27,8 +27,8 @@ class Options(StudyOptions):
     """By which recipe, and at what budget."""
 
     recipe: Literal["own", "retro"] = "own"
-    """`own`: Gopher's block by RETRO's AdamW, PaLM's by PaLM's Adafactor, so that both are trained as they are
-    meant to be. `retro`: both by AdamW, so that the recipe is no part of the difference.
+    """`own`: Gopher's block by RETRO's AdamW, PaLM's by PaLM's Adafactor, so that both are trained as they
+    are meant to be. `retro`: both by AdamW, so that the recipe is no part of the difference.
     """
     out: Path | None = None
     """Folder of the table. Default: runs/square, or runs/square-retro-recipe."""
