@@ -12,7 +12,7 @@ from benchmarks.pairs import SPREAD, alternate, speed_ratio
 from data.corpora import load_corpus
 from data.token_store import CHUNK
 from data.tokenizers import Tokenizer, train_tokenizer
-from models.bert.load import checkpoint_folder
+from retrieval.keys.bert_checkpoint import checkpoint_folder
 
 TEXTS, VOCABULARY = 512, 4096
 OURS, PEER, PEER_OUR_ALLOCATOR = "ours", "sentence-transformers", "sentence-transformers, our allocator"

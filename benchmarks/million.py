@@ -21,17 +21,17 @@ import numpy as np
 from benchmarks.million_build import build, in_a_process, killed_build, peak_memory, train
 from benchmarks.million_data import all_keys, embed, sources, store_of, tokenizer_of
 from benchmarks.tables import FOLDER
-from data.artifacts import write_atomic
-from experiments.command import command
-from experiments.environment import environment
-from retrieval.build_index import build_index, choose_factory
-from retrieval.embed import embed_chunks
-from retrieval.index import LISTS, exact_search, inverted_file, load_index, rows_of
-from retrieval.inverted_lists import transformed
-from retrieval.keys import Keys, bert_encoder
-from retrieval.nearest import nearest_outside_group, outside_group
-from retrieval.recall import doublings, exact_truth, read_recall
-from retrieval.speed import exact_ms, timed_curve
+from command import command
+from retrieval.index.build import build_index, choose_factory
+from retrieval.index.index import LISTS, exact_search, inverted_file, load_index, rows_of
+from retrieval.index.inverted_lists import transformed
+from retrieval.index.nearest_outside_group import nearest_outside_group, outside_group
+from retrieval.index.recall import doublings, exact_truth, read_recall
+from retrieval.index.speed import exact_ms, timed_curve
+from retrieval.keys.encoders import Keys, bert_encoder
+from retrieval.keys.shards import embed_chunks
+from storage.files import write_atomic
+from studies.environment import environment
 
 # By these, on keys of the encoder alone, choose_factory was chosen.
 CODES = ("PQ64", "PQ32", "SQ8")

@@ -1,6 +1,6 @@
 """The index over a million keys, built stage by stage in processes of their own: seconds, memory, a kill.
 
-The stages are those of `retrieval.build_index`; every process has one thread.
+The stages are those of `retrieval.index.build`; every process has one thread.
 """
 
 import multiprocessing
@@ -16,9 +16,9 @@ from typing import Any
 import faiss
 import numpy as np
 
-from retrieval.build_index import build_index
-from retrieval.inverted_lists import SHARD, filled_shard, merge, trained_index
-from retrieval.keys import Keys
+from retrieval.index.build import build_index
+from retrieval.index.inverted_lists import SHARD, filled_shard, merge, trained_index
+from retrieval.keys.encoders import Keys
 
 KILLED_AFTER = 3  # shards
 
@@ -33,7 +33,7 @@ def train(root: Path, paths: list[str], d: int, groups: np.ndarray, factory: str
 
 
 def build(root: Path, paths: list[str], d: int, groups: np.ndarray, factory: str, made_of: dict) -> dict:
-    """Every other stage, in the order of `retrieval.build_index`."""
+    """Every other stage, in the order of `retrieval.index.build`."""
     faiss.omp_set_num_threads(1)
     keys = Keys(paths, d)
     ids = np.arange(len(keys))

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.artifacts import artifact
 from data.corpora import load_corpus
 from data.documents import Document, group_rank
 from data.token_store import TokenStore, write_token_store
 from data.tokenizers import Tokenizer, train_tokenizer
 from errors import InputError
-from retrieval.embed import embed_chunks
-from retrieval.keys import KeyEncoder, Keys
+from retrieval.keys.encoders import KeyEncoder, Keys
+from retrieval.keys.shards import embed_chunks
+from storage.artifacts import artifact
 
 CHUNKS = 2**20
 VOCABULARY = 4096

@@ -10,18 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-import experiments  # noqa: F401  sets XLA_FLAGS before jax starts
 from benchmarks.worker import Job, serve
-from evaluation.flops import train_flops_per_token
 from models.bert.load import load_bert
 from models.decoder import Neighbours
 from models.families import build, count, parameter_shapes
+from models.flops import train_flops_per_token
 from models.gopher.config import GopherConfig
 from models.layers import attention
 from models.palm.config import PaLMConfig
 from models.retro.config import RETROConfig
 from parallelism.interface import gradient_sums
-from retrieval.bert_keys import MAX_WORDPIECES, embedder
+from processes import host
+from retrieval.keys.bert import MAX_WORDPIECES, embedder
 from training.objective import loss_parts, objective
 from training.recipes import recipe
 
@@ -58,7 +58,8 @@ def step(family: str, model: dict, batch: int, length: int, optimiser: str) -> J
 
 
 def matrix_product() -> Job:
-    """PEAK_PRODUCTS products of square float32 matrices, what `evaluation.flops.matrix_product_peak` runs."""
+    """PEAK_PRODUCTS products of square float32 matrices, as
+    `studies.environment.matrix_product_peak` runs them."""
     matrix = jax.random.normal(jax.random.key(0), (PEAK_SIZE, PEAK_SIZE), jnp.float32)
     product = jax.jit(jnp.matmul)
 
@@ -71,7 +72,7 @@ def matrix_product() -> Job:
 
 def embed(folder: str, texts: str) -> Job:
     """Texts (a JSON file's) to keys by the BERT in `folder`; `flops` as benchmarks.embedding says."""
-    wanted, bert = json.loads(Path(texts).read_text()), load_bert(folder)
+    wanted, bert = json.loads(Path(texts).read_text()), load_bert(Path(folder))
     config, encode = bert.config, embedder(bert)
     lengths = np.array([len(ids) for ids in bert.encode(wanted, MAX_WORDPIECES)])
     d = config.hidden_size
@@ -182,6 +183,7 @@ def _memory_job(**arguments):
 
 
 if __name__ == "__main__":
+    host.tune()
     serve(
         {
             "step": step,

@@ -9,10 +9,10 @@ from pathlib import Path
 from benchmarks.measures import MEASURES
 from benchmarks.pairs import PEERS_PYTHON
 from benchmarks.tables import FOLDER, committed, markdown, with_tables
-from data.artifacts import write_atomic
+from command import command
 from errors import InputError
-from experiments.command import command
-from experiments.environment import environment
+from storage.files import write_atomic
+from studies.environment import environment
 
 
 @dataclass(frozen=True)

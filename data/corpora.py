@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from data.artifacts import fingerprint
 from data.documents import Document, group_rank
 from data.stdlib import stdlib_documents
 from data.text_files import TEXT_SUFFIXES, file_documents
 from errors import InputError
+from storage.artifacts import fingerprint
 
 STRINGS = ("string", "large_string")
 

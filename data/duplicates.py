@@ -8,8 +8,6 @@ Shapes: D documents. A shingle is 13 successive words (a shorter document is one
 words are runs of letters, digits and underscores in lower case.
 """
 
-import hashlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,17 +15,12 @@ from datasketch import MinHash, MinHashLSH
 from scipy.cluster.hierarchy import DisjointSet
 
 from data.documents import Document
-from errors import InputError
+from data.ngrams import _jaccard, _shingles
 
-SHINGLE_WORDS = 13
 JACCARD_THRESHOLD = 0.8
-
 NUM_PERMUTATIONS = 128
 # 32 bands of 4: a pair at the threshold becomes a candidate with probability 1 - (1 - 0.8^4)^32 = 1 - 5e-8.
 BANDS = (32, 4)
-
-# A shingle's hash is the sum of its words' hashes times these odd numbers, modulo 2^64.
-MULTIPLIERS = np.random.default_rng(0).integers(2**63, size=SHINGLE_WORDS, dtype=np.uint64) * 2 + 1
 
 
 def duplicate_groups(documents: Sequence[Document]) -> np.ndarray:
@@ -58,67 +51,3 @@ def _merge_near_duplicates(sets: DisjointSet, shingles: dict[int, np.ndarray]) -
             if not sets.connected(d, other) and _jaccard(own, shingles[other]) >= JACCARD_THRESHOLD:
                 sets.merge(d, other)
         index.insert(d, signature)
-
-
-def split(documents: Sequence[Document], groups: np.ndarray, validation_fraction: float) -> np.ndarray:
-    """bool [D], True for validation.
-
-    A group is held out when the hash of its content lies below the fraction, so that it stays on its side
-    whatever else the corpus holds. Only where all groups lie on one side, the nearest one moves to the other.
-
-    Raises:
-        InputError: the documents form fewer than two groups, so that one side would be empty.
-    """
-    smallest = {}
-    for document, group in zip(documents, groups):
-        content = hashlib.sha256(document.text.encode()).digest()
-        smallest[group] = min(smallest.get(group, content), content)
-    positions = {group: _unit_interval(content) for group, content in smallest.items()}
-    if len(positions) < 2:
-        raise InputError(
-            f"The corpus cannot be split into training and validation: its {len(documents)} documents form "
-            f"{len(positions)} group of near duplicates. Give a corpus of at least two different documents."
-        )
-    ordered = sorted(positions, key=positions.get)
-    held_out = [group for group in ordered if positions[group] < validation_fraction]
-    held_out = ordered[: min(max(len(held_out), 1), len(ordered) - 1)]
-    return np.isin(groups, held_out)
-
-
-def shared_ngram_fraction(documents: Sequence[Document], is_validation: np.ndarray) -> np.ndarray:
-    """float64 [D]: the share of a validation document's shingles that occur anywhere in training documents.
-
-    Every different shingle counts once; 0 for training documents.
-    """
-    shingles = [_shingles(document.text) for document in documents]
-    sides = np.repeat(np.asarray(is_validation, bool), [len(own) for own in shingles])
-    owners = np.repeat(np.arange(len(documents)), [len(own) for own in shingles])
-    every = np.concatenate(shingles)
-    shared = owners[sides][np.isin(every[sides], every[~sides])]
-    counts = np.bincount(owners, minlength=len(documents))
-    return np.bincount(shared, minlength=len(documents)) / np.maximum(counts, 1)
-
-
-def _shingles(text: str) -> np.ndarray:
-    """uint64 [shingles]: the sorted hashes of a text's different shingles."""
-    words = re.findall(r"\w+", text.lower())
-    if not words:
-        return np.zeros(0, np.uint64)
-    hashes = np.array([_word_hash(word) for word in words], np.uint64)
-    width = min(SHINGLE_WORDS, len(words))
-    windows = np.lib.stride_tricks.sliding_window_view(hashes, width)
-    return np.unique(windows @ MULTIPLIERS[:width])
-
-
-def _word_hash(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-
-
-def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
-    shared = len(np.intersect1d(a, b, assume_unique=True))
-    return shared / (len(a) + len(b) - shared)
-
-
-def _unit_interval(content: bytes) -> float:
-    """A number in [0, 1). Hashed once more, for the smallest hash of many is no longer spread evenly."""
-    return int.from_bytes(hashlib.sha256(content).digest()[:6], "little") / 2**48

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.artifacts import write_atomic
 from data.documents import Document
 from errors import InputError
+from storage.files import write_atomic
 
 CHUNK = 64
 

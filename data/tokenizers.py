@@ -20,8 +20,8 @@ from typing import Literal
 import numpy as np
 import sentencepiece
 
-from data.artifacts import file_hash, write_atomic
 from errors import InputError
+from storage.files import file_hash, write_atomic
 
 PUBLISHED_VOCAB_SIZES = {"palm": 256_000, "gopher": 32_000, "retro": 128_000}
 

@@ -20,8 +20,8 @@ import numpy as np
 from data.token_store import CHUNK, TokenStore
 from data.tokenizers import Tokenizer
 from retrieval.chunks import neighbour_tokens
-from retrieval.neighbours import NeighbourTable
-from retrieval.overlap import longest_runs, text_tokens
+from retrieval.neighbours.overlap import longest_runs, text_tokens
+from retrieval.neighbours.table import NeighbourTable
 
 NEIGHBOURS = 10
 ALPHAS = tuple(eighths / 8 for eighths in range(1, 9))

@@ -11,9 +11,10 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from experiments.command import command
-from experiments.study import StudyOptions, resolved, run_study
-from experiments.variants import variants
+from command import command
+from experiments.ablations.by_family import variants
+from reports.study.table import print_table
+from studies.study import StudyOptions, resolved, run_study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ def ablate(options: Options) -> None:
     """Runs the rows of a family's table, writes results.json, and prints the table."""
     out = options.out or Path(f"runs/ablate-{options.family}")
     rows = variants(options.family, resolved(options).size)
-    run_study(f"ablate {options.family}", options, rows, out, null_check=not options.rows)
+    print_table(run_study(f"ablate {options.family}", options, rows, out, null_check=not options.rows), out)
 
 
 if __name__ == "__main__":

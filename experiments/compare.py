@@ -15,26 +15,27 @@ from typing import Any, Literal
 import jax
 from tyro.conf import OmitArgPrefixes
 
-from data.artifacts import write_atomic
+from command import command
 from data.tokenizers import PUBLISHED_VOCAB_SIZES
 from errors import InputError
-from experiments.cells import Cell, CellResult, run_cell, strategy_of
-from experiments.command import command
-from experiments.environment import environment, peak_flops
-from experiments.example import FILE_NAME as SOURCES_NAME
-from experiments.example import example_sources, helped_most, worked_example
-from experiments.leakage import leakage
-from experiments.prepare import Prepared, Text, prepare_for_all
-from experiments.presets import PEAK_CONVENTION, PRESETS, Preset
-from experiments.report import save_plot, terminal_table, write_report
-from experiments.run_folder import claim
-from experiments.sources_page import PAGE_NAME, write_page
-from experiments.stages import Stages
-from experiments.summary import summarise
 from models.families import configuration, with_decoder_fields
 from parallelism.interface import Parallelism
 from parallelism.mesh import make_mesh, parse_mesh_shape, require_divisible
-from parallelism.processes import barrier, is_leader
+from processes.start import barrier, is_leader
+from reports.comparison.page import save_plot, terminal_table, write_report
+from reports.sources import PAGE_NAME, write_page
+from storage.files import write_atomic
+from studies.environment import environment, peak_flops
+from studies.leakage import leakage
+from studies.prepare import Prepared, Text, prepare_for_all
+from studies.presets import PEAK_CONVENTION, PRESETS, Preset
+from studies.run_folder import claim
+from studies.stages import Stages
+from studies.summary import summarise
+from studies.trials.train import run_cell, strategy_of
+from studies.trials.trial import Cell, CellResult
+from studies.worked_example import FILE_NAME as SOURCES_NAME
+from studies.worked_example import example_sources, helped_most, worked_example
 
 
 @dataclass(frozen=True)

@@ -19,23 +19,23 @@ from typing import Any, Literal
 import numpy as np
 from tyro.conf import UseAppendAction
 
-from data.artifacts import write_atomic
+from command import command
 from data.token_store import CHUNK
 from data.tokenizers import Tokenizer
 from errors import InputError
 from evaluation.sampling import Generated, Sampling, prompt_keys
 from evaluation.sampling import generate as continuations
-from experiments.cells import evaluation_neighbours
-from experiments.command import command
-from experiments.environment import environment
-from experiments.prepare import Prepared
-from experiments.sources import explained
-from experiments.sources_page import PAGE_NAME, write_page
-from experiments.trained import TrainedRun, load_run
 from models.decoder import Model
 from models.families import build
-from retrieval.database import Database
-from retrieval.live import Retrieved, Retriever, open_retriever, retriever_from, source
+from reports.sources import PAGE_NAME, write_page
+from retrieval.database.database import Database
+from retrieval.database.live import Retrieved, Retriever, open_retriever, retriever_from, source
+from storage.files import write_atomic
+from studies.environment import environment
+from studies.prepare import Prepared
+from studies.sources import explained
+from studies.trials.held_out import evaluation_neighbours
+from studies.trials.trained import TrainedRun, load_run
 from training.precision import cast_for_compute
 
 FILE_NAME = "generation.json"

@@ -21,20 +21,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from data.artifacts import write_atomic
+from command import command
 from errors import InputError
-from experiments.command import command
-from experiments.environment import environment
-from experiments.parallelism_tables import terminal_tables, with_tables
-from experiments.published_systems import published_systems, system_rows
-from experiments.timeline import side_by_side, timeline_png
-from experiments.watch import UPDATE, Key, Watch, duration, shape_of
 from models.families import build, configuration, family_of, with_decoder_fields
-from parallelism.collectives import SENT, Collective, collectives
 from parallelism.interface import Objective, Optimiser, Parallelism, Strategy
 from parallelism.mesh import MeshShape, make_mesh
-from parallelism.pipeline import pipeline
-from parallelism.schedules import (
+from parallelism.strategies.pipeline import pipeline
+from parallelism.strategies.schedules import (
     BACKWARD,
     FORWARD,
     SCHEDULES,
@@ -45,7 +38,14 @@ from parallelism.schedules import (
     schedule,
     simulate,
 )
-from parallelism.spmd import spmd
+from parallelism.strategies.spmd import spmd
+from planning.collectives import SENT, Collective, collectives
+from planning.published_systems import published_systems, system_rows
+from planning.watch import UPDATE, Key, Watch, duration, shape_of
+from reports.systems.parallelism import terminal_tables, with_tables
+from reports.systems.timeline import side_by_side, timeline_png
+from storage.files import write_atomic
+from studies.environment import environment
 from training.metrics import Progress
 from training.objective import objective
 from training.precision import optimiser_under

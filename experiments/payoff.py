@@ -9,10 +9,11 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.command import command
-from experiments.study import StudyOptions, resolved, run_study
-from experiments.variants import Read, Variant
+from command import command
 from models.families import configuration
+from reports.study.table import print_table
+from studies.rows import Read, Variant
+from studies.study import StudyOptions, resolved, run_study
 
 POINTS = 6  # each at half the steps of the next
 STEPS = 5  # times the preset's
@@ -29,7 +30,7 @@ class Options(StudyOptions):
 
 def payoff(options: Options) -> None:
     """Trains both forms, writes results.json, and prints the table."""
-    run_study("payoff", options, rows(options), options.out)
+    print_table(run_study("payoff", options, rows(options), options.out), options.out)
 
 
 def rows(options: StudyOptions) -> list[Variant]:

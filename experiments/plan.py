@@ -2,9 +2,9 @@
 
     python -m experiments.plan palm/540b --topology v4:12x16x16 --pods 2 --model-parallel 12 --batch 2048
 
-The step is that of `parallelism.spmd`, in the precision and with the optimiser of the paper, all activations
-rematerialised. The compiler says whether it fits and what is sent; parallelism/roofline.py says what that
-would take. `--search` tries layouts by arithmetic, compiles the best of them and recommends one.
+The step is that of `parallelism.strategies.spmd`, in the precision and with the optimiser of the paper, all
+activations rematerialised. The compiler says whether it fits and what is sent; planning/roofline.py says what
+that would take. `--search` tries layouts by arithmetic, compiles the best of them and recommends one.
 `--published` makes the table in docs/plan.md.
 """
 
@@ -18,28 +18,23 @@ from typing import Annotated, Any
 import tyro
 from tabulate import tabulate
 
-from data.artifacts import artifact, write_atomic
+from command import command
 from errors import InputError
-from experiments.ahead_of_time import Compiled, compile_step, planned
-from experiments.command import command
-from experiments.environment import environment
-from experiments.plan_tables import advice, markdown, shown_collectives, shown_row
-from experiments.workload import Run, estimated_gib, work
 from models.families import configuration, family_of
-from parallelism.collectives import Collective, totals
-from parallelism.processes import code_hashes
-from parallelism.roofline import ASSUMPTIONS, predict
-from parallelism.topologies import LIBTPU, Topology, expect_no_tpu, mesh_shape, parse_topology, rings
+from planning.ahead_of_time import planned
+from planning.plans import PUBLISHED_RUNS, _estimated, divides, planned_row
+from planning.roofline import ASSUMPTIONS
+from planning.topologies import Topology, expect_no_tpu, mesh_shape, parse_topology
+from planning.workload import Run, estimated_gib
+from reports.systems.plan import advice, markdown, shown_collectives, shown_row
+from storage.files import write_atomic
+from studies.environment import environment
 from training.precision import COPY, MIXED
 
 # PaLM section 5: float32 parameters, bfloat16 activations; Gopher appendix C: bfloat16, a float32 copy
 # partitioned. RETRO's paper does not say.
 PRECISION = {"palm": MIXED, "gopher": COPY, "retro": MIXED}
-# PaLM table 3.
-PUBLISHED_MFU = {"palm/540b": 46.2, "gopher/280b": 32.5}
 COMPILED_BY_SEARCH = 3
-COMPILED = "compiled.json"
-COMPILED_FROM = ("models/", "parallelism/", "training/", "experiments/ahead_of_time")
 MICRO_BATCHES = (1, 2, 4, 8)
 
 
@@ -69,29 +64,6 @@ class Options:
     """Folder of what was compiled: the same code compiles the same layout once."""
     document: Path | None = None
     """A Markdown file to write of --published, such as docs/plan.md."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """A run as published, or as near as it can be planned. chips: what the paper says of them."""
-
-    model: str
-    topology: str
-    pods: int
-    model_parallel: int
-    batch: int
-    chips: str
-
-
-NOT_PUBLISHED = "chosen; no published count was at hand"
-PUBLISHED_RUNS = (
-    Published("palm/8b", "v4:4x8x8", 1, 4, 512, NOT_PUBLISHED),
-    Published("palm/62b", "v4:8x8x8", 1, 8, 1024, NOT_PUBLISHED),
-    Published("palm/540b", "v4:12x16x16", 2, 12, 2048, "12 x 256 chips in each of two pods (section 4)"),
-    Published("gopher/7.1b", "v3:16x16", 1, 4, 1024, NOT_PUBLISHED),
-    Published("gopher/280b", "v3:32x32", 4, 16, 3072, "4096 chips (PaLM table 3), a pipeline over four pods"),
-    Published("retro/7.5b", "v4:4x8x8", 1, 4, 1024, NOT_PUBLISHED),
-)  # fmt: skip
 
 
 def plan(options: Options) -> None:
@@ -127,68 +99,6 @@ def run_of(options: Options, topology: Topology) -> Run:
     return planned(Run(config, shape, options.batch, options.length, options.micro_batches, precision))
 
 
-def planned_row(run: Run, topology: Topology, model: str, artifacts: Path, chips: str = "") -> dict[str, Any]:
-    """One row of results.json: compiled, unless this code has compiled it before, and predicted from that."""
-
-    def build(folder: Path) -> None:
-        compiled = compile_step(run, topology, f"{model} for {run.mesh.pod} x {topology}, {run.mesh}")
-        write_atomic(folder / COMPILED, json.dumps(dataclasses.asdict(compiled)))
-
-    code = {path: sha for path, sha in code_hashes().items() if path.startswith(COMPILED_FROM)}
-    inputs = {"code": code, "libtpu": LIBTPU, "topology": str(topology), "run": dataclasses.asdict(run)}
-    folder = artifact(artifacts, "compiled", inputs, build)
-    values = json.loads((folder / COMPILED).read_text(encoding="utf-8"))
-    values["collectives"] = [
-        Collective(**one | {"axes": tuple(one["axes"])}) for one in values["collectives"]
-    ]
-    return row_of(run, topology, model, Compiled(**values), chips)
-
-
-def row_of(run: Run, topology: Topology, model: str, compiled: Compiled, chips: str = "") -> dict[str, Any]:
-    """See `planned_row`. Without a program, where it does not fit, what it would send is estimated."""
-    sent: dict[str, float] | None = None
-    if compiled.fits:
-        sent = {}
-        for one in compiled.collectives:
-            # A group along two axes goes at the pace of the slower, which is the one between pods if it is
-            # there.
-            axis = "pod" if "pod" in one.axes else one.axes[0]
-            sent[axis] = sent.get(axis, 0.0) + one.sent
-    prediction = predict(work(run, sent), topology.chip, rings(topology, run.mesh))
-    rows_of_table = -(-run.decoder.vocab_size // run.decoder.vocab_multiple) * run.decoder.vocab_multiple
-    return {
-        "model": model,
-        "topology": str(topology),
-        "pods": run.mesh.pod,
-        "chips": topology.chips * run.mesh.pod,
-        "chips_note": chips,
-        "mesh": str(run.mesh),
-        "batch": run.batch,
-        "length": run.length,
-        "micro_batches": run.micro_batches,
-        "precision": run.precision,
-        "vocab_size": run.decoder.vocab_size,
-        "vocab_rows": rows_of_table,
-        "fits": compiled.fits and compiled.peak_gib <= topology.chip.hbm_gib,
-        "peak_gib": compiled.peak_gib,
-        "arguments_gib": compiled.arguments_gib,
-        "temporaries_gib": compiled.temporaries_gib,
-        "hbm_gib": topology.chip.hbm_gib,
-        "compile_seconds": compiled.seconds,
-        "compile_cpu_seconds": compiled.cpu_seconds,
-        "collectives": totals(compiled.collectives),
-        "compute_seconds": prediction.compute,
-        "memory_seconds": prediction.memory,
-        "transfer_seconds": dict(prediction.transfers),
-        "exchange_seconds": prediction.exchange,
-        "exchange_hidden": prediction.exchange_hidden,
-        "predicted_step_seconds": prediction.step,
-        "predicted_mfu": 100 * prediction.mfu,
-        "predicted_hfu": 100 * prediction.hfu,
-        "published_mfu": PUBLISHED_MFU.get(model),
-    }
-
-
 def details(row: dict[str, Any]) -> str:
     """The plan of one layout in full."""
     lines = [f"{row['model']} on {row['pods']} x {row['topology']}, mesh {row['mesh']} (pod x data x model)"]
@@ -216,21 +126,6 @@ def candidates(options: Options, topology: Topology) -> list[Run]:
             if divides(run) and estimated_gib(run) < topology.chip.hbm_gib:
                 found.append(run)
     return sorted(found, key=lambda run: _estimated(run, topology))
-
-
-def _estimated(run: Run, topology: Topology) -> float:
-    return predict(work(run), topology.chip, rings(topology, run.mesh)).step
-
-
-def divides(run: Run) -> bool:
-    """Whether heads and widths can be laid along the mesh."""
-    config, mesh = run.decoder, run.mesh
-    split = [config.num_heads, config.d_model, config.d_ff]
-    sharded = [config.d_model]
-    if run.config is not config:
-        split += [run.config.encoder_num_heads, run.config.encoder_d_model]
-        sharded += [run.config.encoder_d_model]
-    return not any(size % mesh.model for size in split) and not any(size % mesh.data for size in sharded)
 
 
 def searched(options: Options, topology: Topology) -> list[dict[str, Any]]:

@@ -20,19 +20,19 @@ import numpy as np
 from tabulate import tabulate
 from tyro.conf import UseAppendAction, subcommand
 
+from command import command
 from data.corpora import load_corpus
 from data.documents import Document
 from errors import InputError
-from experiments.command import command
-from experiments.prepare import reopen
-from experiments.retrieval_report import report
-from experiments.run_folder import claim
-from experiments.stages import Stages
-from retrieval import changes
+from reports.search import report
 from retrieval.chunks import chunk_text
-from retrieval.database import Database
-from retrieval.recall import announce
-from retrieval.recipe import TOKENIZER, Recipe
+from retrieval.database import changes
+from retrieval.database.database import Database
+from retrieval.database.recipe import TOKENIZER, Recipe
+from retrieval.index.recall import announce
+from studies.prepare import reopen
+from studies.run_folder import claim
+from studies.stages import Stages
 
 WIDTH = 110
 TEXT_WIDTH = 64

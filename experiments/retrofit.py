@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tabulate import tabulate
 
-from data.artifacts import write_atomic
+from command import command
 from errors import InputError
-from evaluation.bits_per_byte import bits_per_byte, document_nats
-from evaluation.intervals import Interval, bootstrap_ratio, paired_difference
-from experiments.cells import Cell, CellResult, evaluation_path, held_out, run_cell, typical_speed
-from experiments.command import command
-from experiments.environment import environment, peak_flops
-from experiments.run_folder import claim
-from experiments.stages import Stages
-from experiments.trained import TrainedRun, load_run
-from models.families import count, parameter_shapes
 from models.retro.config import SIZES, RETROConfig
 from parallelism.mesh import make_mesh, parse_mesh_shape
-from parallelism.processes import barrier, is_leader
+from processes.start import barrier, is_leader
+from reports.comparison.retrofit import table
+from storage.files import write_atomic
+from studies.environment import environment, peak_flops
+from studies.run_folder import claim
+from studies.stages import Stages
+from studies.summary import summary
+from studies.trials.held_out import evaluation_path
+from studies.trials.train import run_cell
+from studies.trials.trained import TrainedRun, load_run
+from studies.trials.trial import Cell, CellResult
 from training.checkpoints import fingerprint
 
 PEAK_CONVENTION = (
@@ -157,77 +157,6 @@ def require_unchanged(dense_st: np.ndarray, off_st: np.ndarray, folder: Path) ->
             "The decoder is frozen, so this machine adds up in another order: give --mesh the devices that "
             "the dense model was evaluated on, use the same versions, and another --out."
         )
-
-
-def summary(cell: Cell, dense: TrainedRun, dense_st: np.ndarray, result: CellResult) -> dict[str, Any]:
-    """Rows of the dense model and of both forms of its RETROfit, and the paired differences."""
-    store = dense.prepared.store
-    documents_st = np.concatenate([documents for _, documents in held_out(cell, dense.prepared.neighbours)])
-    evaluated = np.unique(documents_st[documents_st >= 0])
-    num_bytes = store.num_bytes[evaluated]
-    nats = {
-        form: document_nats(nats_st, documents_st, store.num_documents)[evaluated]
-        for form, nats_st in (("dense", dense_st), *result.nats.items())
-    }
-    parameters = {"dense": count(parameter_shapes(dense.cell.config))}
-    parameters["off"] = parameters["on"] = count(parameter_shapes(cell.config))
-    tokens_per_second, mfu = typical_speed(result.metrics)
-    cost = {
-        "trained_parameters": parameters["on"] - parameters["dense"],
-        "train_tokens": result.train_tokens, "train_flops": result.train_flops,
-        "tokens_per_second": tokens_per_second, "mfu": mfu,
-    }  # fmt: skip
-    rows = [
-        {
-            "model": dense.cell.name if form == "dense" else cell.name,
-            "retrieval": None if form == "dense" else form,
-            "parameters": parameters[form],
-            "bits_per_byte": bits_per_byte(nats_d, num_bytes),
-            "interval": _pair(bootstrap_ratio(nats_d, num_bytes)),
-            **({} if form == "dense" else cost),
-        }
-        for form, nats_d in nats.items()
-    ]
-    comparisons = [
-        {
-            "a": form, "b": "dense",
-            "difference": bits_per_byte(nats[form] - nats["dense"], num_bytes),
-            "over_documents": _pair(paired_difference(nats[form], nats["dense"], num_bytes)),
-        }
-        for form in ("off", "on")
-    ]  # fmt: skip
-    return {"rows": rows, "comparisons": comparisons, "evaluated_documents": len(evaluated)}
-
-
-def _pair(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]
-
-
-def table(results: dict[str, Any]) -> str:
-    """What the terminal shows: the three forms, and their differences to the dense model."""
-    differences = {row["a"]: row for row in results["comparisons"]}
-    lines = []
-    for row in results["rows"]:
-        difference = differences.get(row["retrieval"])
-        lines.append({
-            "model": f"{row['model']} {row['retrieval'] or ''}".strip(),
-            "parameters": f"{row['parameters']:,}",
-            "trained": f"{row['trained_parameters']:,}" if difference else "",
-            "bits per byte": f"{row['bits_per_byte']:.4f} {_bounds(row['interval'], '.3f')}",
-            "minus dense": f"{difference['difference']:+.4f}" if difference else "",
-            "95 % over documents": _bounds(difference["over_documents"], "+.4f") if difference else "",
-        })  # fmt: skip
-    after = results["rows"][-1]
-    return (
-        f"{tabulate(lines, headers='keys', disable_numparse=True)}\n\n"
-        f"{results['config']['steps']} steps, {after['train_tokens']:,} tokens, "
-        f"{after['train_flops']:.1e} FLOPs at {after['tokens_per_second']:,.0f} tokens/s (MFU "
-        f"{after['mfu']:.0%}). Retrieval off is the dense model bit for bit."
-    )
-
-
-def _bounds(interval: list[float] | None, form: str) -> str:
-    return "" if interval is None else f"[{interval[0]:{form}}, {interval[1]:{form}}]"
 
 
 if __name__ == "__main__":

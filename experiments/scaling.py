@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.flops import train_flops_per_token
-from experiments.command import command
-from experiments.study import StudyOptions, resolved, run_study
-from experiments.variants import Read, Variant
+from command import command
 from models.families import configuration, with_decoder_fields
+from models.flops import train_flops_per_token
 from models.retro.config import RETROConfig
+from reports.study.table import print_table
+from studies.rows import Read, Variant
+from studies.study import StudyOptions, resolved, run_study
 
 WIDTHS = (0.5, 0.75, 1.0)  # of the preset's size
 BUDGETS = (0.25, 0.5, 1.0)  # of what the preset's steps cost Gopher at its full width
@@ -33,7 +34,7 @@ class Options(StudyOptions):
 
 def scaling(options: Options) -> None:
     """Trains every width of every family at every budget, writes results.json, and prints the table."""
-    run_study("scaling", options, rows(options), options.out)
+    print_table(run_study("scaling", options, rows(options), options.out), options.out)
 
 
 def rows(options: StudyOptions) -> list[Variant]:

@@ -12,11 +12,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from data.artifacts import write_atomic
-from evaluation.flops import recomputed_flops_per_token, train_flops_per_token
-from experiments.command import command
-from experiments.environment import environment
+from command import command
 from models.families import configuration, count, parameter_shapes
+from models.flops import recomputed_flops_per_token, train_flops_per_token
+from storage.files import write_atomic
+from studies.environment import environment
 
 LENGTH = 2048
 

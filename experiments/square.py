@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluation.flops import train_flops_per_token
-from experiments.command import command
-from experiments.study import StudyOptions, resolved, run_study
-from experiments.variants import Variant
+from command import command
 from models.families import configuration, with_decoder_fields
+from models.flops import train_flops_per_token
+from reports.study.table import print_table
+from studies.rows import Variant
+from studies.study import StudyOptions, resolved, run_study
 
 # Of --recipe retro. PaLM's embedding is √d_model times as large as Gopher's, which calls for a learning rate
 # of its own.
@@ -37,7 +38,7 @@ class Options(StudyOptions):
 def square(options: Options) -> None:
     """Trains the four models, writes results.json, and prints the table."""
     out = options.out or Path("runs/square" if options.recipe == "own" else "runs/square-retro-recipe")
-    run_study("square", options, rows(options), out)
+    print_table(run_study("square", options, rows(options), out), options.out)
 
 
 def rows(options: Options) -> list[Variant]:

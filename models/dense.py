@@ -10,17 +10,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from models.decoder import (
-    Model,
-    Operator,
-    Residual,
-    extended,
-    init_stack,
-    layers_of,
-    operator,
-    scan_layers,
-    step_layers,
-)
+from models.decoder import Model, Operator, Residual, operator
+from models.depth import extended, init_stack, layers_of, scan_layers, step_layers
 from models.layers.attention import CausalAttention
 from models.layers.axes import STREAM, added, whole
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from data.artifacts import fingerprint
 from data.token_store import CHUNK, TOKENS, TokenStore
 from data.tokenizers import Tokenizer
+from storage.artifacts import fingerprint
 
 NEIGHBOUR_LENGTH = 2 * CHUNK
 

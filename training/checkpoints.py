@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
 
-from data.artifacts import fingerprint as hash_of
-from data.artifacts import first_difference
 from errors import InputError
-from parallelism.processes import any_process
+from processes.start import any_process
+from storage.artifacts import fingerprint as hash_of
+from storage.artifacts import first_difference
 
 State = TypeVar("State")
 

@@ -16,7 +16,7 @@ import jax
 
 from errors import InputError
 from parallelism.interface import Strategy, TrainState
-from parallelism.processes import any_process, is_leader
+from processes.start import any_process, is_leader
 from training.checkpoints import Checkpoints
 from training.interruption import stop_requests
 from training.metrics import MetricsWriter, Progress

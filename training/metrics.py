@@ -13,9 +13,9 @@ from typing import Any, TextIO
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from data.artifacts import write_atomic
 from errors import InputError
-from parallelism.processes import is_leader
+from processes.start import is_leader
+from storage.files import write_atomic
 
 FILE_NAME = "metrics.jsonl"
 SECONDS_BETWEEN_LINES = 10

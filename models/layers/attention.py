@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from models.layers.axes import HEADS, share
-from models.layers.causal_attention import (
+from models.layers.dot_product_attention import (
     attention_over_runs,
     causal_attention,
     causal_relative_attention,

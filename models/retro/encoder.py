@@ -10,16 +10,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from models.decoder import (
-    Neighbours,
-    Operator,
-    Params,
-    init_stack,
-    layer,
-    operator,
-    rematerialised,
-    scan_layers,
-)
+from models.decoder import Neighbours, Operator, Params, operator
+from models.depth import init_stack, layer, rematerialised, scan_layers
 from models.layers.attention import CrossAttention
 from models.layers.axes import BATCH, LENGTH, STREAM, added, own_slice, whole
 from models.layers.embedding import Embedding

@@ -12,20 +12,9 @@ from itertools import groupby, pairwise
 import jax
 import jax.numpy as jnp
 
-from models.decoder import (
-    Model,
-    Neighbours,
-    Params,
-    extended,
-    init_stack,
-    layer,
-    layers_of,
-    operator,
-    rematerialised,
-    scan_layers,
-    step_layers,
-)
+from models.decoder import Model, Neighbours, Params, operator
 from models.dense import DecoderOperators, dense_decoder
+from models.depth import extended, init_stack, layer, layers_of, rematerialised, scan_layers, step_layers
 from models.gopher.model import gopher_operators
 from models.layers.axes import BATCH, RESIDUAL, STREAM
 from models.palm.config import PaLMConfig

@@ -5,7 +5,8 @@ layers, and only the weights of chunked cross-attention are computed once more.
 import jax
 import jax.numpy as jnp
 
-from models.decoder import Neighbours, Params, layer, operator
+from models.decoder import Neighbours, Params, operator
+from models.depth import layer
 from models.retro.config import RETROConfig
 from models.retro.model import cross_attention, decoder_operators, neighbours_read, retro
 

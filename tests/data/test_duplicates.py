@@ -8,7 +8,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from data.documents import Document
-from data.duplicates import duplicate_groups, shared_ngram_fraction, split
+from data.duplicates import duplicate_groups
+from data.ngrams import shared_ngram_fraction
+from data.split import split
 from errors import InputError
 
 

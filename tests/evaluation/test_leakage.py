@@ -9,7 +9,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import data.tokenizers
-from data.artifacts import artifact
 from data.batches import evaluation_batches
 from data.documents import Document
 from data.token_store import CHUNK, TokenStore, write_token_store
@@ -17,7 +16,8 @@ from data.tokenizers import STYLES, Tokenizer, train_tokenizer
 from evaluation.bits_per_byte import document_nats
 from evaluation.leakage import ALPHAS, NEIGHBOURS, HeldOutChunks, chunk_nats, held_out_chunks, per_document
 from retrieval.chunks import store_hash
-from retrieval.neighbours import NeighbourTable
+from retrieval.neighbours.table import NeighbourTable
+from storage.artifacts import artifact
 
 LENGTH = 2 * CHUNK
 

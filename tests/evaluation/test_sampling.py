@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from evaluation import sampling
 from evaluation.sampling import Sampling, generate, next_token, nucleus, prompt_keys, steps
 from models.decoder import Neighbours
-from retrieval.live import Retrieved
+from retrieval.database.live import Retrieved
 from tests.models.small import K, M, R, initialised, small
 
 TOLERANCE = 1e-5  # absolute, on nats of order ten: a cached step against the whole, in float32

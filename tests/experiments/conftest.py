@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from data.artifacts import artifact
+from storage.artifacts import artifact
 from tests.experiments.smoke import ARGUMENTS, start_compare
 from tests.many_processes import ends
 

@@ -11,9 +11,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from command import command
 from data.batches import evaluation_batches
 from data.token_store import TokenStore
-from experiments.command import command
 from experiments.compare import Options, compare
 from tests.experiments.smoke import ARGUMENTS, start_compare
 from training.metrics import read_metrics

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from experiments.command import command
+from command import command
 from experiments.generate import Options, generate
 from tests.experiments.smoke import command_line
 from tests.many_processes import ROOT, SECONDS, ends, environment, free_address, start, start_all

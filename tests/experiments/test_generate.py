@@ -11,22 +11,24 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from command import command
 from data.documents import Document
 from data.tokenizers import Tokenizer
 from errors import InputError
-from experiments.cells import Cell, evaluation_path, held_out, run_cell, strategy_of
-from experiments.command import command
 from experiments.generate import Options, encoded, generate
-from experiments.prepare import Text, prepare
-from experiments.stages import Stages
-from experiments.trained import load_run
 from models.decoder import Neighbours
 from models.families import configuration, with_decoder_fields
 from models.palm.config import PaLMConfig
 from parallelism.mesh import MeshShape, make_mesh
-from retrieval.changes import add as add_documents
-from retrieval.changes import build as build_database
-from retrieval.recipe import Recipe
+from retrieval.database.changes import add as add_documents
+from retrieval.database.changes import build as build_database
+from retrieval.database.recipe import Recipe
+from studies.prepare import Text, prepare
+from studies.stages import Stages
+from studies.trials.held_out import evaluation_path, held_out
+from studies.trials.train import run_cell, strategy_of
+from studies.trials.trained import load_run
+from studies.trials.trial import Cell
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS
 from training.losses import token_nats

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.command import command
+from command import command
 from experiments.parallelism import Options, parallelism
-from experiments.parallelism_tables import terminal_tables, with_tables
-from experiments.timeline import side_by_side
 from models.families import configuration, count, parameter_shapes
-from parallelism.schedules import BACKWARD, idle_share
+from parallelism.strategies.schedules import BACKWARD, idle_share
+from reports.systems.parallelism import terminal_tables, with_tables
+from reports.systems.timeline import side_by_side
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "experiments/results/parallelism/results.json"

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from command import command
 from errors import InputError
-from experiments.ahead_of_time import Compiled, compile_step, planned
-from experiments.command import command
-from experiments.plan import Options, candidates, details, plan, recommended, row_of, run_of
-from experiments.plan_tables import markdown, pipelined
-from experiments.workload import Run
+from experiments.plan import Options, candidates, details, plan, recommended, run_of
 from models.families import configuration, with_decoder_fields
-from parallelism.collectives import Collective
 from parallelism.mesh import MeshShape
-from parallelism.topologies import has_libtpu, parse_topology
+from planning.ahead_of_time import Compiled, compile_step, planned
+from planning.collectives import Collective
+from planning.plans import row_of
+from planning.topologies import has_libtpu, parse_topology
+from planning.workload import Run
+from reports.systems.plan import markdown, pipelined
 from training.precision import MIXED
 
 FOLDER = Path(__file__).parents[2]

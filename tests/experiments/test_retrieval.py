@@ -9,13 +9,13 @@ import faiss
 import numpy as np
 import pytest
 
+from command import command
 from data.documents import Document
 from errors import InputError
-from experiments.command import command
-from experiments.prepare import Prepared
 from experiments.retrieval import VERBS, retrieval, told_apart
-from retrieval.database import ARTIFACTS, CURRENT, Database
-from retrieval.recall import announce
+from retrieval.database.database import ARTIFACTS, CURRENT, Database
+from retrieval.index.recall import announce
+from studies.prepare import Prepared
 from tests.retrieval.test_killed_changes import contents
 
 TINY = str(Path(__file__).parents[1] / "models/bert/tiny")

@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command import command
 from errors import InputError
-from experiments.cells import Cell, evaluation_path, run_cell
-from experiments.command import command
-from experiments.prepare import Text, prepare
 from experiments.retrofit import Options, require_unchanged, retrofit, retrofitted
-from experiments.stages import Stages
-from experiments.trained import load_run
 from models.families import configuration, parameter_shapes, with_decoder_fields
 from models.retro.config import RETROConfig
 from parallelism.mesh import make_mesh, parse_mesh_shape
+from studies.prepare import Text, prepare
+from studies.stages import Stages
+from studies.trials.held_out import evaluation_path
+from studies.trials.train import run_cell
+from studies.trials.trained import load_run
+from studies.trials.trial import Cell
 from training.checkpoints import fingerprint
 from training.metrics import read_metrics
 

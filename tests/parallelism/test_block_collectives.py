@@ -16,10 +16,10 @@ import pytest
 from models import dense
 from models.families import build, configuration, parameter_shapes
 from models.layers import axes
-from parallelism.collectives import collectives
 from parallelism.interface import gradient_sums
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.rules import batch_sharding, place_activation, state_shardings
+from planning.collectives import collectives
 from training.objective import objective
 
 LAYERS, BATCH, LENGTH, WIDTH = 5, 8, 64, 64  # more layers than are unrolled

@@ -16,9 +16,9 @@ from errors import InputError
 from models.families import build, configuration, with_decoder_fields
 from parallelism.interface import Parallelism
 from parallelism.mesh import AXES, MeshShape, make_mesh
-from parallelism.pipeline import pipeline, view_on
-from parallelism.schedules import FORWARD
-from parallelism.spmd import spmd
+from parallelism.strategies.pipeline import pipeline, view_on
+from parallelism.strategies.schedules import FORWARD
+from parallelism.strategies.spmd import spmd
 from training.objective import objective
 from training.precision import optimiser_under
 from training.recipes import recipe

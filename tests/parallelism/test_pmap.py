@@ -11,8 +11,8 @@ from errors import InputError
 from models.families import build, configuration
 from parallelism.interface import Parallelism
 from parallelism.mesh import MeshShape, make_mesh
-from parallelism.pmap import pmap
-from parallelism.spmd import spmd
+from parallelism.strategies.pmap import pmap
+from parallelism.strategies.spmd import spmd
 from training.checkpoints import Checkpoints
 from training.objective import objective
 from training.precision import optimiser_under

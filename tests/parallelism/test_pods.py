@@ -16,8 +16,8 @@ from jax.sharding import Mesh, NamedSharding
 from errors import InputError
 from parallelism.interface import Parallelism
 from parallelism.mesh import AXES, MeshShape, make_mesh, of_shards
-from parallelism.pods import pods
-from parallelism.spmd import spmd
+from parallelism.strategies.pods import pods
+from parallelism.strategies.spmd import spmd
 from tests.many_processes import ends, start_all
 from tests.parallelism.perceptrons import LAYERS, PARAMETERS, WIDTH, batch, perceptrons
 from training.checkpoints import Checkpoints, fingerprint

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import InputError
-from parallelism.schedules import (
+from parallelism.strategies.schedules import (
     BACKWARD,
     FORWARD,
     SCHEDULES,

@@ -14,7 +14,7 @@ from models.decoder import Neighbours
 from models.families import build, configuration
 from parallelism.interface import Parallelism
 from parallelism.mesh import MeshShape, make_mesh
-from parallelism.spmd import spmd
+from parallelism.strategies.spmd import spmd
 from training.objective import objective
 from training.precision import COPY, POLICIES, STOCHASTIC, optimiser_under
 from training.recipes import recipe

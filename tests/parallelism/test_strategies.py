@@ -14,7 +14,7 @@ from models.decoder import Neighbours
 from models.families import build, configuration
 from parallelism.interface import Parallelism
 from parallelism.mesh import MeshShape, make_mesh
-from parallelism.strategies import strategy
+from parallelism.strategies.by_name import strategy
 from training.objective import objective
 from training.precision import optimiser_under
 from training.recipes import RECIPES

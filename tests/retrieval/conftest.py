@@ -7,7 +7,7 @@ import pytest
 
 from data.documents import Document
 from data.token_store import TokenStore, write_token_store
-from retrieval.keys import bert_encoder
+from retrieval.keys.encoders import bert_encoder
 
 WORDS = [f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
 

@@ -5,12 +5,12 @@ import pytest
 
 from data.documents import Document
 from data.token_store import TokenStore, write_token_store
-from retrieval import build_index as building
 from retrieval.chunks import chunk_groups
-from retrieval.index import load_index
-from retrieval.keys import KeyEncoder
-from retrieval.nearest import merged_rows, nearest_outside_group, rows_mentioning
-from retrieval.neighbours import NeighbourTable, build_neighbour_table
+from retrieval.index import build as building
+from retrieval.index.index import load_index
+from retrieval.index.nearest_outside_group import merged_rows, nearest_outside_group, rows_mentioning
+from retrieval.keys.encoders import KeyEncoder
+from retrieval.neighbours.table import NeighbourTable, build_neighbour_table
 from tests.retrieval.conftest import WORDS
 
 K, SPARE = 2, 4
@@ -89,7 +89,7 @@ def test_ten_thousand_chunks_have_no_wrong_neighbour(corpus, tokenizer, factory,
     folder, store, keys, groups, database, truth = corpus
     monkeypatch.setattr(building, "EXACT_BELOW", 5000)
     monkeypatch.setattr(building, "CODES_FROM", 5000)
-    monkeypatch.setattr("retrieval.inverted_lists.SHARD", 3000)
+    monkeypatch.setattr("retrieval.index.inverted_lists.SHARD", 3000)
     path = build_neighbour_table(folder, store, tokenizer, ENCODER, K, SPARE, factory)
     table = NeighbourTable(path, store)
     assert_honest(

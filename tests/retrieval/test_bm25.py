@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix, vstack
 
-from retrieval import bm25
-from retrieval.bm25 import best_outside_group, bm25_table, bm25_weights
 from retrieval.chunks import chunk_groups, chunk_text
-from retrieval.keys import no_progress
-from retrieval.neighbours import NeighbourTable
-from retrieval.tfidf import WORDS, word_counts
+from retrieval.keys.encoders import no_progress
+from retrieval.keys.tfidf import WORDS, word_counts
+from retrieval.neighbours import bm25
+from retrieval.neighbours.bm25 import best_outside_group, bm25_table, bm25_weights
+from retrieval.neighbours.table import NeighbourTable
 
 TEXTS = st.lists(st.lists(st.sampled_from("a b c d e f g h ( ) = name".split()), max_size=12), max_size=12)
 

@@ -11,11 +11,11 @@ import pytest
 
 from data.documents import Document
 from errors import InputError
-from retrieval.changes import add, build, remove
 from retrieval.chunks import chunk_text
-from retrieval.database import CURRENT, VERSIONS, Database, read_version
-from retrieval.neighbours import read_rows
-from retrieval.recipe import Recipe
+from retrieval.database.changes import add, build, remove
+from retrieval.database.database import CURRENT, VERSIONS, Database, read_version
+from retrieval.database.recipe import Recipe
+from retrieval.neighbours.table import read_rows
 
 TINY = str(Path(__file__).parents[1] / "models/bert/tiny")
 RECIPE = Recipe(vocab_size=300, encoder=TINY, index="Flat", spare=3)

@@ -11,9 +11,10 @@ from data.documents import Document
 from data.token_store import TokenStore, write_token_store
 from data.tokenizers import Tokenizer, train_tokenizer
 from errors import InputError
-from retrieval import embed
-from retrieval.cluster import ShardMaker
-from retrieval.embed import embed_store
+from retrieval.keys import embed
+from retrieval.keys.cluster import ShardMaker
+from retrieval.keys.embed import embed_store
+from retrieval.keys.shards import Shards
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray, an extra, is not installed: pip install '.[ray]'"
@@ -48,7 +49,7 @@ def test_an_actor_that_finds_another_encoder_says_so(stored, encoder, tmp_path, 
     monkeypatch.setenv("NPROC", "2")  # which the actor sets
     monkeypatch.setenv("RAYON_NUM_THREADS", "2")
     store, tokenizer = stored
-    job = dataclasses.asdict(embed.Shards(tmp_path, store, tokenizer, encoder, 100).job())
+    job = dataclasses.asdict(Shards(tmp_path, store, tokenizer, encoder, 100).job())
     assert ShardMaker(job, 2)({"shard": [0]}) == {"chunks": [store.chunk_offsets[-1]], "problem": [""]}
     answer = ShardMaker(job | {"hash": "0" * 64}, 2)({"shard": [0]})
     assert answer["chunks"] == [0] and "another one here" in answer["problem"][0]

@@ -5,9 +5,9 @@ import pytest
 
 from errors import InputError
 from retrieval.chunks import chunk_groups, training_chunks
-from retrieval.controls import approximate_table, database_share_table, random_table
-from retrieval.neighbours import NeighbourTable, build_neighbour_table
-from retrieval.recall import read_recall
+from retrieval.index.recall import read_recall
+from retrieval.neighbours.controls import approximate_table, database_share_table, random_table
+from retrieval.neighbours.table import NeighbourTable, build_neighbour_table
 
 K, SPARE = 2, 3
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retrieval.costs import arithmetic, byte_rows, folder_bytes, published_rows, second_rows
+from retrieval.database.costs import arithmetic, byte_rows, folder_bytes, published_rows, second_rows
 
 
 def test_the_published_database_is_93_terabytes_and_codes_are_a_fraction():

@@ -1,5 +1,7 @@
 """A chunk's key depends on its text alone, and a killed run keeps its finished shards."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -8,10 +10,12 @@ from hypothesis import strategies as st
 
 from models.bert.load import load_bert
 from models.bert.model import mean_over_time
-from retrieval import bert_keys, embed
-from retrieval.bert_keys import embedder
-from retrieval.embed import embed_chunks, embed_store
-from retrieval.keys import no_progress
+from retrieval.keys import bert as bert_keys
+from retrieval.keys import embed
+from retrieval.keys.bert import embedder
+from retrieval.keys.embed import embed_store
+from retrieval.keys.encoders import no_progress
+from retrieval.keys.shards import embed_chunks
 
 TOLERANCE = 1e-5  # absolute, on keys of order one
 
@@ -31,7 +35,7 @@ def test_a_key_does_not_depend_on_its_batch(make_store, tokenizer, encoder, tmp_
 
 @pytest.fixture(scope="module")
 def tiny_bert(encoder):
-    return load_bert(encoder.spec["checkpoint"])
+    return load_bert(Path(encoder.spec["checkpoint"]))
 
 
 def test_a_key_is_the_mean_over_unpadded_wordpieces(encoder, tiny_bert):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from errors import InputError
-from retrieval.batched import search_by_list
-from retrieval.build_index import build_in_memory, build_index, choose_factory
-from retrieval.index import (
+from retrieval.index.batched import search_by_list
+from retrieval.index.build import build_in_memory, build_index, choose_factory
+from retrieval.index.index import (
     INDEX,
     LISTS,
     every_list_searched,
@@ -56,7 +56,7 @@ def brute_force(k, ids=IDS):
     ],
 )
 def test_exact_search_is_brute_force_under_the_given_ids(find, monkeypatch):
-    monkeypatch.setattr("retrieval.index.BLOCK", 77)
+    monkeypatch.setattr("retrieval.index.index.BLOCK", 77)
     distances, ids = find(7)
     expected_distances, expected_ids = brute_force(7)
     np.testing.assert_array_equal(ids, expected_ids)
@@ -105,7 +105,7 @@ def test_what_is_excluded_is_never_found_and_others_take_its_place(tmp_path, fac
     ["Flat", "IVF8,Flat", "IVF8,SQ8", "PCAR8,IVF8_HNSW4,PQ4x4", "HNSW8,Flat", "IVF8,PQ4x4fs", REFINED],
 )
 def test_a_built_index_is_the_one_made_in_memory_and_has_the_same_bytes_again(tmp_path, factory, monkeypatch):
-    monkeypatch.setattr("retrieval.inverted_lists.SHARD", 128)
+    monkeypatch.setattr("retrieval.index.inverted_lists.SHARD", 128)
     folders = [built(tmp_path / name, factory) for name in "ab"]
     files = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders]
     if not factory.startswith("HNSW"):  # whose graph several threads build in the order they happen to take
@@ -130,7 +130,7 @@ def test_saving_and_loading_changes_nothing(tmp_path, factory):
 
 
 def test_a_build_that_was_killed_redoes_only_what_is_unfinished(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrieval.inverted_lists.SHARD", 100)
+    monkeypatch.setattr("retrieval.index.inverted_lists.SHARD", 100)
     whole = built(tmp_path / "whole", "IVF4,PQ3x4")
     encode, calls = faiss.IndexIVFPQ.encode_vectors, []
 
@@ -216,7 +216,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_merge_is_explained_and_nothin
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        "retrieval.inverted_lists.open", lambda *a, **k: open("/dev/full", "wb"), raising=False
+        "retrieval.index.inverted_lists.open", lambda *a, **k: open("/dev/full", "wb"), raising=False
     )
     with pytest.raises(InputError, match="The disk that holds .* is full: the index could not be written"):
         built(tmp_path, "IVF8,Flat")
@@ -229,7 +229,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_merge_is_explained_and_nothin
 @pytest.mark.parametrize("nprobe", [1, 3, 8])
 def test_a_search_list_by_list_is_an_ordinary_search(factory, nprobe, capfd, monkeypatch):
     """Lists that are empty or hold fewer than k, equal keys, and blocks of a list's queries among them."""
-    monkeypatch.setattr("retrieval.batched.PAIRS", 500)
+    monkeypatch.setattr("retrieval.index.batched.PAIRS", 500)
     ids = np.concatenate([IDS, IDS[:30] + 20_000])
     index = make_index(factory, 12)
     index.train(KEYS[IDS])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
-from retrieval.keys import Keys, open_encoder
+from retrieval.keys.encoders import Keys, open_encoder
 
 D = 3
 

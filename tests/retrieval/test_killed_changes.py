@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from data.documents import Document
-from retrieval import changes, database, embed, inverted_lists, neighbours
-from retrieval.recipe import Recipe
+from retrieval.database import changes, database
+from retrieval.database.recipe import Recipe
+from retrieval.index import inverted_lists
+from retrieval.keys import shards
+from retrieval.neighbours import table as neighbours
 
 TINY = str(Path(__file__).parents[1] / "models/bert/tiny")
 RECIPE = Recipe(vocab_size=300, encoder=TINY, index="IVF4,PQ4x4", spare=3)
@@ -29,7 +32,7 @@ def change(folder: Path) -> None:
     """Builds, adds and removes, each unless it was done; in many shards of every kind."""
     jax.config.update("jax_compilation_cache_dir", str(folder.parent / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    embed.SHARD, inverted_lists.SHARD, neighbours.ROWS = 64, 100, 50
+    shards.SHARD, inverted_lists.SHARD, neighbours.ROWS = 64, 100, 50
     number = database.read_version(folder).number if (folder / database.CURRENT).exists() else 0
     if number < 2:
         changes.build(folder, documents("first", 120), RECIPE)

@@ -8,14 +8,14 @@ import pytest
 
 from data.documents import Document
 from errors import InputError
-from retrieval.changes import build, remove
 from retrieval.chunks import chunk_groups, neighbour_tokens
-from retrieval.database import Database
-from retrieval.index import INDEX
-from retrieval.keys import bert_encoder
-from retrieval.live import open_retriever, retriever_from, source
-from retrieval.neighbours import NeighbourTable, build_database, build_neighbour_table
-from retrieval.recipe import Recipe
+from retrieval.database.changes import build, remove
+from retrieval.database.database import Database
+from retrieval.database.live import open_retriever, retriever_from, source
+from retrieval.database.recipe import Recipe
+from retrieval.index.index import INDEX
+from retrieval.keys.encoders import bert_encoder
+from retrieval.neighbours.table import NeighbourTable, build_database, build_neighbour_table
 
 K = 3
 TINY = str(Path(__file__).parents[1] / "models/bert/tiny")

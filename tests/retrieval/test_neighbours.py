@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
-from retrieval import nearest, neighbours
-from retrieval.build_index import build_in_memory
 from retrieval.chunks import chunk_groups
-from retrieval.embed import embed_chunks
-from retrieval.index import inverted_file, make_index
-from retrieval.nearest import nearest_outside_group
-from retrieval.neighbours import NeighbourTable, build_neighbour_table
+from retrieval.index import nearest_outside_group as nearest
+from retrieval.index.build import build_in_memory
+from retrieval.index.index import inverted_file, make_index
+from retrieval.index.nearest_outside_group import nearest_outside_group
+from retrieval.keys.shards import embed_chunks
+from retrieval.neighbours import table as neighbours
+from retrieval.neighbours.table import NeighbourTable, build_neighbour_table
 
 K, SPARE = 2, 2
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from retrieval.overlap import _suffix_automaton, longest_runs, shared_runs, text_tokens
+from retrieval.neighbours.overlap import _suffix_automaton, longest_runs, shared_runs, text_tokens
 
 # Few different tokens, so that runs repeat and overlap; -1 is no text.
 TEXT = st.lists(st.integers(-1, 3), max_size=20)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from errors import InputError
-from retrieval.keys import fitted_tfidf, open_encoder, tfidf_encoder
-from retrieval.tfidf import PARTS, PATTERN, fit_tfidf
+from retrieval.keys.encoders import fitted_tfidf, open_encoder, tfidf_encoder
+from retrieval.keys.tfidf import PARTS, PATTERN, fit_tfidf
 
 WORDS = [f"{a}{b}{c}" for a in "abcdefgh" for b in "xyz" for c in "0123456789"]
 

@@ -9,12 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from evaluation.flops import retrofit_flops_per_token, train_flops_per_token
 from models.decoder import Neighbours
 from models.families import build, configuration, parameter_shapes
+from models.flops import retrofit_flops_per_token, train_flops_per_token
 from parallelism.interface import Objective
 from parallelism.mesh import MeshShape, make_mesh
-from parallelism.spmd import spmd
+from parallelism.strategies.spmd import spmd
 from training.checkpoints import fingerprint
 from training.freezing import freeze
 from training.objective import objective

@@ -6,7 +6,7 @@ import pytest
 
 from models.families import build
 from parallelism.mesh import MeshShape, make_mesh
-from parallelism.spmd import spmd
+from parallelism.strategies.spmd import spmd
 from tests.models.small import FAMILIES, neighbours_for, small, tokens
 from training.objective import objective
 from training.precision import optimiser_under

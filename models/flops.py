@@ -1,0 +1,91 @@
+"""One FLOP accountant for every family, and the machine's own ceiling.
+
+Convention (PaLM appendix B): a training token costs 6 FLOPs per parameter it is multiplied with, plus 12 · L
+· H · K · T for the two products of self-attention over the full (not causal) square. A tied embedding counts
+once, as does the one of two that scores. What the position terms of relative attention add, and
+recomputation, do not count: MFU is model FLOPs.
+
+RETRO's additions are counted by the same convention, each parameter times the tokens that pass it: a decoder
+token brings k · r / m neighbour tokens through the encoder and through the keys and values of every CCA
+layer.
+"""
+
+from models.families import count, parameter_shapes
+from models.retro.config import RETROConfig
+
+
+def train_flops_per_token(config: object, length: int, retrieval: bool = True) -> float:
+    """Model FLOPs of forward and backward per decoder token, at sequences of `length` tokens.
+
+    Args:
+      retrieval: for RETRO, whether neighbours are read; without, it is its dense decoder.
+    """
+    if isinstance(config, RETROConfig):
+        dense = train_flops_per_token(config.decoder, length)
+        return dense + _retrieval_flops_per_token(config) if retrieval else dense
+    attention = 12 * config.num_layers * config.num_heads * config.head_size * length
+    return 6 * _multiplied(config) + attention
+
+
+def _multiplied(config: object) -> int:
+    """Parameters that a dense model's tokens are multiplied with: all but learned positions, which add, and a
+    table that only looks up.
+    """
+    shapes = parameter_shapes(config)
+    embedding = shapes["embedding"]["embedding"]
+    only_added = [embedding["table"]] if "output" in embedding else []
+    return count(shapes) - count([only_added, embedding.get("positions", ())])
+
+
+def retrofit_flops_per_token(config: RETROConfig, length: int) -> float:
+    """As `train_flops_per_token` where the decoder is frozen (RETRO section 4.2): its weights take no
+    gradient, and nothing goes backward below the first cross-attention.
+    """
+    decoder, shapes, first = config.decoder, parameter_shapes(config.decoder), config.cca_layers[0]
+    layers = {name: shapes[name] for name in shapes if name not in ("embedding", "final_norm")}
+    attending = {name: layers[name] for name in ("attention", "parallel_block") if name in layers}
+    below = ((first - 1) * count(layers) + count(attending)) / decoder.num_layers
+    attention_below = 8 * first * decoder.num_heads * decoder.head_size * length
+    return train_flops_per_token(config, length) - 2 * (_multiplied(decoder) + below) - attention_below
+
+
+def recomputed_flops_per_token(config: object, length: int, share_of_forward: float) -> float:
+    """What rematerialisation adds for a dense model: attention and a share of the rest, forward once more.
+
+    PaLM appendix B: all of attention, and 75 % of the rest at 540B, nothing of it at 8B and 62B.
+    """
+    attention = 4 * config.num_layers * config.num_heads * config.head_size * length
+    return share_of_forward * 2 * _multiplied(config) + attention
+
+
+def _retrieval_flops_per_token(config: RETROConfig) -> float:
+    """What the encoder and chunked cross-attention add per decoder token."""
+    shapes = parameter_shapes(config)
+    neighbour_tokens = config.num_neighbours * config.content_length / config.chunk
+    encoder, cca = shapes["encoder"], shapes["cca"]
+
+    def split(parameters):
+        """Parameters that meet the keys' side, and those that meet the queries' side."""
+        keys = sum(count(leaf["w"]) for path, leaf in parameters.items() if path.endswith(("/key", "/value")))
+        return keys, count(parameters) - keys
+
+    conditioned = encoder.get("cross_attention", {})
+    chunk_keys, cross_queries = split(conditioned)
+    cca_keys, cca_queries = split(cca)
+    per_neighbour_token = (
+        count(encoder["attention"]) + count(encoder["feed_forward"]) + cross_queries + cca_keys
+    )
+    if config.encoder_embedding == "shared":  # a projection, where the published form only looks up
+        per_neighbour_token += count(encoder["embedding"])
+    parameters = 6 * (
+        neighbour_tokens * per_neighbour_token + chunk_keys * config.num_neighbours + cca_queries
+    )
+
+    encoder_width = config.encoder_num_heads * config.encoder_head_size
+    decoder_width = config.decoder.num_heads * config.decoder.head_size
+    encoder_attention = (
+        neighbour_tokens * encoder_width
+        * (config.encoder_layers * config.content_length + (config.chunk if conditioned else 0))
+    )  # fmt: skip
+    cca_attention = len(config.cca_layers) * decoder_width * config.num_neighbours * config.content_length
+    return parameters + 12 * (encoder_attention + cca_attention)

@@ -1,0 +1,189 @@
+"""A model card (Mitchell et al., 2019) and a datasheet (Gebru et al., 2021) for a results file, from what the
+file says; what holds for every corpus of a kind comes from the code that reads it.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.duplicates import JACCARD_THRESHOLD
+from data.ngrams import SHINGLE_WORDS
+from data.stdlib import LEFT_OUT_FOLDERS, MINIMUM_DOCSTRING_CHARACTERS
+from judging.verdicts import JudgedRow, seeds_text
+from reports.comparison import findings
+from reports.sections import Section, run_of
+from reports.study.curves import trained
+from reports.tables import Table, github, plain_table
+from reports.templates.fill import template
+from reports.words import FAMILIES, Form, bits, bounds, count, form_name, forms
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+HEADER = (
+    "model",
+    "change",
+    "parameters",
+    "training tokens",
+    "training FLOPs",
+    "seeds",
+    "bits per byte [95 %]",
+)
+
+
+def has_card(results: Mapping) -> bool:
+    """Whether the file is of models that were trained on text."""
+    return "corpus" in results
+
+
+def card(section: Section) -> str:
+    """docs/cards/NAME.md."""
+    results = section.results
+    models, families = _models(section)
+    return template("card.md.j2", html=False).render(
+        section=section,
+        github=github,
+        run=run_of(section),
+        models=models,
+        families=" and ".join(filter(None, [", ".join(families[:-1]), families[-1]])),
+        changed=any("retrofit" in row["change"] for row in results["rows"] if "change" in row),
+        evaluated=_evaluated(results),
+        limits=_limits(results),
+        environment=results["environment"],
+        convention=results["peak"]["convention"],
+        licence=tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["license"],
+        purpose=_purpose(_option(results, "corpus")),
+        composition=_composition(results),
+        collection=_collection(results),
+        preparation=_preparation(results),
+    )
+
+
+def _option(results: Mapping, name: str) -> Any:
+    """What the run was told; None where the file does not say."""
+    config = results["config"]
+    return config.get("options", config).get(name)
+
+
+def _models(section: Section) -> tuple[Table, list[str]]:
+    """A row per model that was trained, and the names of the families."""
+    if section.judged:
+        rows = [_trained(row) for row in trained(section.judged)]
+        families = [row.row["facts"]["family"] for row in section.judged]
+    else:
+        evaluated = forms(section.results)
+        rows = [_form(section.results, form) for form in evaluated]
+        families = [form[0] for form in evaluated]
+    names = list(dict.fromkeys(FAMILIES.get(family, family) for family in families))
+    return plain_table("Models", HEADER, rows), names
+
+
+def _trained(judged: JudgedRow) -> list[str]:
+    row = judged.row
+    change = ", ".join(f"{name} {value}" for name, value in row["change"].items())
+    interval = bounds(judged.interval and [judged.interval.low, judged.interval.high])
+    cost = [count(row["parameters"]), count(row["train_tokens"]), _flops(row["train_flops"])]
+    seeds = f"{judged.seeds} of {len(row['cells'])}"
+    return [row["name"], change, *cost, seeds, f"{bits(judged.bits_per_byte)} {interval}"]
+
+
+def _form(results: Mapping, form: Form) -> list[str]:
+    found, mean = findings.cost_of(results, form), findings.mean_of(results, form)
+    cost = [count(found["parameters"]), count(found["train_tokens"]), _flops(found["train_flops"])]
+    figures = f"{bits(mean['bits_per_byte'])} {bounds(mean['interval'])}"
+    return [form_name(form), "", *cost, str(mean["seeds"]), figures]
+
+
+def _flops(value: float) -> str:
+    return f"{value:.1e}".replace("+", "")
+
+
+def _evaluated(results: Mapping) -> str:
+    corpus = results["corpus"]
+    return (
+        f"{corpus['evaluated_documents']} of {corpus['validation_documents']} validation documents, "
+        f"{corpus['tokens']['evaluated']:,} tokens"
+    )
+
+
+def _limits(results: Mapping) -> list[str]:
+    """What the sizes of models, text and seeds forbid to conclude."""
+    corpus, rows = results["corpus"], results["rows"]
+    parameters, tokens = (max(row[name] for row in rows) for name in ("parameters", "train_tokens"))
+    seeds = len({cell["seed"] for row in rows for cell in row.get("cells", [row])})
+    told = [
+        f"No model has more than {count(parameters)} parameters, none was trained on more than "
+        f"{count(tokens)} tokens: what larger ones would do is not known from here.",
+        f"One text and one split, {corpus['tokens']['train']:,} training tokens: another may say otherwise.",
+        f"The intervals over seeds come from {seeds_text(seeds)}.",
+    ]
+    if "documents" in results:
+        shared_d = np.array([document["shared_ngrams"] for document in results["documents"]])
+        threshold = corpus["near_duplicate_threshold"]
+        near = f"{int((shared_d >= threshold).sum())} of {len(shared_d)} evaluated documents"
+        told.append(
+            f"{near} have {threshold:.0%} or more of their runs of {SHINGLE_WORDS} words in the training "
+            "text, where retrieval can copy."
+        )
+    return told
+
+
+def _purpose(corpus: str | None) -> str:
+    if corpus == "stdlib":
+        return "To train and compare language models on text that is on every machine: Python's own library."
+    return f"The file says only that `{corpus}` was given as the corpus."
+
+
+def _composition(results: Mapping) -> dict[str, str]:
+    corpus = results["corpus"]
+    told = {
+        "Documents": ", ".join(f"{number:,} {domain}" for domain, number in corpus["documents"].items()),
+        "Held out": f"{corpus['validation_documents']} documents, {corpus['evaluated_documents']} of them "
+        "evaluated",
+        "Tokens": ", ".join(f"{number:,} {part}" for part, number in corpus["tokens"].items()),
+        "Bytes per token": f"{corpus['bytes_per_token']:.2f}",
+        "Chunks of the retrieval database": f"{corpus['chunks']:,}",
+    }
+    if "documents" in results:
+        sizes = [document["bytes"] for document in results["documents"]]
+        told["Bytes of an evaluated document"] = (
+            f"{min(sizes):,} to {max(sizes):,}, half of them {int(np.median(sizes)):,} or less"
+        )
+    return told
+
+
+def _collection(results: Mapping) -> list[str]:
+    corpus = _option(results, "corpus")
+    skipped = ", ".join(f"{number} {reason}" for reason, number in results["corpus"]["skipped"].items())
+    told = [f"Left out because they could not be read: {skipped or 'none'}."]
+    if budget := _option(results, "corpus_bytes"):
+        told.append(
+            "Of what is there, whole groups of documents in the order of a hash of their names, up to "
+            f"{budget:,} bytes."
+        )
+    if corpus == "stdlib":
+        python = results["environment"]["python"]
+        told = [
+            f"From the standard library of the Python that ran the command, {python}. Nothing is imported or "
+            "run.",
+            "A module is a document of domain code; its docstrings together are one of domain docs where "
+            f"they have {MINIMUM_DOCSTRING_CHARACTERS} characters or more, and so is each help topic of "
+            "pydoc_data.",
+            f"Left out are the folders {', '.join(sorted(LEFT_OUT_FOLDERS))}, and what is written when "
+            "Python is built.",
+            *told,
+        ]
+    return told
+
+
+def _preparation(results: Mapping) -> list[str]:
+    size, style = _option(results, "vocab_size"), _option(results, "tokenizer")
+    manner = f" in the manner of {FAMILIES.get(style, style)}" if style else ""
+    return [
+        "Documents that are equal, that belong to one group, or whose sets of runs of "
+        f"{SHINGLE_WORDS} words have a Jaccard similarity of {JACCARD_THRESHOLD:g} or more, stand on one "
+        "side of the split, by a hash of their content; duplicates on one side stay.",
+        f"A SentencePiece tokenizer of {size:,} pieces{manner}, shared by all models.",
+        "Nothing was filtered by quality, and nothing was translated or corrected.",
+    ]

@@ -1,0 +1,165 @@
+"""What the figures of results.json allow one to say: names of the models, verdicts, and sentences.
+
+The tables, the plots and the page all take their words from here, so that none says more than another. A form
+is the triple (model, retrieval, initialisation): RETRO is one trained model in two forms, read with its
+neighbours and without.
+"""
+
+from collections.abc import Mapping
+from statistics import mean
+
+from judging.verdicts import SEEDS_FOR_A_VERDICT, seeds_text
+from reports.words import (
+    ALL,
+    GOPHER,
+    NO_NEAR_DUPLICATES,
+    Form,
+    count,
+    form_name,
+    form_of,
+    forms,
+    pair_name,
+    signed,
+)
+
+
+def domains(results: Mapping) -> list[str]:
+    """All documents, those without near-duplicates, then the corpus's own domains by name."""
+    found = {row["domain"] for row in results["means"]}
+    first = [domain for domain in (ALL, NO_NEAR_DUPLICATES) if domain in found]
+    return first + sorted(found - set(first))
+
+
+def mean_of(results: Mapping, form: Form, domain: str = ALL) -> Mapping | None:
+    """The entry of `means`, None when the form has no document of this domain."""
+    rows = (row for row in results["means"] if form_of(row) == form and row["domain"] == domain)
+    return next(rows, None)
+
+
+def cost_of(results: Mapping, form: Form) -> dict:
+    """What a form costs: its size and budget, and its speed as the mean over seeds (None: not measured)."""
+    rows = [row for row in results["rows"] if form_of(row) == form and row["domain"] == ALL]
+    cost = {key: rows[0][key] for key in ("parameters", "train_tokens", "train_flops")}
+    for key in ("tokens_per_second", "mfu"):
+        measured = [row[key] for row in rows if row[key] is not None]
+        cost[key] = mean(measured) if measured else None
+    return cost
+
+
+def pairs(results: Mapping) -> list[tuple[Form, Form]]:
+    """The pairs that were compared, in the order of results.json."""
+    return list(dict.fromkeys((form_of(row["a"]), form_of(row["b"])) for row in results["comparisons"]))
+
+
+def comparison(results: Mapping, a: Form, b: Form, domain: str = ALL) -> Mapping | None:
+    """The entry of `comparisons` for a − b, None when this pair was not compared on this domain."""
+    for row in results["comparisons"]:
+        if (form_of(row["a"]), form_of(row["b"]), row["domain"]) == (a, b, domain):
+            return row
+    return None
+
+
+def comparisons(results: Mapping, domains: list[str]) -> list[tuple[Form, Form, dict[str, Mapping]]]:
+    """Every pair with its entries on the given domains, in their order."""
+    return [
+        (a, b, {domain: row for domain in domains if (row := comparison(results, a, b, domain)) is not None})
+        for a, b in pairs(results)
+    ]
+
+
+def verdict(row: Mapping) -> str:
+    """`better`, `worse` or `cannot tell` for a against b; the number of seeds where there are too few."""
+    if row["seeds"] < SEEDS_FOR_A_VERDICT:
+        return seeds_text(row["seeds"])
+    if not row["excludes_zero"]:
+        return "cannot tell"
+    return "better" if row["difference"] < 0 else "worse"
+
+
+def num_seeds(results: Mapping) -> int:
+    return max(row["seeds"] for row in results["means"])
+
+
+def seeds_sentence(results: Mapping) -> str:
+    seeds = num_seeds(results)
+    if seeds < SEEDS_FOR_A_VERDICT:
+        return (
+            f"{seeds_text(seeds)}: no model is called better on fewer than {SEEDS_FOR_A_VERDICT} seeds "
+            f'(ARGS="--seeds {SEEDS_FOR_A_VERDICT}").'
+        )
+    return f"Means over {seeds} seeds; better or worse only where every 95 % interval excludes zero."
+
+
+def headline(results: Mapping) -> str:
+    """One sentence on what retrieval did for RETRO, with either initialisation."""
+    clauses = []
+    for initialisation, words in (
+        ("published", "with the published initialisation"),
+        ("copying", "with the copying initialisation (ours, not the paper's)"),
+    ):
+        on, off = ("retro", "on", initialisation), ("retro", "off", initialisation)
+        row = comparison(results, on, off)
+        if row is not None:
+            without = comparison(results, on, off, NO_NEAR_DUPLICATES)
+            clauses.append(f"{words} {'it' if clauses else 'RETRO'} {_effect(row, without)}")
+    if not clauses:
+        return "This run does not compare RETRO with and without its neighbours."
+    enough = num_seeds(results) >= SEEDS_FOR_A_VERDICT
+    reservation = "" if enough else ": too few runs to call that a gain or a loss"
+    return f"{_scale(results)}, {'; '.join(clauses)}{reservation}."
+
+
+def unigram_sentence(results: Mapping) -> str:
+    """Names the models that are not below the unigram reference; empty when all are."""
+    reference = {row["domain"]: row["bits_per_byte"] for row in results["unigram"]}.get(ALL, float("inf"))
+    behind = [form for form in forms(results) if mean_of(results, form)["bits_per_byte"] >= reference]
+    if not behind:
+        return ""
+    names = ", ".join(form_name(form) for form in behind)
+    return f"Not below the unigram reference, so too early for any conclusion: {names}."
+
+
+def against_the_papers(results: Mapping) -> list[tuple[str, str]]:
+    """RETRO's two claims that this run can speak to (Borgeaud et al., 2022, C4 at 172M), and what it says."""
+    published_on = ("retro", "on", "published")
+    claims = [
+        (("retro", "off", "published"), "RETRO predicts better with its neighbours than without them"),
+        (GOPHER, "RETRO with its neighbours predicts better than a dense model of its kind"),
+    ]
+    found = []
+    for other, claim in claims:
+        row = comparison(results, published_on, other)
+        if row is not None:
+            found.append((f"{claim} (.98 to .82 bits per byte).", _does_it_appear(row)))
+    return found
+
+
+def _does_it_appear(row: Mapping) -> str:
+    measured = f"{pair_name(form_of(row['a']), form_of(row['b']))} is {signed(row['difference'])}"
+    finding = {
+        "better": "The same direction appears here",
+        "worse": "At this scale the direction is the opposite",
+        "cannot tell": "This direction does not appear at this scale",
+    }.get(verdict(row), f"Not decided here, on {seeds_text(row['seeds'])}")
+    return f"{finding}: {measured} bits per byte."
+
+
+def _effect(row: Mapping, without_near_duplicates: Mapping | None) -> str:
+    also = ""
+    if without_near_duplicates is not None:
+        also = f"; {signed(without_near_duplicates['difference'])} on documents without near-duplicates"
+        if verdict(without_near_duplicates) != verdict(row):
+            also += f", where the verdict is: {verdict(without_near_duplicates)}"
+    numbers = f"({signed(row['difference'])} bits per byte{also})"
+    return {
+        "better": f"gains from retrieval {numbers}",
+        "worse": f"loses through retrieval {numbers}",
+        "cannot tell": f"shows no gain from retrieval that can be told from zero {numbers}",
+    }.get(verdict(row), f"changes with retrieval {numbers}")
+
+
+def _scale(results: Mapping) -> str:
+    sizes = [row["parameters"] for row in results["rows"]]
+    tokens = max(row["train_tokens"] for row in results["rows"])
+    size = " to ".join(dict.fromkeys([count(min(sizes)), count(max(sizes))]))
+    return f"At {size} parameters, {count(tokens)} training tokens and {seeds_text(num_seeds(results))}"

@@ -1,0 +1,93 @@
+"""The plots of the `leakage` part: bpb(α) and what retrieval gains, and how much was seen of the chunks."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from data.token_store import CHUNK
+from reports.comparison import findings
+from reports.comparison.leakage_findings import alphas, comparisons, means, pairs, percent
+from reports.plots import LIGHT, colour_of, svg
+from reports.words import ALL, bits, domain_name, form_name, forms, pair_name
+
+ASIDE = 0.11  # of the way to the next α, so that intervals do not cover each other
+
+
+def curves_svg(results: Mapping, domain: str) -> Markup:
+    """bpb(α) of every form above the gains of retrieval, on one domain."""
+    said = [
+        f"{form_name(form)} "
+        + ", ".join(f"{bits(row['bits_per_byte'])} at {percent(alpha)}" for alpha, row in found.items())
+        for form in forms(results)
+        if (found := means(results, form, domain))
+    ]
+    number = findings.domains(results).index(domain)
+    title = f"Bits per byte by how much of a chunk was seen: {domain_name(domain)}"
+    draw = lambda panels, results: draw_curves(panels, results, domain)
+    return svg(f"leakage-{number}", draw, results, 13, title, said, panels=2)
+
+
+def draw_curves(panels: np.ndarray, results: Mapping, domain: str) -> None:
+    """Two panels: bits per byte, and paired differences."""
+    above, below = panels
+    evaluated, compared = forms(results), pairs(results)
+    for index, form in enumerate(evaluated):
+        style = {"color": colour_of(form), "hollow": form[1] == "off", "label": form_name(form)}
+        curve = means(results, form, domain)
+        _curve(
+            above, results, curve, "bits_per_byte", ["interval"], index - (len(evaluated) - 1) / 2, **style
+        )
+    for index, (a, b) in enumerate(compared):
+        style = {"color": colour_of(a), "hollow": b[1] != "off", "label": pair_name(a, b)}
+        curve, intervals = comparisons(results, a, b, domain), ["over_documents", "over_seeds"]
+        _curve(below, results, curve, "difference", intervals, index - (len(compared) - 1) / 2, **style)
+    below.axhline(0, color=LIGHT["faint"], linewidth=1)
+    above.set_ylabel("bits per byte")
+    below.set_ylabel("difference, bits per byte")
+    below.set_xlabel(
+        "α in %: longest run shared with training, of 64 tokens\n"
+        "thin: 95 % over documents, broad: 95 % over seeds"
+    )
+    for panel in panels:
+        panel.set_xticks(range(len(alphas(results))), [f"{100 * alpha:g}" for alpha in alphas(results)])
+        panel.grid(axis="y", color=LIGHT["rule"], linewidth=0.6)
+        panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8.5)
+
+
+def _curve(
+    axes: Axes, results: Mapping, curve: Mapping[float, Mapping], value: str, intervals: list[str],
+    place: float, *, color: str, hollow: bool, label: str,
+) -> None:  # fmt: skip
+    """A line over α, and its intervals: the first thin, the second broad."""
+    at = {alpha: alphas(results).index(alpha) + ASIDE * place for alpha in curve}
+    axes.plot(
+        list(at.values()), [row[value] for row in curve.values()], color=color, label=label, linewidth=1.2,
+        marker="o", markersize=4, markerfacecolor=LIGHT["page"] if hollow else color,
+        linestyle=(0, (4, 2)) if hollow else "-",
+    )  # fmt: skip
+    for name, style in zip(intervals, ({"linewidth": 1.0}, {"linewidth": 4.0, "alpha": 0.35})):
+        known = {alpha: row[name] for alpha, row in curve.items() if row[name] is not None}
+        low, high = np.reshape(list(known.values()), [-1, 2]).T
+        axes.vlines([at[alpha] for alpha in known], low, high, color=color, **style)
+
+
+def histogram_svg(results: Mapping) -> Markup:
+    """How long the longest shared runs of all held-out chunks are."""
+    runs = _runs(results)
+    said = [f"{count} of {sum(runs)} chunks: {tokens} tokens" for tokens, count in enumerate(runs) if count]
+    return svg("leakage-runs", draw_histogram, results, 5, "Longest runs shared with training", said)
+
+
+def draw_histogram(axes: Axes, results: Mapping) -> None:
+    runs = _runs(results)
+    axes.bar(range(len(runs)), np.divide(runs, sum(runs)), color=LIGHT["gopher"])
+    axes.set_xticks([0, *(round(alpha * CHUNK) for alpha in alphas(results))])
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.set_xlabel("longest run shared with a training neighbour, tokens of 64")
+    axes.set_ylabel("held-out chunks")
+
+
+def _runs(results: Mapping) -> list[int]:
+    return next(entry["chunks"] for entry in results["leakage"]["runs"] if entry["domain"] == ALL)

@@ -1,0 +1,191 @@
+"""The curves that a results file holds: rows that differ in one fact alone, such as how much they had read or
+how large the database was; and the laws through the budgets of a scaling experiment.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from judging.intervals import Comparison
+from judging.scaling_law import ScalingFit, fit_scaling
+from judging.verdicts import JudgedRow, losses
+from reports.words import count, form_name
+
+# A reading differs from the row whose cells it reads in one of these.
+AXES = {
+    "tokens": "training tokens",
+    "k": "neighbours at evaluation",
+    "database": "share of the database",
+    "length": "tokens of a sequence at evaluation",
+    "parameters": "parameters",
+}
+
+
+def axis_value(axis: str, x: float) -> str:
+    """A point's place on `axis`, as it is written."""
+    return {"database": f"{100 * x:g} %", "length": f"{x:,}"}.get(axis) or count(x)
+
+
+@dataclass(frozen=True)
+class Point:
+    """value: bits per byte, or the mean of `difference` where it is one."""
+
+    x: float
+    value: float
+    difference: Comparison | None
+    row: JudgedRow
+
+
+@dataclass(frozen=True)
+class Curve:
+    label: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves that share an axis, a key of AXES, and what is measured, a key of MEASURED."""
+
+    axis: str
+    measured: str
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The points of one kind of model over budgets, and their law, None on a single budget."""
+
+    label: str
+    rows: tuple[JudgedRow, ...]
+    fit: ScalingFit | None
+
+
+def curves(judged: Sequence[JudgedRow]) -> list[Curves]:
+    """Every curve of two points or more, by axis and by what is measured."""
+    rows = {row.name: row for row in judged}
+    found = []
+    for axis in AXES:
+        lines = _lines(judged, axis)
+        for measured in DRAWN[axis]:
+            drawn = [_curve(label, line, axis, MEASURED[measured], rows) for label, line in lines.items()]
+            drawn = tuple(curve for curve in drawn if len(curve.points) > 1)
+            if drawn:
+                found.append(Curves(axis, measured, drawn))
+    return found
+
+
+def _lines(judged: Sequence[JudgedRow], axis: str) -> dict[str, list[JudgedRow]]:
+    """The rows of each curve by its name: those that read the same cells, and differ from the first of them
+    in `axis` alone. For parameters, the trained rows of one kind and budget.
+    """
+    found: dict[str, list[JudgedRow]] = {}
+    if axis == "parameters":
+        for row in _budgeted(judged):
+            label = f"{kind(row)}, {row.row['facts']['budget']:.2g} FLOPs".replace("+", "")
+            found.setdefault(label, []).append(row)
+        return found
+    by_cells: dict[frozenset, list[JudgedRow]] = {}
+    for row in judged:
+        by_cells.setdefault(_cells(row), []).append(row)
+    for first, *others in by_cells.values():
+        if axis in first.row["facts"]:
+            found[first.name] = [first, *(row for row in others if _differing(first, row) == [axis])]
+    return found
+
+
+def trained(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
+    """The first row of all that read the same cells."""
+    found: dict[frozenset, JudgedRow] = {}
+    for row in judged:
+        found.setdefault(_cells(row), row)
+    return list(found.values())
+
+
+def _budgeted(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
+    """The trained rows that have one of several budgets."""
+    rows = [row for row in trained(judged) if "budget" in row.row["facts"]]
+    return rows if len({row.row["facts"]["budget"] for row in rows}) > 1 else []
+
+
+def _cells(row: JudgedRow) -> frozenset:
+    return frozenset(cell["cell"] for cell in row.row["cells"])
+
+
+def _differing(first: JudgedRow, row: JudgedRow) -> list[str]:
+    a, b = first.row["facts"], row.row["facts"]
+    return [axis for axis in AXES if a.get(axis) != b.get(axis)]
+
+
+def kind(row: JudgedRow) -> str:
+    """`RETRO on (copying, ours)`: what kind of model a row is."""
+    facts = row.row["facts"]
+    return form_name((facts["family"], facts["retrieval"], facts["initialisation"]))
+
+
+def _curve(
+    label: str, line: Sequence[JudgedRow], axis: str, measure: Callable, rows: Mapping[str, JudgedRow]
+) -> Curve:
+    points = []
+    for row in line:
+        x = row.row["parameters"] if axis == "parameters" else row.row["facts"][axis]
+        measured = measure(row, rows)
+        if isinstance(measured, Comparison):
+            points.append(Point(x, measured.mean, measured, row))
+        elif measured is not None:
+            points.append(Point(x, measured, None, row))
+    return Curve(label, tuple(sorted(points, key=lambda point: point.x)))
+
+
+def _beyond_dense(row: JudgedRow, rows: Mapping[str, JudgedRow]) -> Comparison | None:
+    """A model that retrieves − one that does not."""
+    against = rows.get(row.row["against"])
+    if against is None or row.row["facts"]["family"] != "retro" or against.row["facts"]["family"] == "retro":
+        return None
+    return row.difference
+
+
+def _beside_as_long(row: JudgedRow, rows: Mapping[str, JudgedRow]) -> Comparison | None:
+    """Against a row that is read at the same length."""
+    against = rows.get(row.row["against"])
+    alike = against is not None and against.row["facts"].get("length") == row.row["facts"]["length"]
+    return row.difference if alike else None
+
+
+MEASURED = {
+    "on − off": lambda row, _: row.gain,
+    "with retrieval − dense": _beyond_dense,
+    "− the published form at the same length": _beside_as_long,
+    "bits per byte": lambda row, _: row.bits_per_byte,
+}
+GAINS = ("on − off", "with retrieval − dense")
+DRAWN = {
+    "tokens": ("on − off",),
+    "k": GAINS,
+    "database": GAINS,
+    "length": ("bits per byte", "− the published form at the same length"),
+    "parameters": GAINS,
+}
+
+
+def scaled(results: Mapping, judged: Sequence[JudgedRow]) -> list[Scaled]:
+    """The trained rows that have one of several budgets, by kind of model, each with its law. Rows of which
+    no seed finished cannot stand on a curve.
+    """
+    kinds: dict[str, list[JudgedRow]] = {}
+    for row in _budgeted(judged):
+        if row.seeds:
+            kinds.setdefault(kind(row), []).append(row)
+    bytes_d = [document["bytes"] for document in results["documents"]]
+    return [
+        Scaled(
+            label,
+            tuple(rows),
+            fit_scaling(
+                [row.row["facts"]["budget"] for row in rows],
+                [np.stack(list(losses(row.row).values())) for row in rows],
+                bytes_d,
+            ),
+        )
+        for label, rows in kinds.items()
+    ]

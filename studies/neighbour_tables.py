@@ -1,0 +1,29 @@
+"""The neighbour tables of a study: those that models are trained with, and those that they are read with."""
+
+import numpy as np
+
+from retrieval.neighbours.bm25 import bm25_table
+from retrieval.neighbours.controls import approximate_table, database_share_table, random_table
+from studies.prepare import SPARE_NEIGHBOURS, Prepared
+
+
+def table_for(
+    prepared: Prepared, keys: str, k: int, share: float | None = None, nprobe: int | None = None
+) -> str:
+    """The artifact name of a table of k neighbours, made where it is not there yet.
+
+    keys: bert, the table that was prepared; bm25; or random. share, nprobe: neighbours by BERT of held-out
+    chunks alone, from a share of the training documents, or from inverted lists of codes.
+    """
+    root, store = prepared.root, prepared.store
+    if keys == "random":
+        return random_table(root, store, k, SPARE_NEIGHBOURS).name
+    if keys == "bm25":
+        return bm25_table(root, store, prepared.tokenizer, k, SPARE_NEIGHBOURS).name
+    if share is None and nprobe is None:
+        return prepared.neighbours.path.name
+    held_out = np.flatnonzero(np.repeat(store.is_validation, store.num_chunks))
+    common = root, store, prepared.tokenizer, prepared.key_encoder
+    if share is not None:
+        return database_share_table(*common, share, held_out, k, SPARE_NEIGHBOURS).name
+    return approximate_table(*common, nprobe, held_out, k, SPARE_NEIGHBOURS).name

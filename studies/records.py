@@ -1,0 +1,180 @@
+"""What came out of a study, as judging.verdicts reads it: every row with every cell, and the losses of all
+held-out documents. Nothing is judged here, and no cell is left out.
+"""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evaluation.bits_per_byte import document_nats
+from models.families import count, family_of, parameter_shapes
+from models.flops import retrofit_flops_per_token, train_flops_per_token
+from studies.environment import environment
+from studies.prepare import Prepared
+from studies.presets import PEAK_CONVENTION
+from studies.results_file import LAYOUT
+from studies.rows import Variant
+from studies.summary import corpus_facts
+from studies.trials.grid import failure, finished
+from studies.trials.held_out import evaluation_path, held_out
+from studies.trials.train import typical_speed
+from studies.trials.trial import Cell
+from studies.trials.worker import COST, Reading, Task, reading_path
+from training.metrics import read_metrics
+
+UNKNOWN = ("nats", "nats_off", "tokens_per_second", "mfu", "peak_bytes", "seconds")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a row's cells come from. task(seed): the task of the row that is trained. reading: what is read
+    of it anew, None for what every cell is evaluated on. peak: the learning rate that was chosen for it.
+    """
+
+    row: Variant
+    task: Callable[[int], Task]
+    reading: Reading | None
+    peak: float | None
+
+
+def results_of(
+    experiment: str,
+    config: dict[str, Any],
+    prepared: Prepared,
+    sources: Sequence[Source],
+    seeds: Sequence[int],
+    null_seeds: Sequence[int],
+    peak: float,
+    workers: int,
+) -> dict[str, Any]:
+    """The content of results.json.
+
+    Args:
+      sources: of all rows, the reference first.
+      null_seeds: of the reference alone, for the null check; none where there is no such check.
+      peak: of one of `workers` in FLOP/s.
+    """
+    reference = sources[0]
+    batches = held_out(reference.task(seeds[0]).cell, prepared.neighbours)
+    documents_st = np.concatenate([documents for _, documents in batches])
+    evaluated, store = np.unique(documents_st[documents_st >= 0]), prepared.store
+
+    def cells(source, seeds):
+        return [cell_record(source, seed, evaluated, documents_st, store.num_documents) for seed in seeds]
+
+    return {
+        "experiment": experiment,
+        "layout": LAYOUT,
+        "command": f"python -m experiments.{experiment.split()[0]} {shlex.join(sys.argv[1:])}".rstrip(),
+        "config": config,
+        "environment": {**environment(), "corpus_hash": prepared.corpus_hash, "workers": workers},
+        "peak": {"flops_per_second": peak, "convention": PEAK_CONVENTION},
+        "corpus": corpus_facts(prepared, evaluated),
+        "documents": [
+            {
+                "source": str(store.sources[document]),
+                "domain": str(store.domains[document]),
+                "bytes": int(store.num_bytes[document]),
+                "shared_ngrams": float(store.shared_ngrams[document]),
+            }
+            for document in evaluated
+        ],
+        "rows": [row_record(source) | {"cells": cells(source, seeds)} for source in sources],
+        "null": {"of": reference.row.name, "cells": cells(reference, null_seeds)} if null_seeds else None,
+    }
+
+
+def row_record(source: Source) -> dict[str, Any]:
+    """A row without its cells: what it is, what it costs, and what the paper says."""
+    row, cell = source.row, source.task(0).cell
+    tokens = (row.read and row.read.step or cell.steps) * cell.batch_size * cell.length
+    flops = (retrofit_flops_per_token if cell.pretrained else train_flops_per_token)(cell.config, cell.length)
+    note = row.note
+    if row.peaks:
+        tried = ", ".join(f"{peak:g}" for peak in row.peaks)
+        note = f"{note}; peak learning rate {source.peak:g}, the best of {tried} on a seed of no table"
+        if source.peak in (min(row.peaks), max(row.peaks)):
+            note += ", at the edge of what was tried"
+    return {
+        "name": row.name,
+        "group": row.group,
+        "against": row.against,
+        "change": dict(row.change),
+        "note": note.removeprefix("; "),
+        "paper": row.paper and dataclasses.asdict(row.paper),
+        "facts": facts_of(row, cell, tokens),
+        "parameters": count(parameter_shapes(cell.config)),
+        "train_tokens": tokens,
+        "train_flops": flops * tokens,
+    }
+
+
+def facts_of(row: Variant, cell: Cell, tokens: int) -> dict[str, Any]:
+    """What curves are drawn over: tokens trained on, tokens of a sequence, neighbours, share of the database.
+
+    retrieval and initialisation are None for a dense model.
+    """
+    read, config = row.read, cell.config
+    facts = {
+        "family": family_of(config), "retrieval": None, "initialisation": None, "tokens": tokens,
+        "length": cell.length * (read and read.longer or 1),
+    }  # fmt: skip
+    if cell.retrieves:
+        k = config.evaluation_neighbours or config.num_neighbours
+        facts |= {
+            "retrieval": "off" if read and read.off else "on",
+            "initialisation": config.cca_initialisation,
+            "k": k if read is None or read.k is None else read.k,
+            "database": 1.0 if read is None or read.share is None else read.share,
+        }
+    return facts | dict(row.facts)
+
+
+def cell_record(
+    source: Source, seed: int, evaluated: np.ndarray, documents_st: np.ndarray, num_documents: int
+) -> dict[str, Any]:
+    """One seed of a row; of a cell that did not finish, why.
+
+    Args:
+      evaluated: int64 [D]. documents_st: the document of every evaluated token.
+    """
+    task, read = source.task(seed), source.row.read
+    record = {
+        "seed": seed,
+        "cell": task.folder.name,
+        "status": "finished",
+        "reason": None,
+        "last_finite": None,
+        **dict.fromkeys(UNKNOWN),
+    }
+    if not finished(task):
+        why = {"status": "failed", "reason": "it was not trained", "last_finite": None}
+        return record | (failure(task) or why)
+
+    def of_documents(retrieval):
+        path = evaluation_path(task.folder, retrieval, read and read.step, task.cell)
+        nats_st = np.load(path, allow_pickle=False)
+        return document_nats(nats_st, documents_st, num_documents)[evaluated].tolist()
+
+    if source.reading is not None:
+        path = reading_path(task.folder, source.reading)
+        nats_d = np.load(path, allow_pickle=False)[evaluated].tolist()
+    else:
+        nats_d = of_documents("off" if read and read.off else task.cell.retrievals[-1])
+    with_off = task.cell.retrieves and not (read and (read.off or read.longer))
+    tokens_per_second, mfu = typical_speed(read_metrics(task.folder))
+    cost = json.loads((task.folder / COST).read_text(encoding="utf-8"))
+    return record | {
+        "nats": nats_d,
+        "nats_off": of_documents("off") if with_off else None,
+        "tokens_per_second": tokens_per_second,
+        "mfu": mfu,
+        "peak_bytes": cost["peak_bytes"],
+        "seconds": cost["train_seconds"],
+    }

@@ -1,0 +1,70 @@
+"""The rows of the ablation tables: one changed field each against a family's published form, and what the
+paper says of it.
+
+`expects` is the sign of row − reference in bits per byte: "worse" is positive. A difference of the paper's
+within 0.002 bits per byte counts as equal.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NEIGHBOURS = (1, 3, 4, 5, 7, 10)  # at evaluation; 2 is the reference and 0 is retrieval off
+MOST_NEIGHBOURS = max(NEIGHBOURS)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """figure: as printed. expects: worse, better, equal, or None where it makes no claim."""
+
+    figure: str
+    expects: str | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Read:
+    """How the cells of the row `of` are read once more: retrieval off; k neighbours; a share of the database;
+    an approximate index at nprobe; random neighbours; sequences `longer` times as long; as they were after
+    `step` steps, one of those that they were evaluated at.
+    """
+
+    of: str
+    off: bool = False
+    k: int | None = None
+    share: float | None = None
+    nprobe: int | None = None
+    random: bool = False
+    longer: int | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row. change: what is changed, as shown.
+
+    A row is trained: `config` by `training`, fields of studies.trials.trial.Cell other than the family's own,
+    on neighbours found by `keys`; its peak learning rate is the best of `peaks` where there are several. It
+    may start from the dense cells of the row `retrofit_of`. Or it is a reading of another row's cells.
+    facts: further numbers that curves are drawn over.
+    """
+
+    name: str
+    group: str
+    against: str | None
+    change: Mapping[str, Any] = field(default_factory=dict)
+    paper: Paper | None = None
+    note: str = ""
+    config: Any = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    keys: str = "bert"
+    peaks: tuple[float, ...] = ()
+    retrofit_of: str | None = None
+    read: Read | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def changed(name: str, group: str, config: Any, against: str, paper: Paper | None, note: str = "", **fields):
+    """The row that trains `config` with other `fields`."""
+    return Variant(name, group, against, fields, paper, note, dataclasses.replace(config, **fields))

@@ -1,0 +1,217 @@
+"""A table of rows, from its options to results.json: prepares the text, and trains every cell that the rows
+need, in an order that keeps all cores at work. What came out is written down by studies.records and
+judged by judging.verdicts.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from errors import InputError
+from models.families import family_of, with_decoder_fields
+from storage.files import write_atomic
+from studies.environment import peak_flops
+from studies.neighbour_tables import table_for
+from studies.prepare import Prepared, Text, prepare
+from studies.presets import PRESETS, Preset
+from studies.records import Source, results_of
+from studies.rows import MOST_NEIGHBOURS, Variant
+from studies.run_folder import sole
+from studies.stages import Stages
+from studies.trials.grid import cell_folder, finished, number_of_workers, run_grid
+from studies.trials.trained import load_run
+from studies.trials.trial import Cell
+from studies.trials.worker import Reading, Task
+from training.checkpoints import fingerprint
+from training.metrics import read_metrics
+
+TUNING_SEED = 1000  # of no table
+NOT_YET = "not trained yet"  # for the fingerprint of parameters to come
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """What every table of rows may be told."""
+
+    preset: Literal["default", "smoke"] = "default"
+    """Budget of a cell: `default`, or `smoke` for the same path in minutes."""
+    corpus: str = "stdlib"
+    """`stdlib`, a path, a quoted glob, or hf:NAME[:CONFIG]."""
+    seeds: int = 3
+    """Number of seeds of every row."""
+    steps: int | None = None
+    """Training steps of a cell."""
+    encoder: str | None = None
+    """BERT that embeds chunks: a folder or a Hugging Face name. Default: the MiniLM installed with the
+    project.
+    """
+    rows: tuple[str, ...] = ()
+    """Rows to run, beside the reference and what they are compared with, and without the null check, which
+    is the whole table's. Default: all.
+    """
+    workers: int | None = None
+    """Cells trained at once, each on a core of its own. Default: one per core, or one for an accelerator."""
+    artifacts: Path = Path("runs/artifacts")
+    """Folder of token stores and neighbour tables, shared by runs."""
+    cells: Path = Path("runs/cells")
+    """Folder of trained cells, shared by all tables: what is finished is never run again."""
+
+
+def run_study(
+    experiment: str, options: StudyOptions, rows: Sequence[Variant], out: Path, null_check: bool = False
+) -> dict[str, Any]:
+    """Runs `rows`, writes results.json into `out`, and returns its content.
+
+    null_check: whether the reference is also trained from as many other seeds.
+
+    Raises:
+      InputError: an unknown row, or another run is writing into `out`.
+    """
+    preset = resolved(options)
+    rows = chosen(rows, options.rows)
+    workers = number_of_workers(options.workers)
+    seeds = range(options.seeds)
+    others = range(options.seeds, 2 * options.seeds) if null_check else range(0)
+    with sole(out):
+        stages = Stages(out, options.artifacts)
+        text = Text(
+            options.corpus, preset.corpus_bytes, "palm", preset.vocab_size, options.encoder, "Flat",
+            MOST_NEIGHBOURS,
+        )  # fmt: skip
+        prepared = prepare(text, options.artifacts, stages)
+        with stages.measured("measure the machine's peak", may_reuse=False):
+            peak = peak_flops() / workers
+        study = Study(rows, preset, prepared, options.cells)
+        study.train(partial(run_grid, workers=workers, peak=peak, cells=options.cells), seeds, others)
+        config = {
+            **dataclasses.asdict(preset),
+            "preset": options.preset,
+            "corpus": options.corpus,
+            "tokenizer": "palm",
+            "seeds": options.seeds,
+        }
+        sources = [study.source(row) for row in rows]
+        results = results_of(experiment, config, prepared, sources, seeds, others, peak, workers)
+        write_atomic(out / "results.json", json.dumps(results, indent=1))
+    return results
+
+
+class Study:
+    """Rows, and the cells that they need."""
+
+    def __init__(self, rows: Sequence[Variant], preset: Preset, prepared: Prepared, cells: Path):
+        self._rows = {row.name: row for row in rows}
+        self._trained = [row for row in rows if row.read is None]
+        self._preset, self._prepared, self._cells = preset, prepared, cells
+        self._peaks: dict[str, float] = {}  # of the rows that are tuned, once they are
+
+    def train(self, run, seeds: Sequence[int], other_seeds: Sequence[int]) -> None:
+        """Trains what can be trained at once, seed by seed; then what needs another cell's result.
+
+        Args:
+          run: (tasks) trains and reads them.
+          other_seeds: of the first row alone.
+        """
+        tuned = [row for row in self._trained if row.peaks]
+        dependent = [row for row in self._trained if row.peaks or row.retrofit_of]
+        tasks = [self._task(row, TUNING_SEED, peak) for row in tuned for peak in row.peaks]
+        tasks += [self._task(row, seed) for seed in seeds for row in self._trained if row not in dependent]
+        tasks += [self._task(self._trained[0], seed) for seed in other_seeds]
+        run(tasks)
+        for row in tuned:
+            self._peaks[row.name] = min(row.peaks, key=lambda peak: self._tuning_loss(row, peak))
+        tasks = [self._task(row, seed) for seed in seeds for row in dependent]
+        run([task for task in tasks if task.cell.pretrained != NOT_YET])
+
+    def source(self, row: Variant) -> Source:
+        """Where the cells of `row` come from, once they are trained."""
+        trained = self._rows[row.read.of] if row.read else row
+        return Source(row, partial(self._task, trained), self._reading(row), self._peaks.get(trained.name))
+
+    def _task(self, row: Variant, seed: int, peak: float | None = None) -> Task:
+        """The cell of the trained `row` from `seed`, with all readings that rows want of it."""
+        preset, training = self._preset, dict(row.training)
+        if row.peaks:
+            training["peak"] = peak or self._peaks[row.name]
+        dense = None
+        if row.retrofit_of:
+            task = self._task(self._rows[row.retrofit_of], seed)
+            dense, there = task.folder, finished(task)
+            training["pretrained"] = fingerprint(load_run(dense).params) if there else NOT_YET
+        config = with_decoder_fields(row.config, vocab_size=preset.vocab_size, max_length=preset.length)
+        table = table_for(self._prepared, row.keys, MOST_NEIGHBOURS)
+        prepared = dataclasses.replace(self._prepared, neighbours_name=table)
+        fields = {
+            "name": family_of(config), "config": config, "seed": seed, "steps": preset.steps,
+            "batch_size": preset.batch_size, "length": preset.length, "precision": "float32",
+            "evaluation_tokens": preset.evaluation_tokens,
+        }  # fmt: skip
+        cell = Cell(**fields | training, neighbours=table)
+        if not cell.retrieves:  # it has no use for neighbours, and is the same cell with any
+            cell = dataclasses.replace(cell, neighbours=prepared.store_name)
+        if cell.recipe == cell.name:
+            cell = dataclasses.replace(cell, recipe=None)
+        of_row = [other for other in self._rows.values() if other.read and other.read.of == row.name]
+        readings = () if seed == TUNING_SEED else filter(None, map(self._reading, of_row))
+        return Task(row.name, cell, cell_folder(self._cells, cell), prepared, tuple(readings), dense)
+
+    def _reading(self, row: Variant) -> Reading | None:
+        """What `row` reads anew; None for what every cell is evaluated on anyway."""
+        read, table = row.read, None
+        if read is None:
+            return None
+        if read.random or read.share is not None or read.nprobe is not None:
+            keys = "random" if read.random else "bert"
+            table = table_for(self._prepared, keys, MOST_NEIGHBOURS, read.share, read.nprobe)
+        length = None if read.longer is None else read.longer * self._preset.length
+        reading = Reading(read.k, table, length)
+        return None if reading == Reading() else reading
+
+    def _tuning_loss(self, row: Variant, peak: float) -> float:
+        """Mean training loss over the last tenth, infinite where it diverged."""
+        task = self._task(row, TUNING_SEED, peak)
+        if not finished(task):
+            return float("inf")
+        lines = read_metrics(task.folder)
+        return float(np.mean([line["nats"] for line in lines[-max(1, len(lines) // 10) :]]))
+
+
+def resolved(options: StudyOptions) -> Preset:
+    """The preset with the steps that were asked for.
+
+    Raises:
+      InputError: steps or seeds below 1.
+    """
+    for name in ("steps", "seeds"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} {value}: give a whole number of at least 1.")
+    preset = PRESETS[options.preset]
+    return preset if options.steps is None else dataclasses.replace(preset, steps=options.steps)
+
+
+def chosen(rows: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
+    """The rows of these names with the first of all, those that they are compared with, and those that they
+    read or start from; all where no name is given.
+
+    Raises:
+      InputError: an unknown name; the message lists the known ones.
+    """
+    known = {row.name: row for row in rows}
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(
+            f"There is no row {unknown[0]!r} in this table. Its rows are: {', '.join(map(repr, known))}."
+        )
+    wanted, todo = {rows[0].name}, list(names or known)
+    while todo:
+        row = known[todo.pop()]
+        wanted.add(row.name)
+        needs = [row.against, row.retrofit_of, row.read and row.read.of]
+        todo += [name for name in needs if name and name not in wanted]
+    return [row for row in rows if row.name in wanted]

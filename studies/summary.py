@@ -1,0 +1,214 @@
+"""From the losses of every held-out token to the rows, means and paired comparisons of results.json."""
+
+from typing import Any
+
+import numpy as np
+
+from evaluation.bits_per_byte import bits_per_byte, document_nats, unigram_nats
+from judging.intervals import Interval, bootstrap_ratio, paired_difference, paired_over_seeds
+from models.families import count, parameter_shapes
+from studies.prepare import Prepared
+from studies.trials.held_out import held_out
+from studies.trials.train import typical_speed
+from studies.trials.trained import TrainedRun
+from studies.trials.trial import Cell, CellResult
+
+# A held-out document is without near-duplicates when less than this share of its 13-grams occurs in training.
+NEAR_DUPLICATE_SHARE = 0.2
+FORM = ("model", "retrieval", "initialisation")
+Form = tuple[str, str | None, str | None]
+PALM, GOPHER = ("palm", None, None), ("gopher", None, None)
+
+
+def summarise(
+    prepared: Prepared, cells: dict[tuple[str, int], Cell], results: dict[tuple[str, int], CellResult]
+) -> dict[str, Any]:
+    """Rows, means and paired comparisons, from the losses of every cell's held-out tokens."""
+    store = prepared.store
+    documents_st = np.concatenate(
+        [documents for _, documents in held_out(cells["palm", 0], prepared.neighbours)]
+    )
+    evaluated = np.unique(documents_st[documents_st >= 0])
+    num_bytes = store.num_bytes[evaluated]
+    domains = domains_of(prepared, evaluated)
+    seeds = sorted({seed for _, seed in cells})
+
+    nats: dict[tuple, np.ndarray] = {}  # form -> [seeds, evaluated documents]
+    rows = []
+    for form, name, retrieval in forms_of(cells):
+        per_seed = [
+            document_nats(results[name, seed].nats[retrieval], documents_st, store.num_documents)[evaluated]
+            for seed in seeds
+        ]
+        nats[form] = np.stack(per_seed)
+        for seed, nats_d in zip(seeds, per_seed):
+            result = results[name, seed]
+            tokens_per_second, mfu = typical_speed(result.metrics)
+            for domain, inside in domains.items():
+                rows.append({
+                    **named(form), "domain": domain, "seed": seed,
+                    "parameters": count(parameter_shapes(cells[name, seed].config)),
+                    "train_tokens": result.train_tokens, "train_flops": result.train_flops,
+                    **score(nats_d[inside], num_bytes[inside]),
+                    "tokens_per_second": tokens_per_second, "mfu": mfu,
+                })  # fmt: skip
+    means = [
+        {
+            **named(form), "domain": domain, "seeds": len(seeds),
+            **score(nats_sd.mean(axis=0)[inside], num_bytes[inside]),
+        }
+        for form, nats_sd in nats.items() for domain, inside in domains.items()
+    ]  # fmt: skip
+    unigram_d = unigram_nats(store, evaluated)
+    return {
+        "corpus": corpus_facts(prepared, evaluated),
+        "unigram": [
+            {"domain": domain, "bits_per_byte": bits_per_byte(unigram_d[inside], num_bytes[inside])}
+            for domain, inside in domains.items()
+        ],
+        "rows": rows,
+        "means": means,
+        "comparisons": _comparisons(nats, num_bytes, domains),
+        "curves": [_curve(cells[key], results[key]) for key in cells],
+    }
+
+
+def score(nats_d: np.ndarray, num_bytes_d: np.ndarray) -> dict[str, Any]:
+    """Bits per byte and its interval over documents."""
+    return {
+        "bits_per_byte": bits_per_byte(nats_d, num_bytes_d),
+        "interval": _pair(bootstrap_ratio(nats_d, num_bytes_d)),
+    }
+
+
+def forms_of(cells: dict[tuple[str, int], Cell]) -> list[tuple[Form, str, str | None]]:
+    """Every form that was evaluated, with the name of its cells and the retrieval that it was read with."""
+    return [
+        (_form(name, cells[name, 0], retrieval), name, retrieval)
+        for name in dict.fromkeys(name for name, _ in cells)
+        for retrieval in cells[name, 0].retrievals
+    ]
+
+
+def _form(name: str, cell: Cell, retrieval: str | None) -> Form:
+    initialisation = cell.config.cca_initialisation if cell.retrieves else None
+    return name.removesuffix("-copying"), retrieval, initialisation
+
+
+def named(form: Form) -> dict[str, str | None]:
+    """A form as the fields of a record."""
+    return dict(zip(FORM, form))
+
+
+def domains_of(prepared: Prepared, evaluated: np.ndarray) -> dict[str, np.ndarray]:
+    """Named subsets of the evaluated documents, as bool [D]; empty ones are left out."""
+    names = np.array(prepared.store.domains)[evaluated]
+    everything = np.ones(len(evaluated), bool)
+    subsets = {
+        "all": everything,
+        "no_near_duplicates": prepared.store.shared_ngrams[evaluated] < NEAR_DUPLICATE_SHARE,
+    }
+    subsets |= {str(name): names == name for name in np.unique(names)}
+    return {name: inside for name, inside in subsets.items() if inside.any()}
+
+
+def _comparisons(
+    nats: dict[tuple, np.ndarray], num_bytes: np.ndarray, domains: dict[str, np.ndarray]
+) -> list[dict]:
+    """The differences that the papers speak of, paired by seed and document."""
+    pairs = [(PALM, GOPHER)]
+    for initialisation in ("published", "copying"):
+        on, off = (("retro", retrieval, initialisation) for retrieval in ("on", "off"))
+        pairs += [(on, off), (on, GOPHER), (off, GOPHER)]
+    return [
+        compared(a, b, domain, nats[a][:, inside], nats[b][:, inside], num_bytes[inside])
+        for a, b in pairs
+        for domain, inside in domains.items()
+    ]
+
+
+def compared(
+    a: Form, b: Form, domain: str, nats_a: np.ndarray, nats_b: np.ndarray, num_bytes_d: np.ndarray
+) -> dict[str, Any]:
+    """The record of a − b, from the losses [S, D] of both."""
+    paired = paired_over_seeds(nats_a, nats_b, num_bytes_d)
+    return {
+        "a": named(a), "b": named(b), "domain": domain, "difference": paired.mean,
+        "over_seeds": _pair(paired.over_seeds), "over_documents": _pair(paired.over_documents),
+        "excludes_zero": paired.excludes_zero, "seeds": len(nats_a),
+    }  # fmt: skip
+
+
+def _pair(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
+
+
+def _curve(cell: Cell, result: CellResult) -> dict:
+    model, _, initialisation = _form(cell.name, cell, None)
+    tokens_per_step = cell.batch_size * cell.length
+    return {
+        "model": model, "initialisation": initialisation, "seed": cell.seed,
+        "tokens": [line["step"] * tokens_per_step for line in result.metrics],
+        "loss": [line["nats"] for line in result.metrics],
+    }  # fmt: skip
+
+
+def corpus_facts(prepared: Prepared, evaluated: np.ndarray) -> dict:
+    """What results.json says of the text; evaluated: int64 [D] documents."""
+    store = prepared.store
+    lengths = np.diff(store.offsets)
+    names, counts = np.unique(store.domains, return_counts=True)
+    return {
+        "documents": dict(zip(names.tolist(), counts.tolist())),
+        "validation_documents": int(store.is_validation.sum()),
+        "evaluated_documents": len(evaluated),
+        "tokens": {
+            "train": int(lengths[~store.is_validation].sum()),
+            "validation": int(lengths[store.is_validation].sum()),
+            "evaluated": int(lengths[evaluated].sum()),
+        },
+        "bytes_per_token": float(store.num_bytes.sum() / lengths.sum()),
+        "chunks": int(store.num_chunks.sum()),
+        "skipped": dict(prepared.skipped),
+        "near_duplicate_threshold": NEAR_DUPLICATE_SHARE,
+    }
+
+
+def summary(cell: Cell, dense: TrainedRun, dense_st: np.ndarray, result: CellResult) -> dict[str, Any]:
+    """Rows of the dense model and of both forms of its RETROfit, and the paired differences."""
+    store = dense.prepared.store
+    documents_st = np.concatenate([documents for _, documents in held_out(cell, dense.prepared.neighbours)])
+    evaluated = np.unique(documents_st[documents_st >= 0])
+    num_bytes = store.num_bytes[evaluated]
+    nats = {
+        form: document_nats(nats_st, documents_st, store.num_documents)[evaluated]
+        for form, nats_st in (("dense", dense_st), *result.nats.items())
+    }
+    parameters = {"dense": count(parameter_shapes(dense.cell.config))}
+    parameters["off"] = parameters["on"] = count(parameter_shapes(cell.config))
+    tokens_per_second, mfu = typical_speed(result.metrics)
+    cost = {
+        "trained_parameters": parameters["on"] - parameters["dense"],
+        "train_tokens": result.train_tokens, "train_flops": result.train_flops,
+        "tokens_per_second": tokens_per_second, "mfu": mfu,
+    }  # fmt: skip
+    rows = [
+        {
+            "model": dense.cell.name if form == "dense" else cell.name,
+            "retrieval": None if form == "dense" else form,
+            "parameters": parameters[form],
+            "bits_per_byte": bits_per_byte(nats_d, num_bytes),
+            "interval": _pair(bootstrap_ratio(nats_d, num_bytes)),
+            **({} if form == "dense" else cost),
+        }
+        for form, nats_d in nats.items()
+    ]
+    comparisons = [
+        {
+            "a": form, "b": "dense",
+            "difference": bits_per_byte(nats[form] - nats["dense"], num_bytes),
+            "over_documents": _pair(paired_difference(nats[form], nats["dense"], num_bytes)),
+        }
+        for form in ("off", "on")
+    ]  # fmt: skip
+    return {"rows": rows, "comparisons": comparisons, "evaluated_documents": len(evaluated)}

@@ -1,0 +1,185 @@
+"""Many cells, several at a time, each in a process and on a core of its own: two small models on one core
+each take about 0.7 of the time that they take one after the other on both.
+
+A cell lies in a folder named by the fingerprint of its configuration, shared by all experiments. What is
+finished is never run again; what crashed is tried once more, and then stands in the table as failed.
+"""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from tqdm import tqdm
+
+from errors import InputError
+from models.families import family_of
+from processes.workers import cores
+from storage.artifacts import fingerprint
+from studies.trials.held_out import evaluation_path
+from studies.trials.train import milestones
+from studies.trials.trial import Cell
+from studies.trials.worker import COST, FAILURE, LOG, Task, reading_path, work, write_failure
+from training.interruption import stop_requests
+
+ATTEMPTS = 2
+POLL_SECONDS = 1.0
+COMPILED = "compiled"
+
+
+def cell_folder(cells: Path, cell: Cell) -> Path:
+    """Where `cell` lies below the folder of all cells."""
+    return cells / f"{family_of(cell.config)}-{fingerprint(dataclasses.asdict(cell))}"
+
+
+def finished(task: Task) -> bool:
+    """Whether all that `task` asks for is there."""
+    cell = task.cell
+    wanted = [
+        evaluation_path(task.folder, retrieval, step, cell)
+        for retrieval in cell.retrievals
+        for step in milestones(cell)
+    ]
+    wanted += [reading_path(task.folder, reading) for reading in task.readings]
+    return all(path.exists() for path in [*wanted, task.folder / COST])
+
+
+def failure(task: Task) -> dict | None:
+    """What failure.json says of a task that is not finished."""
+    path = task.folder / FAILURE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() and not finished(task) else None
+
+
+def run_grid(tasks: Sequence[Task], workers: int, peak: float, cells: Path) -> None:
+    """Runs what is not finished of `tasks`, in their order, `workers` at a time. Tasks that diverged before
+    are left as they are, those that crashed are tried again.
+
+    Args:
+      peak: of one worker in FLOP/s.
+
+    Raises:
+      KeyboardInterrupt: after SIGINT or SIGTERM, once every worker has saved the step in flight.
+    """
+    todo = deque((task, 1) for task in _merged(tasks) if not finished(task) and not _diverged(task))
+    if not todo:
+        return
+    for task, _ in todo:
+        (task.folder / FAILURE).unlink(missing_ok=True)
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the libraries of processes yet to start
+    context = multiprocessing.get_context("spawn")
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    places = deque(available[:workers] if 1 < workers <= len(available) else [None] * workers)
+    running: dict[int, tuple] = {}  # by sentinel
+    progress = Cells(len(todo))
+    with stop_requests() as asked_to_stop:
+        while todo or running:
+            while todo and places and not asked_to_stop():
+                task, attempt = todo.popleft()
+                place = places.popleft()
+                process = context.Process(target=work, args=(task, peak, place, cells / COMPILED))
+                process.start()
+                running[process.sentinel] = process, task, attempt, place
+            if asked_to_stop():
+                _end([process for process, *_ in running.values()])
+                raise KeyboardInterrupt
+            progress.show([task for _, task, *_ in running.values()])
+            for sentinel in wait(list(running), timeout=POLL_SECONDS):
+                process, task, attempt, place = running.pop(sentinel)
+                process.join()
+                places.append(place)
+                if process.exitcode == 0 or _diverged(task):
+                    progress.one_more()
+                elif attempt < ATTEMPTS:
+                    todo.append((task, attempt + 1))
+                else:
+                    write_failure(task.folder, "failed", _last_words(task.folder, process.exitcode))
+                    progress.one_more()
+    progress.close()
+
+
+class Cells:
+    """One line: how many cells are done, which are under way, and the time to go."""
+
+    def __init__(self, total: int):
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total, desc="cells", unit="cell", mininterval=0.5 if terminal else 30, dynamic_ncols=True,
+            bar_format="{desc} {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}",
+        )  # fmt: skip
+        self._shown = 0.0
+
+    def show(self, under_way: Sequence[Task]) -> None:
+        if time.monotonic() - self._shown > self._bar.mininterval:
+            self._shown = time.monotonic()
+            self._bar.set_postfix_str(
+                "; ".join(f"{task.name} seed {task.cell.seed}, {_at(task)}" for task in under_way)
+            )
+
+    def one_more(self) -> None:
+        self._bar.update()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _at(task: Task) -> str:
+    """The step that a cell has reached, by the size of no file but its last line of metrics."""
+    path = task.folder / "metrics.jsonl"
+    if not path.exists():
+        return "starting"
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 2048))
+        lines = file.read().split(b"\n")
+    try:
+        return f"step {json.loads(lines[-2])['step']}/{task.cell.steps}"
+    except (IndexError, ValueError, KeyError):
+        return "starting"
+
+
+def _merged(tasks: Sequence[Task]) -> list[Task]:
+    """One task per folder, with the readings of all that want it."""
+    found: dict[Path, Task] = {}
+    for task in tasks:
+        known = found.get(task.folder)
+        readings = dict.fromkeys([*(known.readings if known else ()), *task.readings])
+        found[task.folder] = dataclasses.replace(task, readings=tuple(readings))
+    return list(found.values())
+
+
+def _diverged(task: Task) -> bool:
+    return (failure(task) or {}).get("status") == "diverged"
+
+
+def _end(processes: list) -> None:
+    """Lets every process save the step in flight."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+def _last_words(folder: Path, exit_code: int) -> str:
+    path = folder / LOG
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    how = f"ended by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+    return f"{ATTEMPTS} attempts, {how}: {said[:300]}"
+
+
+def number_of_workers(asked: int | None) -> int:
+    """`--workers`; by default one per core where models are trained on CPUs, one for any accelerator.
+
+    Raises:
+      InputError: fewer than one.
+    """
+    import jax
+
+    if asked is not None and asked < 1:
+        raise InputError(f"--workers {asked}: give a whole number of at least 1.")
+    return asked or (cores() if jax.default_backend() == "cpu" else 1)

@@ -1,0 +1,60 @@
+"""The held-out losses of a trial: the same batches for every model of a comparison."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from data.batches import Batch, evaluation_batches
+from models.decoder import Params
+from models.retro.config import RETROConfig
+from parallelism.interface import Strategy
+from retrieval.neighbours.batches import device_batch
+from retrieval.neighbours.table import NeighbourTable
+from studies.trials.trial import Cell
+from training.metrics import Progress
+
+
+def held_out(
+    cell: Cell, table: NeighbourTable, rows: np.ndarray | None = None
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """The evaluation batches of `cell`, or some rows of each, with the document of every token: the same for
+    every model of a comparison.
+    """
+    return evaluation_batches(table.store, cell.batch_size, cell.length, cell.evaluation_tokens, rows)
+
+
+def evaluate(
+    cell: Cell, strategy: Strategy, params: Params, table: NeighbourTable, k: int, label: str | None = None
+) -> np.ndarray:
+    """float32 [S, T]: the loss of every held-out token with k neighbours, zero where nothing is predicted."""
+    batches = list(held_out(cell, table, strategy.rows(cell.batch_size)))
+    kind = f" retrieval {label}" if label else ""
+    progress = Progress(f"{cell.name} seed {cell.seed}{kind}: evaluation", len(batches))
+    results = []
+    for done, (batch, _) in enumerate(batches, start=1):
+        results.append(np.asarray(strategy.evaluate(params, device_batch(batch, table, k))))
+        progress.advance(done)
+    progress.close()
+    return np.concatenate(results)
+
+
+def evaluation_neighbours(config: RETROConfig) -> int:
+    """k in evaluation and generation."""
+    return config.evaluation_neighbours or config.num_neighbours
+
+
+def evaluation_path(
+    folder: Path, retrieval: str | None, step: int | None = None, cell: Cell | None = None
+) -> Path:
+    """Where the held-out losses of a cell lie; step: one of `cell`'s milestones, None for the last."""
+    at = "" if step is None or step == cell.steps else f"-step-{step}"
+    return folder / f"evaluation-{retrieval or 'dense'}{at}.npy"
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """`array` in a `.npy` file, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+    partial.replace(path)

@@ -1,0 +1,136 @@
+"""Trains a trial and evaluates it at its milestones, going on from whatever is there."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from data.batches import TrainBatches
+from errors import InputError
+from models.decoder import Params
+from models.families import build, family_of, parameter_shapes
+from models.flops import retrofit_flops_per_token, train_flops_per_token
+from parallelism.interface import Parallelism, Strategy
+from parallelism.strategies.by_name import strategy
+from processes.start import barrier, is_leader
+from retrieval.neighbours.batches import device_batch
+from studies.prepare import Prepared
+from studies.run_folder import claim
+from studies.trials.held_out import evaluate, evaluation_neighbours, evaluation_path, save_array
+from studies.trials.trial import Cell, CellResult
+from training.checkpoints import Checkpoints
+from training.freezing import freeze
+from training.loop import CHECKPOINTS, Training, train
+from training.metrics import read_metrics
+from training.objective import loss_parts, objective
+from training.precision import optimiser_under
+from training.recipes import learning_rate, recipe
+
+CHECKPOINTS_PER_RUN = 10
+
+
+def run_cell(
+    cell: Cell,
+    prepared: Prepared,
+    mesh: jax.sharding.Mesh,
+    peak_flops: float,
+    folder: Path,
+    pretrained: Params | None = None,
+    how: Parallelism = Parallelism(),  # noqa: B008 (frozen)
+) -> CellResult:
+    """Trains and evaluates `cell` in `folder`, going on from whatever is there. The folder then says all
+    that studies.trials.trained.load_run needs.
+
+    Args:
+      pretrained: the parameters that `cell.pretrained` names, laid out on `mesh`. They are used up.
+
+    Raises:
+      InputError: the folder holds another configuration; the message names the first field that differs.
+    """
+    claim(folder, dataclasses.asdict(cell))
+    if is_leader():
+        prepared.save(folder)
+    table = prepared.neighbours
+    strategy = started_from(pretrained or {}, strategy_of(cell, mesh, how))
+    batches = TrainBatches(
+        table.store, cell.batch_size, cell.length, cell.seed, strategy.rows(cell.batch_size)
+    )
+    flops = (retrofit_flops_per_token if cell.pretrained else train_flops_per_token)(cell.config, cell.length)
+    training = Training(
+        steps=cell.steps,
+        seed=cell.seed,
+        checkpoint_every=-(-cell.steps // CHECKPOINTS_PER_RUN),
+        tokens_per_step=cell.batch_size * cell.length,
+        flops_per_token=flops,
+        peak_flops=peak_flops,
+        label=f"{cell.name} seed {cell.seed}",
+        configuration=dataclasses.asdict(cell.config),
+    )
+    schedule = jax.jit(learning_rate(*cell.taught_by))
+    k = cell.config.num_neighbours if cell.retrieves else 0
+    for step in milestones(cell):
+        paths = {retrieval: evaluation_path(folder, retrieval, step, cell) for retrieval in cell.retrievals}
+        missing = [retrieval for retrieval, path in paths.items() if not path.exists()]
+        reached = Checkpoints(folder / CHECKPOINTS).latest() or 0
+        if not missing and (step < cell.steps or reached == cell.steps):
+            continue
+        if reached > step:
+            raise InputError(
+                f"{paths[missing[0]]} is missing, and training has gone on from step {step} to {reached}: it "
+                f"cannot be made any more. Remove {folder} to train this cell anew."
+            )
+        to_here = dataclasses.replace(training, steps=step)
+        state = train(to_here, strategy, lambda step: device_batch(batches(step), table, k), schedule, folder)
+        for retrieval in missing:
+            neighbours = evaluation_neighbours(cell.config) if retrieval == "on" else 0
+            nats_st = evaluate(cell, strategy, state.params, table, neighbours, retrieval)
+            if is_leader():
+                save_array(paths[retrieval], nats_st)
+    barrier(f"{folder} is written")
+    *before, last = (
+        {
+            retrieval: np.load(evaluation_path(folder, retrieval, step, cell), allow_pickle=False)
+            for retrieval in cell.retrievals
+        }
+        for step in milestones(cell)
+    )
+    return CellResult(
+        nats=last,
+        metrics=read_metrics(folder),
+        train_tokens=sum(batches.predicted_tokens(step) for step in range(cell.steps)),
+        train_flops=flops * training.tokens_per_step * cell.steps,
+        nats_at=dict(zip(cell.evaluate_at, before)),
+    )
+
+
+def milestones(cell: Cell) -> tuple[int, ...]:
+    """The steps at which `cell` is evaluated, the last of training among them."""
+    return *cell.evaluate_at, cell.steps
+
+
+def strategy_of(cell: Cell, mesh: jax.sharding.Mesh, how: Parallelism = Parallelism()) -> Strategy:  # noqa: B008
+    """How `cell` is trained on `mesh`: its model, objective and optimiser."""
+    family = family_of(cell.config)
+    parts = loss_parts(cell.batch_size, cell.length, mesh.size)
+    trained = objective(build(cell.config), family, cell.precision, parts, cell.z_loss)
+    optimiser = optimiser_under(cell.precision, recipe(*cell.taught_by))
+    if cell.pretrained:
+        trained, optimiser = freeze(parameter_shapes(cell.config.decoder).keys(), trained, optimiser)
+    return strategy(trained, optimiser, mesh, how)
+
+
+def started_from(params: Params, strategy: Strategy) -> Strategy:
+    """`strategy` with `params` in place of those of its initial parameters that have their names."""
+
+    def init(key):
+        state = strategy.init(key)
+        return state._replace(params={**state.params, **params})
+
+    return dataclasses.replace(strategy, init=init)
+
+
+def typical_speed(metrics: list[dict]) -> tuple[float, float]:
+    """Median tokens/s and MFU over the steps, the first left out: it waits for the compiler."""
+    lines = metrics[1:] or metrics
+    return tuple(float(np.median([line[name] for line in lines])) for name in ("tokens_per_second", "mfu"))

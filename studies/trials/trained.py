@@ -1,0 +1,115 @@
+"""A finished cell's folder back as a model: what `studies.trials.train` left, and nothing guessed."""
+
+import dataclasses
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from errors import InputError
+from models.decoder import Model, Params
+from models.families import SIZES, build
+from parallelism.mesh import MeshShape, make_mesh
+from studies.prepare import Prepared, reopen
+from studies.run_folder import FILE_NAME
+from studies.trials.train import strategy_of
+from studies.trials.trial import Cell
+from training.checkpoints import Checkpoints
+from training.loop import CHECKPOINTS
+
+MODEL_CONFIGS = tuple(type(next(iter(sizes.values()))) for sizes in SIZES.values())
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """step: the updates that made `params`, which are as the cell's precision keeps them; less than
+    cell.steps where training was stopped. prepared: the tokenizer and the data it was trained on.
+    """
+
+    folder: Path
+    cell: Cell
+    model: Model
+    step: int
+    params: Params
+    prepared: Prepared
+
+
+def load_run(folder: Path, mesh: jax.sharding.Mesh | None = None) -> TrainedRun:
+    """The newest checkpoint of the cell in `folder`, laid out on `mesh` (default: the first device alone).
+
+    Raises:
+      InputError: `folder` is no cell, has no checkpoint yet, holds a configuration that does not exist, or
+        one that the checkpoint was not made with.
+    """
+    cell = read_cell(folder)
+    prepared = reopen(folder)
+    there = folder / CHECKPOINTS
+    checkpoints = (
+        Checkpoints(there, configuration=dataclasses.asdict(cell.config)) if there.is_dir() else None
+    )
+    if checkpoints is None or checkpoints.latest() is None:
+        raise InputError(
+            f"The run in {folder} has no checkpoint yet. Run the command that started it again: it goes on "
+            "to the end."
+        )
+    mesh = mesh or make_mesh(MeshShape(), jax.devices()[:1])
+    step, state = checkpoints.restore(strategy_of(cell, mesh).like)
+    return TrainedRun(folder, cell, build(cell.config), step, state.params, prepared)
+
+
+def read_cell(folder: Path) -> Cell:
+    """The cell that `folder` says it belongs to."""
+    path = folder / FILE_NAME
+    if below := _cells_below(folder):
+        raise InputError(
+            f"{folder} holds no model itself, but folders below it do. Give one of these: "
+            f"{', '.join(map(str, below))}."
+        )
+    if not path.is_file():
+        raise InputError(
+            f"There is no run at {folder}: {path} does not exist. Give a folder that a training command "
+            "wrote, such as runs/compare/retro/seed-0."
+        )
+    try:
+        return rebuilt(json.loads(path.read_text(encoding="utf-8")), (Cell,), path)
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}). Restore it, or train the run anew.") from error
+
+
+def rebuilt(values: Any, classes: Collection[type], path: Path) -> Any:
+    """The dataclass among `classes` whose fields are closest to those of `values`, which `dataclasses.asdict`
+    and JSON made of it; mappings inside it become model configurations. `path` is what messages name.
+    """
+    if isinstance(values, list):
+        return tuple(values)
+    if not isinstance(values, dict):
+        return values
+    closest = max(classes, key=lambda form: -len(values.keys() ^ _fields(form)))
+    unknown, missing = values.keys() - _fields(closest), _required(closest) - values.keys()
+    for problem, names in (("unknown", unknown), ("missing", missing)):
+        if names:
+            raise InputError(
+                f"{path} is not a configuration of this version: {', '.join(sorted(names))} "
+                f"{'is' if len(names) == 1 else 'are'} {problem} among the fields of {closest.__name__}. Use "
+                "the version that made the run, or train it anew in another folder."
+            )
+    fields = {name: rebuilt(value, MODEL_CONFIGS, path) for name, value in values.items()}
+    try:
+        return closest(**fields)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _fields(form: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(form)}
+
+
+def _required(form: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(form) if field.default is dataclasses.MISSING}
+
+
+def _cells_below(folder: Path) -> list[Path]:
+    return sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{FILE_NAME}"))

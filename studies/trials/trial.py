@@ -1,0 +1,68 @@
+"""A cell: one model trained from one seed and evaluated, in a folder of its own.
+
+`config.json` says what the cell is and guards the folder; `data.json` names the artifacts that it was made
+from; `metrics.jsonl` and `checkpoints/` are the loop's; `evaluation-*.npy` hold the loss of every held-out
+token. A cell that is finished is never run again.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from models.families import family_of
+from models.retro.config import RETROConfig
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is trained on what.
+
+    name: what is shown. config: the model's. neighbours: the table's artifact name, so that its content
+    guards the folder. pretrained: the fingerprint of the parameters that a RETRO's decoder is given and
+    keeps, so that only what retrieval adds is trained (RETROfit); None where everything is. recipe: the
+    family whose optimiser and schedule train it, peak: their largest learning rate, z_loss: the coefficient
+    of log²Z; None for the family's own. evaluate_at: steps before the last at which it is evaluated too.
+    """
+
+    name: str
+    config: Any
+    seed: int
+    steps: int
+    batch_size: int
+    length: int
+    precision: str
+    evaluation_tokens: int
+    neighbours: str
+    pretrained: str | None = None
+    recipe: str | None = None
+    peak: float | None = None
+    z_loss: float | None = None
+    evaluate_at: tuple[int, ...] = ()
+
+    @property
+    def retrieves(self) -> bool:
+        return isinstance(self.config, RETROConfig)
+
+    @property
+    def retrievals(self) -> tuple[str | None, ...]:
+        """The values of `retrieval` that its rows carry."""
+        return ("off", "on") if self.retrieves else (None,)
+
+    @property
+    def taught_by(self) -> tuple[str, int, float | None]:
+        """What training.recipes.recipe and learning_rate take."""
+        return self.recipe or family_of(self.config), self.steps, self.peak
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """nats: by retrieval, float32 [S, T] per held-out token. metrics: the loop's lines. nats_at: the same as
+    nats, by each step of `Cell.evaluate_at`.
+    """
+
+    nats: dict[str | None, np.ndarray]
+    metrics: list[dict]
+    train_tokens: int
+    train_flops: float
+    nats_at: dict[int, dict[str | None, np.ndarray]] = field(default_factory=dict)

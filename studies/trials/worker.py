@@ -1,0 +1,137 @@
+"""One cell trained and evaluated in a process of its own, on one core: what studies.trials.grid starts."""
+
+import dataclasses
+import json
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from evaluation.bits_per_byte import document_nats
+from models.families import lengthened
+from parallelism.mesh import MeshShape, make_mesh
+from processes import host
+from retrieval.neighbours.table import NeighbourTable
+from storage.files import locked, write_atomic
+from studies.environment import peak_memory
+from studies.prepare import Prepared
+from studies.trials.held_out import evaluate, evaluation_neighbours, held_out, save_array
+from studies.trials.train import run_cell, strategy_of
+from studies.trials.trained import TrainedRun, load_run
+from studies.trials.trial import Cell
+from training.loop import Diverged
+from training.metrics import read_metrics
+
+COST, FAILURE, LOG = "cost.json", "failure.json", "log.txt"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Another way to evaluate a trained cell: with k neighbours (None for the cell's own number), from
+    another neighbour table (its artifact's name), at another length.
+    """
+
+    k: int | None = None
+    table: str | None = None
+    length: int | None = None
+
+    @property
+    def file_name(self) -> str:
+        said = (f"{name}-{value}" for name, value in dataclasses.asdict(self).items() if value is not None)
+        return "-".join(["reading", *said]) + ".npy"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A cell in its folder, and the readings it is wanted in. name: what is shown. pretrained: the folder of
+    the dense cell whose parameters it starts from.
+    """
+
+    name: str
+    cell: Cell
+    folder: Path
+    prepared: Prepared
+    readings: tuple[Reading, ...] = ()
+    pretrained: Path | None = None
+
+
+def work(task: Task, peak: float, core: int | None, compiled: Path) -> None:
+    """Finishes `task`, with all that it prints in its folder's log. Ends the process with exit code 1 where
+    that fails; what diverged leaves failure.json.
+
+    Args:
+      core: the one that this process keeps to; None for all.
+      compiled: folder of compiled programs, which cells of one shape share.
+    """
+    task.folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(task.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    host.tune()
+    if core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    try:
+        with locked(task.folder / ".lock"):
+            _finish(task, peak)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Diverged as reason:
+        lines = read_metrics(task.folder)
+        last = {name: lines[-1][name] for name in ("step", "nats")} if lines else None
+        write_failure(task.folder, "diverged", str(reason), last)
+        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def write_failure(folder: Path, status: str, reason: str, last_finite: dict | None = None) -> None:
+    """status: diverged or failed. last_finite: the step and nats of the last finite loss."""
+    told = {"status": status, "reason": reason, "last_finite": last_finite}
+    write_atomic(folder / FAILURE, json.dumps(told, indent=1))
+
+
+def reading_path(folder: Path, reading: Reading) -> Path:
+    """Where its loss of every document lies, float64 [documents of the store]."""
+    return folder / reading.file_name
+
+
+def _finish(task: Task, peak: float) -> None:
+    mesh = make_mesh(MeshShape(), jax.devices()[:1])
+    pretrained = load_run(task.pretrained, mesh).params if task.pretrained else None
+    run_cell(task.cell, task.prepared, mesh, peak, task.folder, pretrained)
+    missing = [reading for reading in task.readings if not reading_path(task.folder, reading).exists()]
+    run = load_run(task.folder, mesh) if missing else None
+    for reading in missing:
+        save_array(reading_path(task.folder, reading), read(run, reading))
+    path = task.folder / COST
+    before = json.loads(path.read_text(encoding="utf-8"))["peak_bytes"] if path.exists() else 0
+    seconds = sum(line["seconds"] for line in read_metrics(task.folder))
+    write_atomic(path, json.dumps({"peak_bytes": max(before, peak_memory()), "train_seconds": seconds}))
+
+
+def read(run: TrainedRun, reading: Reading) -> np.ndarray:
+    """float64 [documents]: the held-out nats of a trained cell under `reading`; zero where nothing is
+    evaluated. Longer sequences come in smaller batches, of as many tokens.
+    """
+    cell, params, prepared = run.cell, run.params, run.prepared
+    if reading.length is not None:
+        config, params = lengthened(cell.config, params, reading.length)
+        batch_size = max(1, cell.batch_size * cell.length // reading.length)
+        cell = dataclasses.replace(cell, config=config, length=reading.length, batch_size=batch_size)
+    table = prepared.neighbours
+    if reading.table is not None:
+        table = NeighbourTable(prepared.root / reading.table, prepared.store)
+    k = reading.k
+    if k is None:
+        k = evaluation_neighbours(cell.config) if cell.retrieves else 0
+    strategy = strategy_of(cell, make_mesh(MeshShape(), jax.devices()[:1]))
+    nats_st = evaluate(cell, strategy, params, table, k, reading.file_name)
+    documents_st = np.concatenate([documents for _, documents in held_out(cell, table)])
+    return document_nats(nats_st, documents_st, prepared.store.num_documents)

@@ -1,0 +1,105 @@
+"""The rows of the tables: one changed field each, nothing compared with what is not there, equal budgets."""
+
+import dataclasses
+
+import pytest
+
+from experiments import payoff, scaling, square
+from experiments.ablations.by_family import variants
+from models.families import count, parameter_shapes, with_decoder_fields
+from models.flops import train_flops_per_token
+from models.retro.config import RETROConfig
+from studies.study import StudyOptions, chosen, resolved
+
+FAMILIES = ("palm", "gopher", "retro")
+STUDIES = {
+    "scaling": scaling.rows(StudyOptions()), "payoff": payoff.rows(StudyOptions()),
+    **{f"square by {recipe}": square.rows(square.Options(recipe=recipe)) for recipe in ("own", "retro")},
+}  # fmt: skip
+TABLES = {family: variants(family, "tiny") for family in FAMILIES} | STUDIES
+# What goes with a changed field: an activation of as many parameters; training alone at k neighbours.
+COMPANIONS = {"d_ff", "evaluation_neighbours"}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_have_names_of_their_own_and_refer_to_rows_that_are_there(table):
+    rows = TABLES[table]
+    names = [row.name for row in rows]
+    assert len(names) == len(set(names))
+    for row in rows:
+        assert row.against in (None, *names) and row.retrofit_of in (None, *names)
+        assert (row.config is None) == (row.read is not None)
+        assert row.read is None or row.read.of in names
+        assert row.paper is None or row.paper.expects in ("worse", "better", "equal", None)
+    assert rows[0].against is None and rows[0].read is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_row_changes_what_it_says_and_nothing_else(family):
+    rows = {row.name: row for row in TABLES[family]}
+    for row in rows.values():
+        if (
+            row.config is None
+            or row.against is None
+            or type(row.config) is not type(rows[row.against].config)
+        ):
+            continue
+        base = dataclasses.asdict(rows[row.against].config)
+        changed = {name for name, value in dataclasses.asdict(row.config).items() if value != base[name]}
+        others = set(row.training) | ({"keys"} if row.keys != "bert" else set())
+        others |= {"retrofit_of"} if row.retrofit_of else set()
+        assert changed | others == set(row.change), row.name
+        assert len(changed - COMPANIONS) + len(others) <= 2, row.name
+        if row.name != "published initialisation":  # which has the embedding of its form
+            assert len(changed - COMPANIONS) + len(others) == 1, row.name
+
+
+def test_what_is_said_to_be_of_equal_size_is():
+    rows = {row.name: row for row in TABLES["palm"]}
+    size, *others = (
+        count(parameter_shapes(rows[name].config))
+        for name in ("published", "GELU", "ReLU", "multi-head attention at equal parameters")
+    )
+    assert others == pytest.approx([size] * len(others), rel=0.002)
+
+
+def flops_of(row, preset):
+    config = with_decoder_fields(row.config, vocab_size=preset.vocab_size, max_length=preset.length)
+    return train_flops_per_token(config, preset.length) * preset.batch_size * preset.length
+
+
+@pytest.mark.parametrize("study", ["scaling", "square by own", "square by retro"])
+def test_rows_of_a_budget_cost_the_same_up_to_a_step(study):
+    preset = resolved(StudyOptions())
+    for row in STUDIES[study]:
+        if row.config is not None:
+            step = flops_of(row, preset)
+            assert row.training["steps"] * step == pytest.approx(row.facts["budget"], abs=step)
+
+
+def test_the_square_trains_a_block_with_and_without_retrieval_alike():
+    for study, ofs in (("own", ("retro", "palm")), ("retro", ("retro", "retro"))):
+        rows = STUDIES[f"square by {study}"]
+        assert [row.training["recipe"] for row in rows] == [recipe for recipe in ofs for _ in range(2)]
+        for dense, retrieval in (rows[:2], rows[2:]):
+            assert retrieval.against == dense.name and retrieval.config.decoder == dense.config
+            assert retrieval.peaks == dense.peaks
+
+
+def test_scaling_has_three_sizes_of_every_family_at_every_budget():
+    rows = [row for row in STUDIES["scaling"] if row.config is not None]
+    found = {(row.facts["budget"], type(row.config), row.facts["d_model"]) for row in rows}
+    assert len(found) == len(rows) == 3 * 3 * 3
+
+
+def test_a_choice_of_rows_takes_along_what_they_need():
+    rows = variants("retro", "tiny")
+    names = [row.name for row in chosen(rows, ("RETROfit", "k = 10"))]
+    assert names == ["copying", "dense", "k = 10", "RETROfit"]
+    assert chosen(rows, ()) == rows
+
+
+def test_retro_trains_on_the_paper_s_numbers_of_neighbours_and_is_read_at_two():
+    for row in variants("retro", "tiny"):
+        if isinstance(row.config, RETROConfig) and "in training" in row.name:
+            assert row.config.evaluation_neighbours == 2 != row.config.num_neighbours

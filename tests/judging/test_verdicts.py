@@ -1,0 +1,306 @@
+"""Rows are judged as the contract of the tables says, whatever their order, and a broken file is named."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from errors import InputError
+from judging.verdicts import (
+    CANNOT_TELL,
+    EQUAL_WITHIN,
+    NULL_DRAWS,
+    OPPOSITE,
+    REFERENCE,
+    SAME,
+    judge,
+    null_check,
+)
+from studies.results_file import read_results
+from tests.reports.synthetic_results import LN2, results, row, unfinished
+
+EFFECTS = {"published": 0.0, "much worse": 0.05, "better": -0.05, "the same": 0.0}
+
+
+def written(tmp_path, made):
+    (tmp_path / "results.json").write_text(json.dumps(made))
+    return tmp_path / "results.json"
+
+
+def two_rows(**fields):
+    return results([row("published", against=None), row("variant", **fields)])
+
+
+def judged(made, name="variant"):
+    return next(found for found in judge(made) if found.name == name)
+
+
+def shifted(made, name, bits):
+    """Every document of a row moved by so many bits per byte, in every seed."""
+    made = copy.deepcopy(made)
+    bytes_d = np.array([document["bytes"] for document in made["documents"]])
+    [chosen] = [found for found in made["rows"] if found["name"] == name]
+    for cell in chosen["cells"]:
+        for reading in ("nats", "nats_off"):
+            if cell[reading] is not None:
+                cell[reading] = (np.array(cell[reading]) + bits * LN2 * bytes_d).tolist()
+    return made
+
+
+made_rows = st.builds(
+    lambda effect, seeds, count, rng_seed: results(
+        [row("published", against=None, gain=-0.02), row("variant", bits=2.0 + effect, gain=-0.01)],
+        seeds=seeds, count=count, rng_seed=rng_seed,
+    ),
+    effect=st.floats(-0.1, 0.1), seeds=st.integers(3, 5), count=st.integers(2, 8), rng_seed=st.integers(0, 99),
+)  # fmt: skip
+few = settings(max_examples=10, deadline=None)
+
+
+@few
+@given(made_rows)
+def test_the_difference_is_antisymmetric(made):
+    forth = judged(made)
+    made["rows"][0] |= {"against": "variant"}
+    made["rows"][1] |= {"against": None}
+    back = judged(made, "published")
+    for a, b in ((forth.difference, back.difference), (forth.gain_difference, back.gain_difference)):
+        assert a.mean == pytest.approx(-b.mean, abs=1e-12)
+        for one, other in ((a.over_seeds, b.over_seeds), (a.over_documents, b.over_documents)):
+            assert [one.low, one.high] == pytest.approx([-other.high, -other.low], abs=1e-9)
+    assert forth.detectable == pytest.approx(back.detectable, abs=1e-9)
+
+
+@few
+@given(made_rows, st.sampled_from(["worse", "better", "equal"]))
+def test_identical_rows_never_differ(made, expects):
+    made["rows"][1] |= {
+        "cells": made["rows"][0]["cells"],
+        "paper": {"figure": "", "expects": expects, "source": ""},
+    }
+    found = judged(made)
+    assert found.difference.mean == found.detectable == found.gain_difference.mean == 0
+    assert found.verdict == (SAME if expects == "equal" else CANNOT_TELL)
+
+
+@few
+@given(made_rows, st.randoms(use_true_random=False))
+def test_the_order_of_rows_and_seeds_is_irrelevant(made, random):
+    mixed = copy.deepcopy(made)
+    for cells in [found["cells"] for found in mixed["rows"]] + [mixed["null"]["cells"]]:
+        random.shuffle(cells)
+    mixed["rows"].reverse()
+    for name in ("published", "variant"):
+        one, other = judged(made, name), judged(mixed, name)
+        assert {**vars(one), "row": None} == {**vars(other), "row": None}
+    assert null_check(made) == null_check(mixed)
+
+
+@few
+@given(made_rows, st.floats(-1, 1))
+def test_a_shift_of_every_document_shows_as_it_is(made, bits):
+    before, after = judged(made), judged(shifted(made, "variant", bits))
+    assert after.difference.mean - before.difference.mean == pytest.approx(bits, abs=1e-9)
+    assert after.bits_per_byte - before.bits_per_byte == pytest.approx(bits, abs=1e-9)
+    assert after.detectable == pytest.approx(before.detectable, abs=1e-9)
+    assert after.gain.mean == pytest.approx(before.gain.mean, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("bits", "expects", "verdict"),
+    [
+        (0.05, "worse", SAME),
+        (0.05, "better", OPPOSITE),
+        (-0.05, "better", SAME),
+        (-0.05, "worse", OPPOSITE),
+        (0.0, "worse", CANNOT_TELL),
+        (0.0, "equal", SAME),
+        (0.05, "equal", OPPOSITE),
+        (0.05, None, "the paper gives none: worse"),
+        (-0.05, None, "the paper gives none: better"),
+        (0.0, None, "the paper gives none: cannot tell"),
+    ],
+)
+def test_verdicts(bits, expects, verdict):
+    made = two_rows(bits=2.0 + bits, expects=expects, gain=0.0)
+    made["rows"][1]["paper"] = made["rows"][1]["paper"] if expects else None
+    assert judged(made).verdict == verdict
+    assert judged(made, "published").verdict == REFERENCE
+
+
+def test_equal_wants_intervals_within_a_hundredth_of_two_bits():
+    """A wide interval around zero is no proof of equality, and a small sure difference none of the opposite."""
+    assert judged(two_rows(expects="equal")).verdict == SAME
+    wide = results([row("published", against=None), row("variant", expects="equal")], noise=0.05)
+    assert judged(wide).difference.over_seeds.high > EQUAL_WITHIN and judged(wide).verdict == CANNOT_TELL
+    small = two_rows(bits=2.0, expects="equal")
+    small["rows"][1]["cells"] = copy.deepcopy(small["rows"][0]["cells"])
+    small = shifted(small, "variant", 0.5 * EQUAL_WITHIN)
+    assert judged(small).difference.excludes_zero and judged(small).verdict == SAME
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+@pytest.mark.parametrize("row_number", [0, 1])
+def test_a_seed_that_did_not_finish_never_vanishes(status, row_number, tmp_path):
+    made = two_rows(bits=2.1, expects="worse")
+    made["rows"][row_number]["cells"][1] = unfinished(1, status)
+    reference, found = judge(read_results(written(tmp_path, made)))
+    own = (reference, found)[row_number]
+    assert own.verdict == status and own.seeds == 2 and found.paired == 2 and found.difference is not None
+    assert own.incidents == (
+        ("seed 1 diverged; last finite loss 5.20 nats at step 31",)
+        if status == "diverged" else ("seed 1 failed (out of memory)",)
+    )  # fmt: skip
+    if row_number == 0:
+        assert found.verdict == "2 seeds"
+
+
+def test_a_row_of_which_nothing_finished_is_a_row():
+    made = two_rows()
+    made["rows"][1]["cells"] = [unfinished(seed) for seed in range(3)]
+    found = judged(made)
+    assert (found.verdict, found.bits_per_byte, found.difference, found.detectable) == (
+        "diverged",
+        None,
+        None,
+        None,
+    )
+    assert len(found.incidents) == 3
+    made["rows"][1]["cells"] = []
+    assert judged(made).verdict == "0 seeds"
+
+
+def test_more_seeds_than_three_outlive_a_crash_but_no_divergence():
+    made = results([row("published", against=None), row("variant", bits=2.1, expects="worse")], seeds=4)
+    made["rows"][1]["cells"][3] = unfinished(3, "failed")
+    assert judged(made).verdict == SAME and judged(made).incidents
+    made["rows"][1]["cells"][3] = unfinished(3, "diverged")
+    assert judged(made).verdict == "diverged"
+
+
+def test_gains_are_of_the_same_model():
+    made = results([row("published", against=None, gain=-0.03), row("variant", gain=-0.01), row("dense")])
+    found = judged(made)
+    assert found.gain.mean == pytest.approx(-0.01, abs=0.003)
+    assert found.gain_difference.mean == pytest.approx(0.02, abs=0.004)
+    assert judged(made, "dense").gain is None and judged(made, "dense").gain_difference is None
+
+
+def test_gains_apart_are_those_of_documents_without_near_duplicates():
+    made = results([row("published", against=None, gain=-0.03)], count=20)
+    whole = judged(made, "published").gain_apart
+    for cell in made["rows"][0]["cells"]:
+        for d in range(10, 20):  # of which a fifth or more occurs in training
+            cell["nats"][d] -= 1000.0
+    assert judged(made, "published").gain_apart == whole
+    assert judged(made, "published").gain.mean < whole.mean
+    made["corpus"]["near_duplicate_threshold"] = 0.0
+    assert judged(made, "published").gain_apart is None
+
+
+def test_the_published_form_does_not_differ_from_itself():
+    made = results([row("published", against=None)])
+    check = null_check(made)
+    assert check.draws == NULL_DRAWS and check.cannot_tell >= 19 and check.seeds == 3
+    assert 0 < check.detectable < 0.1
+    moved = copy.deepcopy(made)
+    moved["rows"][0]["cells"] = shifted(made, "published", 0.3)["rows"][0]["cells"]
+    assert null_check(moved).detectable > 10 * check.detectable
+
+
+def test_without_six_seeds_there_is_no_null_check():
+    made = results([row("published", against=None)])
+    made["null"]["cells"][0] = unfinished(3)
+    assert null_check(made) is None
+    assert null_check(made | {"null": None}) is None
+
+
+def test_a_whole_file_is_read_as_it_is(tmp_path):
+    made = two_rows()
+    assert read_results(written(tmp_path, made)) == made
+
+
+BROKEN = {
+    "older layout": lambda made: made.pop("layout"),
+    "layout 2 where layout 1": lambda made: made.update(layout=2),
+    "against 'publisht', which is no other row; there are published": lambda made: made["rows"][1].update(
+        against="publisht"
+    ),
+    "row 'variant' is against 'variant'": lambda made: made["rows"][1].update(against="variant"),
+    "nats of seed 2 of row 'variant' are 29 numbers for 30 documents": lambda made: made["rows"][1]["cells"][2][
+        "nats"
+    ].pop(),
+    "nats_off of seed 0 of row 'published' are 31": lambda made: made["rows"][0]["cells"][0].update(nats_off=[1.0] * 31),
+    "not all finite": lambda made: made["rows"][0]["cells"][0]["nats"].__setitem__(3, float("nan")),
+    "is finished and has no nats": lambda made: made["rows"][0]["cells"][0].update(nats=None),
+    "nats_off for some seeds": lambda made: made["rows"][0]["cells"][0].update(nats_off=[1.0] * 30),
+    "has a seed twice": lambda made: made["rows"][0]["cells"][0].update(seed=1),
+    "status 'lost'": lambda made: made["rows"][0]["cells"][0].update(status="lost"),
+    "two rows are named 'published'": lambda made: made["rows"][1].update(name="published"),
+    "the file lacks corpus": lambda made: made.pop("corpus"),
+    "row 1 lacks note": lambda made: made["rows"][1].pop("note"),
+    "cell 0 of row 'variant' lacks mfu": lambda made: made["rows"][1]["cells"][0].pop("mfu"),
+    "paper.expects 'faster'": lambda made: made["rows"][1].update(paper={"figure": "", "expects": "faster", "source": ""}),
+    "null is of 'ours'": lambda made: made["null"].update(of="ours"),
+    "null has seed 0 in common": lambda made: made["null"]["cells"][0].update(seed=0),
+    "0 rows": lambda made: made["rows"].clear(),
+    "has 0 bytes": lambda made: made["documents"][0].update(bytes=0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("complaint", BROKEN)
+def test_what_does_not_fit_together_is_named_with_the_way_out(complaint, tmp_path):
+    made = two_rows()
+    BROKEN[complaint](made)
+    path = written(tmp_path, made)
+    with pytest.raises(InputError) as error:
+        read_results(path)
+    told = str(error.value)
+    assert complaint in told and str(path) in told and "Run `python -m experiments.ablate palm` again" in told
+
+
+@given(st.floats(0, 1, exclude_max=True))
+@few
+def test_a_file_cut_short_anywhere_is_named(tmp_path_factory, share):
+    path = tmp_path_factory.mktemp("cut") / "results.json"
+    whole = json.dumps(two_rows())
+    path.write_text(whole[: int(share * len(whole))])
+    with pytest.raises(InputError, match="cut short or damaged.*again"):
+        read_results(path)
+    assert str(path)
+
+
+def test_what_is_no_results_file_is_said(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_results(tmp_path / "results.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(InputError, match="holds no results"):
+        read_results(tmp_path / "list.json")
+
+
+def lucky(made, name, *bits):
+    """Seed by seed, a row's losses with and without neighbours moved by so many bits per byte."""
+    bytes_d = np.array([document["bytes"] for document in made["documents"]])
+    [chosen] = [found for found in made["rows"] if found["name"] == name]
+    for cell, luck in zip(chosen["cells"], bits):
+        for reading in ("nats", "nats_off"):
+            cell[reading] = (np.array(cell[reading]) + luck * LN2 * bytes_d).tolist()
+    return made
+
+
+@pytest.mark.parametrize("expects, verdict", [("worse", SAME), ("better", OPPOSITE)])
+def test_the_gain_tells_what_the_luck_of_two_trainings_hides(expects, verdict):
+    rows = [
+        row("published", against=None, gain=-0.03),
+        row("variant", gain=-0.02, expects=expects),
+        row("reading", gain=-0.02, expects=expects, cell="published"),
+        row("unsaid", gain=-0.02),
+    ]
+    made = lucky(results(rows, noise=0.001), "variant", 0.05, -0.06, 0.02)
+    found = {each.name: each for each in judge(made)}
+    assert found["variant"].verdict == CANNOT_TELL and found["variant"].gain_verdict == verdict
+    assert found["variant"].gain_difference.mean == pytest.approx(0.01, abs=0.002)
+    assert found["reading"].gain_verdict is None and found["unsaid"].gain_verdict is None

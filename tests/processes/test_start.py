@@ -1,0 +1,224 @@
+"""Processes of a run find one another or say why not, compare what they run, and end together.
+
+`processes.team` needs no JAX: its processes here start in a moment. The last test joins JAX's.
+"""
+
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from errors import InputError
+from processes.meeting import Member, first_differences
+from processes.start import any_process, barrier, code_hashes, is_leader, membership, start
+from processes.team import Team
+from tests.many_processes import ends, environment, free_address, start_all
+
+ALIKE = {"code": {"models/dense.py": "ab12"}, "configuration": {"--steps": "12"}}
+
+
+# Who is one of how many.
+
+
+def test_one_process_by_default(monkeypatch):
+    assert membership({}) is None
+    assert membership(environment("host:1", 1, 0)) is None
+    assert start(ALIKE) is None
+    barrier("in one process")
+    assert is_leader() and any_process(True) and not any_process(False)
+
+
+def test_the_three_variables():
+    assert membership(environment("host:8476", 4, 3)) == Member("host:8476", 4, 3)
+    assert Member("[::1]:8476", 2, 0).host_and_port == ("::1", 8476)
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"JAX_PROCESS_ID": ""}, "JAX_PROCESS_ID is not set. Set all of JAX_COORDINATOR_ADDRESS"),
+        ({"JAX_PROCESS_ID": "", "JAX_NUM_PROCESSES": ""}, "JAX_NUM_PROCESSES, JAX_PROCESS_ID are not set"),
+        ({"JAX_COORDINATOR_ADDRESS": "host"}, "JAX_COORDINATOR_ADDRESS is 'host'. Give the HOST:PORT"),
+        ({"JAX_COORDINATOR_ADDRESS": "host:x"}, "'host:x'"),
+        ({"JAX_COORDINATOR_ADDRESS": "host:70000"}, "'host:70000'"),
+        ({"JAX_PROCESS_ID": "2"}, "JAX_PROCESS_ID is '2' and JAX_NUM_PROCESSES '2'"),
+        ({"JAX_PROCESS_ID": "-1"}, "from 0"),
+        ({"JAX_NUM_PROCESSES": "two"}, "'two'"),
+    ],
+)
+def test_variables_that_are_missing_or_nonsense(changed, message):
+    with pytest.raises(InputError, match=message):
+        membership(environment("host:8476", 2, 1) | changed)
+
+
+def test_a_slurm_step(monkeypatch):
+    step = {"JOB_ID": "7", "STEP_NODELIST": "node[003-006]", "NTASKS": "4", "PROCID": "2", "LOCALID": "0"}
+    for name, value in step.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    member = membership({})
+    assert (member.count, member.process) == (4, 2)
+    assert member.host_and_port[0] == "node003" and 2**15 < member.host_and_port[1] < 2**16
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert membership({}) is None
+
+
+# What they have in common.
+
+
+def test_code_is_every_python_file_but_tests():
+    hashes = code_hashes()
+    assert {"errors.py", "models/palm/model.py", "processes/start.py"} <= hashes.keys()
+    assert not any(path.startswith(("tests/", ".")) for path in hashes)
+
+
+def test_differences_name_the_field_and_the_processes():
+    other = {**ALIKE, "configuration": {"--steps": "13"}}
+    assert first_differences({0: ALIKE, 1: ALIKE}) is None
+    assert (
+        "do not have the same configuration: --steps is 12 in processes 0, 2 and 13 in process 1."
+        in first_differences({0: ALIKE, 1: other, 2: ALIKE})
+    )
+    changed = {**ALIKE, "code": {"models/dense.py": "cd34", "models/new.py": "ef56"}}
+    assert (
+        "the same code: models/dense.py is ab12 in process 0 and cd34 in process 1; models/new.py is absent in "
+        "process 0 and ef56 in process 1." in first_differences({0: ALIKE, 1: changed})
+    )
+
+
+def complaints(*members_and_alikes, timeout=20.0):
+    """What each of several processes that meet at one address raises."""
+
+    def meet(member, alike):
+        with pytest.raises(InputError) as raised:
+            Team(member, alike, timeout)
+        return str(raised.value)
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda pair: meet(*pair), members_and_alikes))
+
+
+def test_all_are_told_in_what_they_differ():
+    address = free_address()
+    other = {**ALIKE, "code": {"models/dense.py": "cd34"}}
+    alikes = [ALIKE, other, ALIKE]
+    messages = complaints(*((Member(address, 3, i), alike) for i, alike in enumerate(alikes)))
+    assert len(set(messages)) == 1
+    assert "models/dense.py is ab12 in processes 0, 2 and cd34 in process 1" in messages[0]
+
+
+def test_a_process_that_does_not_come_is_named():
+    address = free_address()
+    (message,) = complaints((Member(address, 3, 0), ALIKE), timeout=0.2)
+    assert "processes 1, 2 of 3 did not come" in message and address in message
+
+
+def test_a_coordinator_that_cannot_be_reached_is_named(monkeypatch):
+    address = free_address()
+    for name, value in environment(address, 2, 1).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"Process 1 of 2 could not reach the coordinator at {address}"):
+        start(ALIKE, timeout=0.3)
+
+
+def test_two_processes_of_one_number():
+    address = free_address()
+    messages = complaints(*((Member(address, 3, i), ALIKE) for i in (0, 1, 1)))
+    assert all("as number 1 of 3" in message for message in messages[:1])
+
+
+def test_a_port_that_is_taken():
+    with socket.create_server(("", 0)) as taken:
+        (message,) = complaints((Member(f"127.0.0.1:{taken.getsockname()[1]}", 2, 0), ALIKE))
+    assert "cannot listen" in message and "another port" in message
+
+
+def test_somebody_else_at_the_address():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer():
+            connection, _ = other.accept()
+            connection.sendall(b"HTTP/1.0 400 Bad Request\n")
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        (message,) = complaints((Member(f"127.0.0.1:{other.getsockname()[1]}", 2, 1), ALIKE))
+        thread.join()
+    assert "is not process 0 of this run" in message
+
+
+# How they end. A process says "ready" once it has met the others, and does then what it was told to.
+
+MEMBER = """
+import os, signal, sys, time
+from parallelism.meeting import Member
+from parallelism.team import Team
+names = ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
+address, count, process = (os.environ[f"JAX_{name}"] for name in names)
+member = Member(address, int(count), int(process))
+team = Team(member, {"code": {"x.py": "1"}}, 30)
+print("ready", flush=True)
+sys.stdin.readline() if member.process == int(sys.argv[1]) else time.sleep(60)
+{"killed": lambda: os.kill(os.getpid(), signal.SIGKILL), "failed": lambda: team.end("error: bad", 2)}[sys.argv[2]]()
+"""
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+@pytest.mark.parametrize("how, code", [("killed", 1), ("failed", 2)])
+def test_the_end_of_one_is_the_end_of_all(victim, how, code):
+    processes = start_all(["-c", MEMBER, victim, how], count=3)
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    processes[victim].stdin.write("\n")
+    processes[victim].stdin.flush()
+    results = ends(processes)
+    ended = results.pop(victim)
+    for returned, _, said in results:
+        assert returned == code
+        if how == "killed":
+            assert f"Process {victim} of this run is gone" in said and "with the same command" in said
+        else:
+            assert f"Process {victim} of 3" in said and "ended the run: error: bad" in said
+    if how == "failed":
+        assert (ended[0], ended[2]) == (2, "\nerror: bad\n")
+    else:
+        assert f"Process {victim} of 3" in ended[2] and "was killed" in ended[2]
+
+
+JOINED = """
+import json, os, signal, sys
+import jax, numpy as np
+from jax.experimental import multihost_utils
+from parallelism.processes import any_process, barrier, from_leader, is_leader, num_machines, start
+team = start({"code": {"x.py": "1"}})
+me = jax.process_index()
+barrier("here")
+seen = [jax.device_count(), jax.local_device_count(), is_leader(), any_process(me == 1), any_process(False)]
+seen += [from_leader(lambda: 0.1 + me), num_machines()]
+print(json.dumps(seen), flush=True)
+if sys.argv[1:] == [str(me)]:
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[1:]:
+    while True:
+        multihost_utils.process_allgather(np.int32(0))
+team.farewell()
+"""
+
+
+def test_joined_devices_flags_and_farewell():
+    results = ends(start_all(["-c", JOINED]))
+    for process, (code, printed, said) in enumerate(results):
+        assert (code, said) == (0, "")
+        assert json.loads(printed) == [8, 4, process == 0, True, False, 0.1, 1]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_death_amid_collectives_is_named(victim):
+    """JAX may notice first that process 0 died, and abort: then a last word says most of it."""
+    code, _, said = ends(start_all(["-c", JOINED, victim]))[1 - victim]
+    assert code != 0
+    named = [f"Process {victim} of this run is gone", "another process was lost, most likely process 0"]
+    assert any(words in said for words in named[: 2 - victim])
+    assert "start all processes again with the same command" in said

@@ -1,0 +1,211 @@
+"""The sentences say what the rows say, and curves connect what differs in one thing alone."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from judging.verdicts import gain_interaction, interaction, judge
+from reports.study.curve_findings import curve_sentences, law_sentences, square_sentences
+from reports.study.curves import curves, scaled
+from reports.study.findings import counted, counted_by_gain, directions, scale, unfinished, without_claims
+from reports.words import signed
+from tests.reports.synthetic_results import LN2, results, row
+from tests.reports.synthetic_results import unfinished as lost
+from tests.reports.synthetic_studies import (
+    ablation_of_palm,
+    ablation_of_retro,
+    facts,
+    payoff,
+    scaling,
+    square,
+)
+
+
+def drawn(made):
+    """Curves by axis and measure: label → the points' x and rows."""
+    return {
+        (found.axis, found.measured): {
+            curve.label: [(point.x, point.row.name) for point in curve.points] for curve in found.curves
+        }
+        for found in curves(judge(made))
+    }
+
+
+def shifted(made, name, bits):
+    """The row's bits per byte moved in every seed and document, its reading without neighbours left."""
+    made = copy.deepcopy(made)
+    bytes_d = np.array([document["bytes"] for document in made["documents"]])
+    for cell in next(found for found in made["rows"] if found["name"] == name)["cells"]:
+        cell["nats"] = (np.array(cell["nats"]) + bits * LN2 * bytes_d).tolist()
+    return made
+
+
+def test_readings_of_the_same_cells_make_a_curve():
+    found = drawn(ablation_of_retro())
+    assert found == {
+        ("k", "on − off"): {"copying": [(1, "k = 1"), (2, "copying"), (4, "k = 4"), (10, "k = 10")]},
+        ("database", "on − off"): {
+            "copying": [(0.01, "1% of the database"), (0.1, "10% of the database"), (1.0, "copying")]
+        },
+    }
+
+
+def test_what_differs_in_two_things_or_in_none_of_them_is_on_no_curve():
+    def read(name, **numbers):
+        return row(
+            name,
+            against="copying",
+            gain=-0.02,
+            cell="copying",
+            facts=facts("retro", "on", "copying", **numbers),
+        )
+
+    made = results([
+        row("copying", against=None, gain=-0.03, facts=facts("retro", "on", "copying", k=2, database=1.0)),
+        read("k = 1", k=1, database=1.0), read("both", k=4, database=0.1), read("random", k=2, database=1.0),
+    ])  # fmt: skip
+    assert drawn(made) == {("k", "on − off"): {"copying": [(1, "k = 1"), (2, "copying")]}}
+
+
+def test_lengths_are_compared_at_the_same_length():
+    found = drawn(ablation_of_palm())
+    assert set(found["length", "bits per byte"]) == {"published", "learned positions"}
+    assert [x for x, _ in found["length", "bits per byte"]["published"]] == [512, 1024, 2048]
+    assert set(found["length", "− the published form at the same length"]) == {"learned positions"}
+
+
+def test_scaling_has_a_law_per_kind_and_gains_over_sizes():
+    made = scaling()
+    judged = judge(made)
+    laws, found = scaled(made, judged), curves(judged)
+    assert [kind.label for kind in laws] == ["Gopher", "PaLM", "RETRO on (copying, ours)"]
+    assert all(len(kind.rows) == 9 and len(kind.fit.budgets) == 3 and kind.fit.law.c for kind in laws)
+    assert all("exponent" in sentence and "960K parameters" in sentence for sentence in law_sentences(laws))
+    assert any("better in 9 of 9 and worse in 0" in sentence for sentence in curve_sentences(found))
+    dense = {one.axis: one.curves for one in found if one.measured == "with retrieval − dense"}
+    assert {curve.label for curve in dense["k"]} == {
+        f"retro {wide} wide, 7.1e+12 FLOPs" for wide in (64, 96, 128)
+    }
+    assert [len(curve.points) for curve in dense["parameters"]] == [3, 3, 3]
+
+
+def test_what_more_neighbours_and_a_larger_database_bring_is_told_point_by_point():
+    neighbours, database = curve_sentences(curves(judge(ablation_of_retro())))
+    rows = {row.name: row for row in judge(ablation_of_retro())}
+    points = [
+        (name, rows[name].gain.mean) for name in ("1% of the database", "10% of the database", "copying")
+    ]
+    told = ", ".join(
+        f"{signed(gain)} at {name.split('%')[0] if '%' in name else 100} %" for name, gain in points
+    )
+    assert database == f"By share of the database, on − off is, in bits per byte: copying {told}."
+    assert neighbours.startswith("By neighbours at evaluation, on − off is") and "at 10." in neighbours
+
+
+def test_a_single_budget_is_no_scaling():
+    made = square()
+    assert scaled(made, judge(made)) == [] and curves(judge(made)) == []
+
+
+def test_a_row_that_lost_every_seed_stands_on_no_curve():
+    made = scaling()
+    made["rows"] = [found for found in made["rows"] if found["facts"]["family"] == "gopher"]
+    first = made["rows"][0]
+    first["cells"] = [lost(cell["seed"]) | {"cell": cell["cell"]} for cell in first["cells"]]
+    judged = judge(made)
+    [gopher] = scaled(made, judged)
+    assert len(gopher.rows) == 8 and all(point.name != first["name"] for point in gopher.rows)
+    assert first["name"] in unfinished(judged) and "diverged: 3 of 3 seeds" in unfinished(judged)
+
+
+def test_when_retrieval_starts_to_pay():
+    published, copying = curve_sentences(curves(judge(payoff())))
+    assert published.startswith(
+        "RETRO with the published initialisation is not better with its neighbours at the last of 7"
+    )
+    assert published.endswith("worse.")
+    assert "copying initialisation is better with its neighbours from 97.6K training tokens on" in copying
+    late = shifted(payoff(), "copying, after 3,050 steps", 1.0)  # better before and after, not there
+    assert (
+        "better with its neighbours from 6.25M training tokens on" in curve_sentences(curves(judge(late)))[1]
+    )
+
+
+def test_what_the_block_changes():
+    made, names = square(), ("PaLM block, retrieval", "Gopher block, retrieval")
+    between, back = interaction(made, *names), interaction(made, *reversed(names))
+    assert between.mean == pytest.approx(-back.mean) == pytest.approx(0.02, abs=0.004)
+    told = square_sentences(made, judge(made))
+    assert [text.split(" is ")[0] for text in told] == [
+        "On the Gopher block retrieval − dense", "On the PaLM block retrieval − dense",
+        "Retrieval − dense on the PaLM block minus that on the Gopher block",
+        "On the Gopher block on − off", "On the PaLM block on − off",
+        "On − off on the PaLM block minus that on the Gopher block",
+    ]  # fmt: skip
+    assert signed(between.mean) in told[2] and "retrieval is worth less there" in told[2]
+    told = square_sentences(shifted(made, names[0], -0.1), judge(made))
+    assert "retrieval is worth more there" in told[2]
+    told = square_sentences(shifted(made, names[0], -between.mean), judge(made))
+    assert told[2].endswith("cannot tell.")
+
+
+def test_what_the_block_changes_in_the_gain():
+    made, names = square(), ("PaLM block, retrieval", "Gopher block, retrieval")
+    between, (*_, told) = gain_interaction(made, *names), square_sentences(made, judge(made))
+    rows = {row.name: row for row in judge(made)}
+    assert between.mean == pytest.approx(rows[names[0]].gain.mean - rows[names[1]].gain.mean)
+    assert between.mean > 0 and signed(between.mean) in told and "retrieval is worth less there" in told
+    assert gain_interaction(made, "Gopher block, dense", names[1]) is None
+
+
+def test_every_direction_is_listed_once_with_its_number():
+    for made in (ablation_of_palm(), ablation_of_retro()):
+        judged = judge(made)
+        lines = [line for found in directions(judged).values() for line in found]
+        claimed = [found for found in judged if found.row["paper"]]
+        assert len(lines) == len(claimed)
+        for found in claimed:
+            [line] = [line for line in lines if line.startswith(f"{found.name}:")]
+            assert signed(found.difference.mean) in line and found.row["paper"]["figure"] in line
+        assert counted(judged).startswith(f"Of {len(claimed)} directions")
+    assert set(directions(judge(ablation_of_palm()))) == {
+        "reproduced", "opposite", "not judged: too few seeds finished",
+    }  # fmt: skip
+
+
+def test_what_another_model_gains_is_told_beside_what_it_loses():
+    judged = judge(ablation_of_retro())
+    rows = {found.name: found for found in judged}
+    [line] = [line for lines in directions(judged).values() for line in lines if line.startswith("N only:")]
+    _, told = line.split("By the gain on − off: ")
+    assert told.startswith(rows["N only"].gain_verdict)
+    for found in (rows["N only"].gain, rows["copying"].gain, rows["N only"].gain_difference):
+        assert signed(found.mean) in told
+    assert f"(N only {signed(rows['N only'].gain_difference.mean)})" in counted_by_gain(judged)
+    assert "k = 1" not in counted_by_gain(judged) and counted_by_gain(judge(ablation_of_palm())) == ""
+
+
+def test_what_the_papers_do_not_say_is_told_where_it_differs():
+    made = results(
+        [
+            row("published", against=None),
+            row("worse", bits=2.1),
+            row("the same"),
+            row("said", bits=2.1, expects="worse"),
+        ]
+    )
+    assert named_in(without_claims(judge(made))) == ["worse"]
+    assert counted(judge(results([row("published", against=None), row("worse", bits=2.1)]))) == ""
+
+
+def named_in(sentence):
+    return [
+        name for name in ("worse", "the same", "said") if f"({name} " in sentence or f", {name} " in sentence
+    ]
+
+
+def test_a_path_is_named_by_its_last_part():
+    made = square()
+    made["config"]["corpus"] = "../data/notes/"
+    assert "corpus notes, on cpu" in scale(made)

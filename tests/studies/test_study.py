@@ -1,0 +1,187 @@
+"""Tables of variants as they are run: what crashes or diverges stays in the table, what is finished is never
+run again, and bad input is told before anything is prepared.
+"""
+
+import dataclasses
+import json
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from errors import InputError
+from evaluation.bits_per_byte import document_nats
+from experiments.ablate import Options, ablate
+from models.families import configuration, with_decoder_fields
+from parallelism.mesh import MeshShape, make_mesh
+from studies.prepare import Text, prepare
+from studies.results_file import read_results
+from studies.rows import Variant
+from studies.run_folder import sole
+from studies.stages import Stages
+from studies.study import StudyOptions, run_study
+from studies.trials.held_out import evaluation_path, held_out
+from studies.trials.train import run_cell, strategy_of
+from studies.trials.trained import load_run
+from studies.trials.trial import Cell
+from studies.trials.worker import Reading, read
+from tests.experiments.smoke import TINY_BERT
+from tests.many_processes import ROOT, ends, start
+from training.checkpoints import Checkpoints
+from training.loop import CHECKPOINTS
+
+SMOKE = configuration("gopher/smoke")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with a trained dense cell and a RETRO whose initial state is said to be its last."""
+    root, random = tmp_path_factory.mktemp("study"), np.random.default_rng(0)
+    words = ["".join(random.choice(list("abcdefgh"), 5)) for _ in range(300)]
+    for number in range(12):
+        (root / f"{number}.txt").write_text(" ".join(random.choice(words, 300)))
+    text = Text(str(root / "*.txt"), None, "palm", 400, TINY_BERT, "Flat", 4)
+    prepared = prepare(text, root / "artifacts", Stages(root / "artifacts"))
+    for name, form in (("gopher", SMOKE), ("retro", configuration("retro/smoke"))):
+        config = with_decoder_fields(form, vocab_size=400, max_length=64)
+        cell = Cell(name, config, 0, 4, 2, 64, "float32", 2000, prepared.neighbours.path.name)
+        if name == "retro":
+            configuration_of_it = dataclasses.asdict(cell.config)
+            checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=configuration_of_it)
+            checkpoints.save(cell.steps, strategy_of(cell, mesh()).init(jax.random.key(0)))
+            (root / name / "metrics.jsonl").touch()
+        run_cell(cell, prepared, mesh(), 1e9, root / name)
+    return root
+
+
+def mesh():
+    return make_mesh(MeshShape(), jax.devices()[:1])
+
+
+def options(tmp_path, **fields):
+    paths = {"artifacts": tmp_path / "artifacts", "cells": tmp_path / "cells"}
+    return StudyOptions(preset="smoke", encoder=TINY_BERT, seeds=1, steps=2, **paths, **fields)
+
+
+def test_what_crashes_or_diverges_stays_in_the_table_and_what_is_finished_is_kept(tmp_path, capsys):
+    """A cell that cannot be evaluated crashes in its process; one with an absurd learning rate diverges."""
+    rows = [
+        Variant("published", "Published form", None, config=SMOKE),
+        Variant("diverges", "Bad", "published", config=SMOKE, training={"peak": 1e30, "steps": 4}),
+        Variant("crashes", "Bad", "published", config=SMOKE, training={"evaluation_tokens": 1}),
+    ]
+    run_study("ablate gopher", options(tmp_path), rows, tmp_path / "out")
+    printed = capsys.readouterr().out
+    results = read_results(tmp_path / "out" / "results.json")
+    published, diverged, crashed = (row["cells"][0] for row in results["rows"])
+
+    assert published["status"] == "finished" and len(published["nats"]) == len(results["documents"])
+    assert published["tokens_per_second"] > 0 and published["peak_bytes"] > 10**8
+    assert diverged["status"] == "diverged" and np.isfinite(diverged["last_finite"]["nats"])
+    assert 1 <= diverged["last_finite"]["step"] < 4
+    assert crashed["status"] == "failed" and "2 attempts" in crashed["reason"]
+    assert "evaluation" in crashed["reason"] or "max_tokens" in crashed["reason"]
+    assert "diverged" in printed and "last finite loss" in printed and "failed" in printed
+
+    folder = tmp_path / "cells" / published["cell"]
+    before = (folder / "metrics.jsonl").stat().st_mtime_ns
+    again = dataclasses.replace(options(tmp_path), rows=("published",))
+    run_study("ablate gopher", again, rows, tmp_path / "out")
+    assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
+    [row] = read_results(tmp_path / "out" / "results.json")["rows"]
+    assert row["cells"][0]["nats"] == published["nats"]
+
+
+def test_an_unknown_row_is_told_the_known_ones(tmp_path):
+    with pytest.raises(InputError, match=r"no row 'SwiGLU'.*'published', 'serial block', 'multi-head"):
+        ablate(Options(family="palm", rows=("GELU", "SwiGLU"), out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("field", ["steps", "seeds", "workers"])
+def test_numbers_below_one_are_refused(tmp_path, field):
+    with pytest.raises(InputError, match=f"--{field} 0"):
+        ablate(Options(family="palm", out=tmp_path, **{field: 0}))
+
+
+@pytest.mark.parametrize("rows", [(), ("ReLU",)])
+def test_the_null_check_is_the_whole_table_s(monkeypatch, rows):
+    told = []
+    monkeypatch.setattr("experiments.ablate.run_study", lambda *_, null_check: told.append(null_check))
+    monkeypatch.setattr("experiments.ablate.print_table", lambda *_: None)
+    ablate(Options(family="gopher", rows=rows))
+    assert told == [not rows]
+
+
+def test_two_runs_do_not_write_the_same_table(tmp_path):
+    with sole(tmp_path / "out"):
+        with pytest.raises(InputError, match="Another run is writing its table into .*another --out"):
+            ablate(Options(family="palm", out=tmp_path / "out", artifacts=tmp_path / "artifacts"))
+    assert not (tmp_path / "artifacts").exists()
+    with sole(tmp_path / "out"):
+        pass
+
+
+def test_a_reading_with_what_a_cell_was_evaluated_with_is_that_evaluation(runs):
+    trained = load_run(runs / "retro")
+    documents_st = np.concatenate([d for _, d in held_out(trained.cell, trained.prepared.neighbours)])
+    for k, retrieval in ((0, "off"), (2, "on")):
+        nats_st = np.load(evaluation_path(trained.folder, retrieval))
+        wanted = document_nats(nats_st, documents_st, trained.prepared.store.num_documents)
+        np.testing.assert_array_equal(read(trained, Reading(k=k)), wanted)
+    assert not np.array_equal(read(trained, Reading(k=4)), wanted)
+
+
+def test_longer_sequences_predict_the_same_documents(runs):
+    trained = load_run(runs / "gopher")
+    short, long = (read(trained, Reading(length=64 * times)) for times in (1, 2))
+    assert ((short > 0) == (long > 0)).all()
+    np.testing.assert_allclose(long, short, rtol=0.05)
+    assert not np.array_equal(long, short)
+
+
+def test_an_evaluation_on_the_way_changes_nothing(runs, tmp_path):
+    """The cell of the run, trained anew in stages: the same bits at the end."""
+    whole = load_run(runs / "gopher")
+    cell = dataclasses.replace(whole.cell, evaluate_at=(1, 2))
+    staged = run_cell(cell, whole.prepared, mesh(), 1e9, tmp_path)
+    np.testing.assert_array_equal(staged.nats[None], np.load(evaluation_path(whole.folder, None)))
+    first, second = (staged.nats_at[step][None].sum() for step in (1, 2))
+    assert first > second > staged.nats[None].sum()
+    evaluation_path(tmp_path, None, 1, cell).unlink()
+    with pytest.raises(InputError, match="training has gone on from step 1 to 4.*train this cell anew"):
+        run_cell(cell, whole.prepared, mesh(), 1e9, tmp_path)
+
+
+@pytest.mark.exhaustive
+def test_stopped_and_started_again_it_ends_with_the_same_losses(tmp_path):
+    """SIGTERM reaches the workers, which save the step in flight."""
+
+    def begin(name, seconds=None):
+        paths = ["--out", tmp_path / name / "out", "--cells", tmp_path / name / "cells"]
+        process = start(
+            "-m", "experiments.ablate", "gopher", "--preset", "smoke", "--seeds", "1", "--steps", "60",
+            "--rows", "ReLU", "--encoder", TINY_BERT, "--artifacts", tmp_path / "artifacts", *paths, cwd=ROOT,
+        )  # fmt: skip
+        if seconds is not None:
+            deadline = time.monotonic() + 120
+            while not list((tmp_path / name / "cells").glob("*/metrics.jsonl")):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            time.sleep(seconds)
+            process.send_signal(signal.SIGTERM)
+        return ends([process])[0]
+
+    code, _, complaints = begin("stopped", seconds=1.0)
+    assert code in (0, 130), complaints
+    for name in ("stopped", "whole"):
+        code, _, complaints = begin(name)
+        assert code == 0, complaints
+    stopped, whole = (
+        [row["cells"] for row in json.loads((tmp_path / name / "out" / "results.json").read_text())["rows"]]
+        for name in ("stopped", "whole")
+    )
+    for ours, theirs in zip(stopped, whole):
+        assert ours[0]["nats"] == theirs[0]["nats"]
