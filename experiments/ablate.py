@@ -12,7 +12,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from command import command
-from experiments.ablations.by_family import variants
+from experiments.ablations.by_family import ablation_rows
 from reports.study.table import print_table
 from studies.study import StudyOptions, resolved, run_study
 
@@ -30,7 +30,7 @@ class Options(StudyOptions):
 def ablate(options: Options) -> None:
     """Runs the rows of a family's table, writes results.json, and prints the table."""
     out = options.out or Path(f"runs/ablate-{options.family}")
-    rows = variants(options.family, resolved(options).size)
+    rows = ablation_rows(options.family, resolved(options).size)
     print_table(run_study(f"ablate {options.family}", options, rows, out, null_check=not options.rows), out)
 
 

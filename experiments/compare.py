@@ -32,8 +32,8 @@ from studies.presets import PEAK_CONVENTION, PRESETS, Preset
 from studies.run_folder import claim
 from studies.stages import Stages
 from studies.summary import summarise
-from studies.trials.train import run_cell, strategy_of
-from studies.trials.trial import Cell, CellResult
+from studies.trials.train import run_trial, strategy_of
+from studies.trials.trial import Trial, TrialResult
 from studies.worked_example import FILE_NAME as SOURCES_NAME
 from studies.worked_example import example_sources, helped_most, worked_example
 
@@ -106,32 +106,32 @@ def compare(options: Options) -> None:
         "models": {name: dataclasses.asdict(config) for name, config in forms.items()},
     }
     planned = {
-        name: Cell(
+        name: Trial(
             name, form, 0, preset.steps, preset.batch_size,
             preset.length, options.precision, preset.evaluation_tokens, neighbours="",
         )
         for name, form in forms.items()
     }  # fmt: skip
-    for cell in planned.values():  # What cannot be trained so is told before anything is prepared.
-        strategy_of(cell, mesh, options.parallelism)
+    for trial in planned.values():  # What cannot be trained so is told before anything is prepared.
+        strategy_of(trial, mesh, options.parallelism)
     require_divisible(mesh, preset.batch_size, options.parallelism.micro_batches)
     claim(options.out, _what_makes_the_run(config))
     prepared = prepare_for_all(text, options.artifacts, stages, options.out)
     with stages.measured("measure the machine's peak", may_reuse=False):
         peak = peak_flops()
 
-    results: dict[tuple[str, int], CellResult] = {}
-    cells: dict[tuple[str, int], Cell] = {}
+    results: dict[tuple[str, int], TrialResult] = {}
+    trials: dict[tuple[str, int], Trial] = {}
     for seed in range(options.seeds):
         for name, form in planned.items():
-            cell = dataclasses.replace(form, seed=seed, neighbours=prepared.neighbours.path.name)
+            trial = dataclasses.replace(form, seed=seed, neighbours=prepared.neighbours.path.name)
             with stages.measured(f"{name} seed {seed}"):
                 folder = options.out / name / f"seed-{seed}"
-                results[name, seed] = run_cell(cell, prepared, mesh, peak, folder, how=options.parallelism)
-            cells[name, seed] = cell
+                results[name, seed] = run_trial(trial, prepared, mesh, peak, folder, how=options.parallelism)
+            trials[name, seed] = trial
 
     if is_leader():
-        _report(options.out, options.artifacts, config, prepared, peak, stages, cells, results)
+        _report(options.out, options.artifacts, config, prepared, peak, stages, trials, results)
     barrier("the report is written")
 
 
@@ -142,20 +142,20 @@ def _report(
     prepared: Prepared,
     peak: float,
     stages: Stages,
-    cells: dict[tuple[str, int], Cell],
-    results: dict[tuple[str, int], CellResult],
+    trials: dict[tuple[str, int], Trial],
+    results: dict[tuple[str, int], TrialResult],
 ) -> None:
     """Writes what came out, and prints the table."""
     shown = "retro-copying", 0
-    helped = helped_most(prepared, cells[shown], results[shown])
+    helped = helped_most(prepared, trials[shown], results[shown])
     if helped and jax.process_count() == 1:  # one of many cannot read a checkpoint alone
         with stages.measured("sources of an example"):
             folder = out / shown[0] / f"seed-{shown[1]}"
-            sources = example_sources(artifacts, prepared, cells[shown], helped, folder)
+            sources = example_sources(artifacts, prepared, trials[shown], helped, folder)
     else:
         sources = None
     with stages.measured("report", may_reuse=False):
-        summary = summarise(prepared, cells, results)
+        summary = summarise(prepared, trials, results)
         written = {
             "experiment": "compare",
             "command": " ".join(["python -m experiments.compare", *sys.argv[1:]]),
@@ -164,8 +164,8 @@ def _report(
             "peak": {"flops_per_second": peak, "convention": PEAK_CONVENTION},
             "stages": stages.rows,
             **summary,
-            "leakage": leakage(prepared, cells, results),
-            "example": helped and worked_example(prepared, cells[shown], helped),
+            "leakage": leakage(prepared, trials, results),
+            "example": helped and worked_example(prepared, trials[shown], helped),
             "sources": sources and PAGE_NAME,
         }
         write_atomic(out / "results.json", json.dumps(written, indent=1))

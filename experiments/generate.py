@@ -82,9 +82,9 @@ def generate(options: Options) -> None:
     """
     _require_in_range(options)
     run = load_run(options.run)
-    if run.step < run.cell.steps:
-        print(f"{options.run} was stopped at step {run.step} of {run.cell.steps}.", file=sys.stderr)
-    retrieves = run.cell.retrieves and options.retrieval == "on"
+    if run.step < run.trial.steps:
+        print(f"{options.run} was stopped at step {run.step} of {run.trial.steps}.", file=sys.stderr)
+    retrieves = run.trial.retrieves and options.retrieval == "on"
     for name, given in (
         ("neighbours", options.neighbours),
         ("database", options.database),
@@ -92,8 +92,8 @@ def generate(options: Options) -> None:
     ):
         if given is not None and not retrieves:
             raise InputError(
-                f"--{name}{'' if given is True else f' {given}'}: {run.cell.name} retrieves nothing"
-                f"{' with --retrieval off' if run.cell.retrieves else ''}. Leave it out, or give the folder "
+                f"--{name}{'' if given is True else f' {given}'}: {run.trial.name} retrieves nothing"
+                f"{' with --retrieval off' if run.trial.retrieves else ''}. Leave it out, or give the folder "
                 "of a RETRO."
             )
     model = _model(run, retrieves, options.neighbours)
@@ -105,7 +105,7 @@ def generate(options: Options) -> None:
     _require_positions(model, prompts, options.tokens)
     retriever = _retriever(run.prepared, model, options.database) if retrieves else None
     made_of = retriever or run.prepared
-    params = cast_for_compute(run.params, run.cell.precision)
+    params = cast_for_compute(run.params, run.trial.precision)
     if options.tokens:
         keys = prompt_keys(options.seed, len(prompts))
         sampling = Sampling(options.tokens, options.temperature, options.top_p, options.stop)
@@ -122,7 +122,7 @@ def generate(options: Options) -> None:
         "experiment": "generate",
         "command": shlex.join(["python", "-m", "experiments.generate", *sys.argv[1:]]),
         "options": dataclasses.asdict(options),
-        "run": {"cell": dataclasses.asdict(run.cell), "step": run.step},
+        "run": {"cell": dataclasses.asdict(run.trial), "step": run.step},
         "environment": {**environment(), "corpus_hash": run.prepared.corpus_hash},
         "generations": generations,
     }
@@ -185,8 +185,8 @@ def _prompts(options: Options) -> list[str]:
 
 
 def _model(run: TrainedRun, retrieves: bool, neighbours: int | None) -> Model:
-    config = run.cell.config
-    if run.cell.retrieves and not retrieves:
+    config = run.trial.config
+    if run.trial.retrieves and not retrieves:
         return build(config.decoder)  # which reads its part of RETRO's parameters
     if neighbours is not None:
         return build(dataclasses.replace(config, evaluation_neighbours=neighbours))

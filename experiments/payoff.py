@@ -12,7 +12,7 @@ from pathlib import Path
 from command import command
 from models.families import configuration
 from reports.study.table import print_table
-from studies.rows import Read, Variant
+from studies.rows import Reevaluation, Row
 from studies.study import StudyOptions, resolved, run_study
 
 POINTS = 6  # each at half the steps of the next
@@ -33,7 +33,7 @@ def payoff(options: Options) -> None:
     print_table(run_study("payoff", options, rows(options), options.out), options.out)
 
 
-def rows(options: StudyOptions) -> list[Variant]:
+def rows(options: StudyOptions) -> list[Row]:
     """Per initialisation a row at the end, one at every point before it, and one at the end with random
     neighbours: what pays has to be what was retrieved.
     """
@@ -49,15 +49,21 @@ def rows(options: StudyOptions) -> list[Variant]:
         before = tuple(sorted({steps >> halvings for halvings in range(1, POINTS)} - {0}))
         training = {"steps": steps, "evaluate_at": before}
         group = f"{name} initialisation"
-        found.append(Variant(name, group, None, {"steps": steps}, config=config, training=training))
+        found.append(Row(name, group, None, {"steps": steps}, config=config, training=training))
         found += [
-            Variant(f"{name}, after {step:,} steps", group, None, {"steps": step}, read=Read(name, step=step))
+            Row(
+                f"{name}, after {step:,} steps",
+                group,
+                None,
+                {"steps": step},
+                reevaluation=Reevaluation(name, step=step),
+            )
             for step in before
         ]
         found.append(
-            Variant(
+            Row(
                 f"{name}, random neighbours", group, name, {"neighbours": "random"},
-                read=Read(name, random=True),
+                reevaluation=Reevaluation(name, random=True),
             )
         )  # fmt: skip
     return found

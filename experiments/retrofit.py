@@ -27,9 +27,9 @@ from studies.run_folder import claim
 from studies.stages import Stages
 from studies.summary import summary
 from studies.trials.held_out import evaluation_path
-from studies.trials.train import run_cell
+from studies.trials.train import run_trial
 from studies.trials.trained import TrainedRun, load_run
-from studies.trials.trial import Cell, CellResult
+from studies.trials.trial import Trial, TrialResult
 from training.checkpoints import fingerprint
 
 PEAK_CONVENTION = (
@@ -63,30 +63,30 @@ def retrofit(options: Options) -> None:
     with stages.measured("restore the dense model", may_reuse=False):
         dense = load_dense(options.run, mesh)
         dense_st = np.load(evaluation_path(options.run, None), allow_pickle=False)
-    cell = dataclasses.replace(
-        dense.cell,
-        name=f"{dense.cell.name}-retrofit",
-        config=retrofitted(dense.cell.config, options.initialisation),
-        steps=options.steps or dense.cell.steps,
+    trial = dataclasses.replace(
+        dense.trial,
+        name=f"{dense.trial.name}-retrofit",
+        config=retrofitted(dense.trial.config, options.initialisation),
+        steps=options.steps or dense.trial.steps,
         pretrained=fingerprint(dense.params),
     )
-    claim(options.out, dataclasses.asdict(cell))
+    claim(options.out, dataclasses.asdict(trial))
     with stages.measured("measure the machine's peak", may_reuse=False):
         peak = peak_flops()
     with stages.measured("train and evaluate"):
-        result = run_cell(cell, dense.prepared, mesh, peak, options.out, dense.params)
+        result = run_trial(trial, dense.prepared, mesh, peak, options.out, dense.params)
     require_unchanged(dense_st, result.nats["off"], options.run)
     if is_leader():
-        _report(options.out, cell, dense, dense_st, result, peak, stages)
+        _report(options.out, trial, dense, dense_st, result, peak, stages)
     barrier("the report is written")
 
 
 def _report(
     out: Path,
-    cell: Cell,
+    trial: Trial,
     dense: TrainedRun,
     dense_st: np.ndarray,
-    result: CellResult,
+    result: TrialResult,
     peak: float,
     stages: Stages,
 ) -> None:
@@ -94,11 +94,11 @@ def _report(
     written = {
         "experiment": "retrofit",
         "command": " ".join(["python -m experiments.retrofit", *sys.argv[1:]]),
-        "config": dataclasses.asdict(cell),
+        "config": dataclasses.asdict(trial),
         "environment": {**environment(), "corpus_hash": dense.prepared.corpus_hash},
         "peak": {"flops_per_second": peak, "convention": PEAK_CONVENTION},
         "stages": stages.rows,
-        **summary(cell, dense, dense_st, result),
+        **summary(trial, dense, dense_st, result),
     }
     write_atomic(out / "results.json", json.dumps(written, indent=1))
     print(table(written))
@@ -112,14 +112,14 @@ def load_dense(folder: Path, mesh: Any) -> TrainedRun:
       InputError: there is none, it retrieves already, or it was not trained to its end and evaluated.
     """
     run = load_run(folder, mesh)
-    if run.cell.retrieves:
+    if run.trial.retrieves:
         raise InputError(
-            f"{folder} holds {run.cell.name}, which retrieves already. Give --run the folder of a dense "
+            f"{folder} holds {run.trial.name}, which retrieves already. Give --run the folder of a dense "
             "model, such as runs/compare/gopher/seed-0."
         )
-    if run.step < run.cell.steps or not evaluation_path(folder, None).exists():
+    if run.step < run.trial.steps or not evaluation_path(folder, None).exists():
         raise InputError(
-            f"The dense run in {folder} is not finished: it stands at step {run.step} of {run.cell.steps}, "
+            f"The dense run in {folder} is not finished: it stands at step {run.step} of {run.trial.steps}, "
             "or was not evaluated. Run the command that started it again: it goes on to the end."
         )
     return run

@@ -15,7 +15,7 @@ from models.families import configuration, with_decoder_fields
 from models.flops import train_flops_per_token
 from models.retro.config import RETROConfig
 from reports.study.table import print_table
-from studies.rows import Read, Variant
+from studies.rows import Reevaluation, Row
 from studies.study import StudyOptions, resolved, run_study
 
 WIDTHS = (0.5, 0.75, 1.0)  # of the preset's size
@@ -37,7 +37,7 @@ def scaling(options: Options) -> None:
     print_table(run_study("scaling", options, rows(options), options.out), options.out)
 
 
-def rows(options: StudyOptions) -> list[Variant]:
+def rows(options: StudyOptions) -> list[Row]:
     """One row per family, width and budget; RETRO's are compared with Gopher's of the same width and budget,
     and at the largest budget also read with other databases and neighbours.
     """
@@ -65,32 +65,32 @@ def rows(options: StudyOptions) -> list[Variant]:
                 against = f"gopher {d_model} wide, {share:.0%} of the budget" if family == "retro" else None
                 group = f"Budget {share * whole:.2g} FLOPs"
                 found.append(
-                    Variant(
+                    Row(
                         name, group, against, {"d_model": d_model, "steps": steps}, config=config,
                         training={"steps": steps}, facts=facts,
                     )
                 )  # fmt: skip
                 if family == "retro" and share == max(BUDGETS):
-                    found += readings(name, against, facts)
+                    found += evaluations(name, against, facts)
     return found
 
 
-def readings(name: str, against: str, facts: dict[str, Any]) -> list[Variant]:
+def evaluations(name: str, against: str, facts: dict[str, Any]) -> list[Row]:
     """RETRO of one width with less to retrieve from, and with fewer and more neighbours, against the dense
     model.
     """
     return [
         *(
-            Variant(
+            Row(
                 f"{name}, {share:.0%} of the database", "RETRO's gain over Gopher: database", against,
-                {"database": share}, read=Read(name, share=share), facts=facts,
+                {"database": share}, reevaluation=Reevaluation(name, share=share), facts=facts,
             )
             for share in SHARES
         ),
         *(
-            Variant(
+            Row(
                 f"{name}, k = {k}", "RETRO's gain over Gopher: neighbours", against, {"k": k},
-                read=Read(name, k=k), facts=facts,
+                reevaluation=Reevaluation(name, k=k), facts=facts,
             )
             for k in NEIGHBOURS
         ),

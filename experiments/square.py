@@ -14,7 +14,7 @@ from command import command
 from models.families import configuration, with_decoder_fields
 from models.flops import train_flops_per_token
 from reports.study.table import print_table
-from studies.rows import Variant
+from studies.rows import Row
 from studies.study import StudyOptions, resolved, run_study
 
 # Of --recipe retro. PaLM's embedding is √d_model times as large as Gopher's, which calls for a learning rate
@@ -41,7 +41,7 @@ def square(options: Options) -> None:
     print_table(run_study("square", options, rows(options), out), options.out)
 
 
-def rows(options: Options) -> list[Variant]:
+def rows(options: Options) -> list[Row]:
     """The dense rows train longer, until they have cost what Gopher's block with retrieval costs."""
     preset = resolved(options)
     retro = dataclasses.replace(
@@ -59,7 +59,7 @@ def rows(options: Options) -> list[Variant]:
         ):
             training = {"recipe": own, "steps": max(1, round(budget / _flops(config, preset)))}
             found.append(
-                Variant(
+                Row(
                     name, f"{block} block", None if name == dense else dense, {"steps": training["steps"]},
                     note=note, config=config, training=training, peaks=peaks,
                     facts={"block": block, "budget": budget},

@@ -12,25 +12,25 @@ from evaluation.leakage import ALPHAS, HeldOutChunks, chunk_nats, held_out_chunk
 from studies.prepare import Prepared
 from studies.summary import GOPHER, Form, compared, domains_of, forms_of, named, score
 from studies.trials.held_out import held_out
-from studies.trials.trial import Cell, CellResult
+from studies.trials.trial import Trial, TrialResult
 
 
 def leakage(
-    prepared: Prepared, cells: dict[tuple[str, int], Cell], results: dict[tuple[str, int], CellResult]
+    prepared: Prepared, trials: dict[tuple[str, int], Trial], results: dict[tuple[str, int], TrialResult]
 ) -> dict[str, Any]:
     """neighbours: how many each chunk was compared with. runs: by domain, how many chunks have a longest
     shared run of 0, 1, … 64 tokens. means and comparisons: as those of the whole results, by `alpha` too,
     with the chunks and bytes they are over; an α to which no chunk of a domain belongs is left out.
     """
     store = prepared.store
-    batches = [batch for batch, _ in held_out(cells["palm", 0], prepared.neighbours)]
+    batches = [batch for batch, _ in held_out(trials["palm", 0], prepared.neighbours)]
     chunks_su = np.concatenate([batch.chunks for batch in batches])
     chunks = held_out_chunks(prepared.neighbours, prepared.tokenizer, chunks_su)
     documents = np.unique(chunks.documents)
-    seeds = sorted({seed for _, seed in cells})
+    seeds = sorted({seed for _, seed in trials})
     nats = {
         form: [chunk_nats(chunks, store, results[name, seed].nats[retrieval], chunks_su) for seed in seeds]
-        for form, name, retrieval in forms_of(cells)
+        for form, name, retrieval in forms_of(trials)
     }
     runs, means, comparisons = [], [], []
     for domain, inside in domains_of(prepared, documents).items():

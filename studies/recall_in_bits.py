@@ -31,17 +31,17 @@ def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str
     ones, with a 95 % interval over documents, paired.
 
     Args:
-        folder: of a cell of a RETRO that experiments.compare trained.
+        folder: of a trial of a RETRO that experiments.compare trained.
 
     Raises:
         InputError: the run is no RETRO, or has too few chunks for such an index.
     """
     run = load_run(folder)
-    if not run.cell.retrieves:
+    if not run.trial.retrieves:
         raise InputError(f"The run in {folder} is no RETRO: it has no neighbours to find. Give a RETRO's.")
     prepared, store, encoder = run.prepared, run.prepared.store, run.prepared.key_encoder
     held_out_chunks = np.flatnonzero(np.repeat(store.is_validation, store.num_chunks))
-    k = evaluation_neighbours(run.cell.config)
+    k = evaluation_neighbours(run.trial.config)
     evaluate = evaluator(run)
     nats, recalls = {"exact": evaluate(prepared.neighbours)}, {"exact": 1.0}
     for nprobe in nprobes:
@@ -55,12 +55,12 @@ def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str
 
 def evaluator(run: TrainedRun) -> Callable[[NeighbourTable], np.ndarray]:
     """evaluate(table) -> float64 [documents]: held-out nats of the run's model with a table's neighbours."""
-    strategy = strategy_of(run.cell, make_mesh(MeshShape(), jax.devices()[:1]))
-    k = evaluation_neighbours(run.cell.config)
+    strategy = strategy_of(run.trial, make_mesh(MeshShape(), jax.devices()[:1]))
+    k = evaluation_neighbours(run.trial.config)
 
     def evaluate(table: NeighbourTable) -> np.ndarray:
         nats_d = np.zeros(table.store.num_documents)
-        for batch, documents_bt in held_out(run.cell, table):
+        for batch, documents_bt in held_out(run.trial, table):
             nats_bt = np.asarray(strategy.evaluate(run.params, device_batch(batch, table, k)))
             nats_d += document_nats(nats_bt, documents_bt, len(nats_d))
         return nats_d

@@ -1,5 +1,5 @@
-"""What came out of a study, as judging.verdicts reads it: every row with every cell, and the losses of all
-held-out documents. Nothing is judged here, and no cell is left out.
+"""What came out of a study, as judging.verdicts reads it: every row with every trial, and the losses of all
+held-out documents. Nothing is judged here, and no trial is left out.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ from studies.environment import environment
 from studies.prepare import Prepared
 from studies.presets import PEAK_CONVENTION
 from studies.results_file import LAYOUT
-from studies.rows import Variant
+from studies.rows import Row
 from studies.summary import corpus_facts
 from studies.trials.grid import failure, finished
 from studies.trials.held_out import evaluation_path, held_out
 from studies.trials.train import typical_speed
-from studies.trials.trial import Cell
-from studies.trials.worker import COST, Reading, Task, reading_path
+from studies.trials.trial import Trial
+from studies.trials.worker import COST, Evaluation, Task, other_evaluation_path
 from training.metrics import read_metrics
 
 UNKNOWN = ("nats", "nats_off", "tokens_per_second", "mfu", "peak_bytes", "seconds")
@@ -33,13 +33,13 @@ UNKNOWN = ("nats", "nats_off", "tokens_per_second", "mfu", "peak_bytes", "second
 
 @dataclass(frozen=True)
 class Source:
-    """Where a row's cells come from. task(seed): the task of the row that is trained. reading: what is read
-    of it anew, None for what every cell is evaluated on. peak: the learning rate that was chosen for it.
+    """Where a row's trials come from. task(seed): the task of the row that is trained. evaluation: how it
+    is evaluated anew, None for what every trial is evaluated on. peak: the learning rate chosen for it.
     """
 
-    row: Variant
+    row: Row
     task: Callable[[int], Task]
-    reading: Reading | None
+    evaluation: Evaluation | None
     peak: float | None
 
 
@@ -61,12 +61,12 @@ def results_of(
       peak: of one of `workers` in FLOP/s.
     """
     reference = sources[0]
-    batches = held_out(reference.task(seeds[0]).cell, prepared.neighbours)
+    batches = held_out(reference.task(seeds[0]).trial, prepared.neighbours)
     documents_st = np.concatenate([documents for _, documents in batches])
     evaluated, store = np.unique(documents_st[documents_st >= 0]), prepared.store
 
-    def cells(source, seeds):
-        return [cell_record(source, seed, evaluated, documents_st, store.num_documents) for seed in seeds]
+    def trials(source, seeds):
+        return [trial_record(source, seed, evaluated, documents_st, store.num_documents) for seed in seeds]
 
     return {
         "experiment": experiment,
@@ -85,16 +85,18 @@ def results_of(
             }
             for document in evaluated
         ],
-        "rows": [row_record(source) | {"cells": cells(source, seeds)} for source in sources],
-        "null": {"of": reference.row.name, "cells": cells(reference, null_seeds)} if null_seeds else None,
+        "rows": [row_record(source) | {"cells": trials(source, seeds)} for source in sources],
+        "null": {"of": reference.row.name, "cells": trials(reference, null_seeds)} if null_seeds else None,
     }
 
 
 def row_record(source: Source) -> dict[str, Any]:
-    """A row without its cells: what it is, what it costs, and what the paper says."""
-    row, cell = source.row, source.task(0).cell
-    tokens = (row.read and row.read.step or cell.steps) * cell.batch_size * cell.length
-    flops = (retrofit_flops_per_token if cell.pretrained else train_flops_per_token)(cell.config, cell.length)
+    """A row without its trials: what it is, what it costs, and what the paper says."""
+    row, trial = source.row, source.task(0).trial
+    tokens = (row.reevaluation and row.reevaluation.step or trial.steps) * trial.batch_size * trial.length
+    flops = (retrofit_flops_per_token if trial.pretrained else train_flops_per_token)(
+        trial.config, trial.length
+    )
     note = row.note
     if row.peaks:
         tried = ", ".join(f"{peak:g}" for peak in row.peaks)
@@ -108,43 +110,43 @@ def row_record(source: Source) -> dict[str, Any]:
         "change": dict(row.change),
         "note": note.removeprefix("; "),
         "paper": row.paper and dataclasses.asdict(row.paper),
-        "facts": facts_of(row, cell, tokens),
-        "parameters": count(parameter_shapes(cell.config)),
+        "facts": facts_of(row, trial, tokens),
+        "parameters": count(parameter_shapes(trial.config)),
         "train_tokens": tokens,
         "train_flops": flops * tokens,
     }
 
 
-def facts_of(row: Variant, cell: Cell, tokens: int) -> dict[str, Any]:
+def facts_of(row: Row, trial: Trial, tokens: int) -> dict[str, Any]:
     """What curves are drawn over: tokens trained on, tokens of a sequence, neighbours, share of the database.
 
     retrieval and initialisation are None for a dense model.
     """
-    read, config = row.read, cell.config
+    again, config = row.reevaluation, trial.config
     facts = {
         "family": family_of(config), "retrieval": None, "initialisation": None, "tokens": tokens,
-        "length": cell.length * (read and read.longer or 1),
+        "length": trial.length * (again and again.longer or 1),
     }  # fmt: skip
-    if cell.retrieves:
+    if trial.retrieves:
         k = config.evaluation_neighbours or config.num_neighbours
         facts |= {
-            "retrieval": "off" if read and read.off else "on",
+            "retrieval": "off" if again and again.off else "on",
             "initialisation": config.cca_initialisation,
-            "k": k if read is None or read.k is None else read.k,
-            "database": 1.0 if read is None or read.share is None else read.share,
+            "k": k if again is None or again.k is None else again.k,
+            "database": 1.0 if again is None or again.share is None else again.share,
         }
     return facts | dict(row.facts)
 
 
-def cell_record(
+def trial_record(
     source: Source, seed: int, evaluated: np.ndarray, documents_st: np.ndarray, num_documents: int
 ) -> dict[str, Any]:
-    """One seed of a row; of a cell that did not finish, why.
+    """One seed of a row; of a trial that did not finish, why.
 
     Args:
       evaluated: int64 [D]. documents_st: the document of every evaluated token.
     """
-    task, read = source.task(seed), source.row.read
+    task, again = source.task(seed), source.row.reevaluation
     record = {
         "seed": seed,
         "cell": task.folder.name,
@@ -158,16 +160,16 @@ def cell_record(
         return record | (failure(task) or why)
 
     def of_documents(retrieval):
-        path = evaluation_path(task.folder, retrieval, read and read.step, task.cell)
+        path = evaluation_path(task.folder, retrieval, again and again.step, task.trial)
         nats_st = np.load(path, allow_pickle=False)
         return document_nats(nats_st, documents_st, num_documents)[evaluated].tolist()
 
-    if source.reading is not None:
-        path = reading_path(task.folder, source.reading)
+    if source.evaluation is not None:
+        path = other_evaluation_path(task.folder, source.evaluation)
         nats_d = np.load(path, allow_pickle=False)[evaluated].tolist()
     else:
-        nats_d = of_documents("off" if read and read.off else task.cell.retrievals[-1])
-    with_off = task.cell.retrieves and not (read and (read.off or read.longer))
+        nats_d = of_documents("off" if again and again.off else task.trial.retrievals[-1])
+    with_off = task.trial.retrieves and not (again and (again.off or again.longer))
     tokens_per_second, mfu = typical_speed(read_metrics(task.folder))
     cost = json.loads((task.folder / COST).read_text(encoding="utf-8"))
     return record | {

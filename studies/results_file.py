@@ -58,7 +58,7 @@ def json_of(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise InputError(
-            f"{path} is cut short or damaged ({error}). Run the command that wrote it again: finished cells "
+            f"{path} is cut short or damaged ({error}). Run the command that wrote it again: finished trials "
             "are not run again, and the file is written anew."
         ) from error
     if not isinstance(results, dict) or "experiment" not in results:
@@ -72,7 +72,7 @@ class _Misfit(Exception):
 
 def _way_out(results: Mapping) -> str:
     command = results.get("command") or f"python -m experiments.{str(results['experiment']).split()[0]}"
-    return f"Run `{command}` again: finished cells are not run again, and the file is written anew."
+    return f"Run `{command}` again: finished trials are not run again, and the file is written anew."
 
 
 def _check(results: Mapping) -> None:
@@ -111,7 +111,7 @@ def _check_row(row: Mapping, names: Sequence[str], num_documents: int) -> None:
                 f"{of} has paper.expects {row['paper']['expects']!r}, which is none of "
                 f"{', '.join(map(str, EXPECTED))}"
             )
-    _check_cells(row["cells"], of, num_documents)
+    _check_trials(row["cells"], of, num_documents)
 
 
 def _check_null(null: Mapping, rows: Sequence[Mapping], num_documents: int) -> None:
@@ -119,25 +119,25 @@ def _check_null(null: Mapping, rows: Sequence[Mapping], num_documents: int) -> N
     named = [row for row in rows if row["name"] == null["of"]]
     if not named:
         raise _Misfit(f"null is of {null['of']!r}, which is no row")
-    _check_cells(null["cells"], "null", num_documents)
-    if shared := {cell["seed"] for cell in null["cells"]} & {cell["seed"] for cell in named[0]["cells"]}:
+    _check_trials(null["cells"], "null", num_documents)
+    if shared := {trial["seed"] for trial in null["cells"]} & {trial["seed"] for trial in named[0]["cells"]}:
         raise _Misfit(f"null has seed {min(shared)} in common with row {null['of']!r}")
 
 
-def _check_cells(cells: Sequence[Mapping], of: str, num_documents: int) -> None:
-    for number, cell in enumerate(cells):
-        _has(cell, CELL, f"cell {number} of {of}")
-        here = f"seed {cell['seed']} of {of}"
-        if cell["status"] not in STATES:
-            raise _Misfit(f"{here} has status {cell['status']!r}, which is none of {', '.join(STATES)}")
-        if cell["status"] == "finished" and cell["nats"] is None:
+def _check_trials(trials: Sequence[Mapping], of: str, num_documents: int) -> None:
+    for number, trial in enumerate(trials):
+        _has(trial, CELL, f"trial {number} of {of}")
+        here = f"seed {trial['seed']} of {of}"
+        if trial["status"] not in STATES:
+            raise _Misfit(f"{here} has status {trial['status']!r}, which is none of {', '.join(STATES)}")
+        if trial["status"] == "finished" and trial["nats"] is None:
             raise _Misfit(f"{here} is finished and has no nats")
-        for reading in ("nats", "nats_off"):
-            _check_nats(cell[reading], f"{reading} of {here}", num_documents)
-    seeds = [cell["seed"] for cell in cells]
+        for evaluation in ("nats", "nats_off"):
+            _check_nats(trial[evaluation], f"{evaluation} of {here}", num_documents)
+    seeds = [trial["seed"] for trial in trials]
     if len(set(seeds)) < len(seeds):
         raise _Misfit(f"{of} has a seed twice: {', '.join(map(str, seeds))}")
-    finished = [cell["nats_off"] is None for cell in cells if cell["status"] == "finished"]
+    finished = [trial["nats_off"] is None for trial in trials if trial["status"] == "finished"]
     if len(set(finished)) > 1:
         raise _Misfit(f"{of} has nats_off for some seeds and not for others")
 

@@ -24,10 +24,10 @@ class Paper:
 
 
 @dataclass(frozen=True)
-class Read:
-    """How the cells of the row `of` are read once more: retrieval off; k neighbours; a share of the database;
-    an approximate index at nprobe; random neighbours; sequences `longer` times as long; as they were after
-    `step` steps, one of those that they were evaluated at.
+class Reevaluation:
+    """How the trials of the row `of` are evaluated once more: retrieval off; k neighbours; a share of the
+    database; an approximate index at nprobe; random neighbours; sequences `longer` times as long; as they were
+    after `step` steps, one of those that they were evaluated at.
     """
 
     of: str
@@ -41,12 +41,12 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Variant:
+class Row:
     """One row. change: what is changed, as shown.
 
-    A row is trained: `config` by `training`, fields of studies.trials.trial.Cell other than the family's own,
-    on neighbours found by `keys`; its peak learning rate is the best of `peaks` where there are several. It
-    may start from the dense cells of the row `retrofit_of`. Or it is a reading of another row's cells.
+    A row is trained: `config` by `training`, fields of studies.trials.trial.Trial other than the family's
+    own, on neighbours found by `keys`; its peak learning rate is the best of `peaks` where there are several.
+    It may start from the dense trials of the row `retrofit_of`. Or it is a reevaluation of another row's trials.
     facts: further numbers that curves are drawn over.
     """
 
@@ -61,10 +61,10 @@ class Variant:
     keys: str = "bert"
     peaks: tuple[float, ...] = ()
     retrofit_of: str | None = None
-    read: Read | None = None
+    reevaluation: Reevaluation | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def changed(name: str, group: str, config: Any, against: str, paper: Paper | None, note: str = "", **fields):
     """The row that trains `config` with other `fields`."""
-    return Variant(name, group, against, fields, paper, note, dataclasses.replace(config, **fields))
+    return Row(name, group, against, fields, paper, note, dataclasses.replace(config, **fields))

@@ -59,5 +59,5 @@ def sole(folder: Path) -> Iterator[None]:
     except BlockingIOError as error:
         raise InputError(
             f"Another run is writing its table into {folder}. Wait until it has ended, or give this one "
-            "another --out; cells that both need are trained once."
+            "another --out; trials that both need are trained once."
         ) from error

@@ -1,4 +1,4 @@
-"""A table of rows, from its options to results.json: prepares the text, and trains every cell that the rows
+"""A table of rows, from its options to results.json: prepares the text, and trains every trial that the rows
 need, in an order that keeps all cores at work. What came out is written down by studies.records and
 judged by judging.verdicts.
 """
@@ -21,13 +21,13 @@ from studies.neighbour_tables import table_for
 from studies.prepare import Prepared, Text, prepare
 from studies.presets import PRESETS, Preset
 from studies.records import Source, results_of
-from studies.rows import MOST_NEIGHBOURS, Variant
+from studies.rows import MOST_NEIGHBOURS, Row
 from studies.run_folder import sole
 from studies.stages import Stages
-from studies.trials.grid import cell_folder, finished, number_of_workers, run_grid
+from studies.trials.grid import finished, number_of_workers, run_grid, trial_folder
 from studies.trials.trained import load_run
-from studies.trials.trial import Cell
-from studies.trials.worker import Reading, Task
+from studies.trials.trial import Trial
+from studies.trials.worker import Evaluation, Task
 from training.checkpoints import fingerprint
 from training.metrics import read_metrics
 
@@ -40,13 +40,13 @@ class StudyOptions:
     """What every table of rows may be told."""
 
     preset: Literal["default", "smoke"] = "default"
-    """Budget of a cell: `default`, or `smoke` for the same path in minutes."""
+    """Budget of a trial: `default`, or `smoke` for the same path in minutes."""
     corpus: str = "stdlib"
     """`stdlib`, a path, a quoted glob, or hf:NAME[:CONFIG]."""
     seeds: int = 3
     """Number of seeds of every row."""
     steps: int | None = None
-    """Training steps of a cell."""
+    """Training steps of a trial."""
     encoder: str | None = None
     """BERT that embeds chunks: a folder or a Hugging Face name. Default: the MiniLM installed with the
     project.
@@ -56,15 +56,15 @@ class StudyOptions:
     is the whole table's. Default: all.
     """
     workers: int | None = None
-    """Cells trained at once, each on a core of its own. Default: one per core, or one for an accelerator."""
+    """Trials trained at once, each on a core of its own. Default: one per core, or one for an accelerator."""
     artifacts: Path = Path("runs/artifacts")
     """Folder of token stores and neighbour tables, shared by runs."""
     cells: Path = Path("runs/cells")
-    """Folder of trained cells, shared by all tables: what is finished is never run again."""
+    """Folder of trained trials, shared by all tables: what is finished is never run again."""
 
 
 def run_study(
-    experiment: str, options: StudyOptions, rows: Sequence[Variant], out: Path, null_check: bool = False
+    experiment: str, options: StudyOptions, rows: Sequence[Row], out: Path, null_check: bool = False
 ) -> dict[str, Any]:
     """Runs `rows`, writes results.json into `out`, and returns its content.
 
@@ -88,7 +88,7 @@ def run_study(
         with stages.measured("measure the machine's peak", may_reuse=False):
             peak = peak_flops() / workers
         study = Study(rows, preset, prepared, options.cells)
-        study.train(partial(run_grid, workers=workers, peak=peak, cells=options.cells), seeds, others)
+        study.train(partial(run_grid, workers=workers, peak=peak, trials=options.cells), seeds, others)
         config = {
             **dataclasses.asdict(preset),
             "preset": options.preset,
@@ -103,16 +103,16 @@ def run_study(
 
 
 class Study:
-    """Rows, and the cells that they need."""
+    """Rows, and the trials that they need."""
 
-    def __init__(self, rows: Sequence[Variant], preset: Preset, prepared: Prepared, cells: Path):
+    def __init__(self, rows: Sequence[Row], preset: Preset, prepared: Prepared, trials: Path):
         self._rows = {row.name: row for row in rows}
-        self._trained = [row for row in rows if row.read is None]
-        self._preset, self._prepared, self._cells = preset, prepared, cells
+        self._trained = [row for row in rows if row.reevaluation is None]
+        self._preset, self._prepared, self._trials = preset, prepared, trials
         self._peaks: dict[str, float] = {}  # of the rows that are tuned, once they are
 
     def train(self, run, seeds: Sequence[int], other_seeds: Sequence[int]) -> None:
-        """Trains what can be trained at once, seed by seed; then what needs another cell's result.
+        """Trains what can be trained at once, seed by seed; then what needs another trial's result.
 
         Args:
           run: (tasks) trains and reads them.
@@ -127,15 +127,15 @@ class Study:
         for row in tuned:
             self._peaks[row.name] = min(row.peaks, key=lambda peak: self._tuning_loss(row, peak))
         tasks = [self._task(row, seed) for seed in seeds for row in dependent]
-        run([task for task in tasks if task.cell.pretrained != NOT_YET])
+        run([task for task in tasks if task.trial.pretrained != NOT_YET])
 
-    def source(self, row: Variant) -> Source:
-        """Where the cells of `row` come from, once they are trained."""
-        trained = self._rows[row.read.of] if row.read else row
-        return Source(row, partial(self._task, trained), self._reading(row), self._peaks.get(trained.name))
+    def source(self, row: Row) -> Source:
+        """Where the trials of `row` come from, once they are trained."""
+        trained = self._rows[row.reevaluation.of] if row.reevaluation else row
+        return Source(row, partial(self._task, trained), self._evaluation(row), self._peaks.get(trained.name))
 
-    def _task(self, row: Variant, seed: int, peak: float | None = None) -> Task:
-        """The cell of the trained `row` from `seed`, with all readings that rows want of it."""
+    def _task(self, row: Row, seed: int, peak: float | None = None) -> Task:
+        """The trial of the trained `row` from `seed`, with all evaluations that rows want of it."""
         preset, training = self._preset, dict(row.training)
         if row.peaks:
             training["peak"] = peak or self._peaks[row.name]
@@ -152,28 +152,30 @@ class Study:
             "batch_size": preset.batch_size, "length": preset.length, "precision": "float32",
             "evaluation_tokens": preset.evaluation_tokens,
         }  # fmt: skip
-        cell = Cell(**fields | training, neighbours=table)
-        if not cell.retrieves:  # it has no use for neighbours, and is the same cell with any
-            cell = dataclasses.replace(cell, neighbours=prepared.store_name)
-        if cell.recipe == cell.name:
-            cell = dataclasses.replace(cell, recipe=None)
-        of_row = [other for other in self._rows.values() if other.read and other.read.of == row.name]
-        readings = () if seed == TUNING_SEED else filter(None, map(self._reading, of_row))
-        return Task(row.name, cell, cell_folder(self._cells, cell), prepared, tuple(readings), dense)
+        trial = Trial(**fields | training, neighbours=table)
+        if not trial.retrieves:  # it has no use for neighbours, and is the same trial with any
+            trial = dataclasses.replace(trial, neighbours=prepared.store_name)
+        if trial.recipe == trial.name:
+            trial = dataclasses.replace(trial, recipe=None)
+        of_row = [
+            other for other in self._rows.values() if other.reevaluation and other.reevaluation.of == row.name
+        ]
+        evaluations = () if seed == TUNING_SEED else filter(None, map(self._evaluation, of_row))
+        return Task(row.name, trial, trial_folder(self._trials, trial), prepared, tuple(evaluations), dense)
 
-    def _reading(self, row: Variant) -> Reading | None:
-        """What `row` reads anew; None for what every cell is evaluated on anyway."""
-        read, table = row.read, None
-        if read is None:
+    def _evaluation(self, row: Row) -> Evaluation | None:
+        """How `row` is evaluated anew; None for what every trial is evaluated on anyway."""
+        again, table = row.reevaluation, None
+        if again is None:
             return None
-        if read.random or read.share is not None or read.nprobe is not None:
-            keys = "random" if read.random else "bert"
-            table = table_for(self._prepared, keys, MOST_NEIGHBOURS, read.share, read.nprobe)
-        length = None if read.longer is None else read.longer * self._preset.length
-        reading = Reading(read.k, table, length)
-        return None if reading == Reading() else reading
+        if again.random or again.share is not None or again.nprobe is not None:
+            keys = "random" if again.random else "bert"
+            table = table_for(self._prepared, keys, MOST_NEIGHBOURS, again.share, again.nprobe)
+        length = None if again.longer is None else again.longer * self._preset.length
+        evaluation = Evaluation(again.k, table, length)
+        return None if evaluation == Evaluation() else evaluation
 
-    def _tuning_loss(self, row: Variant, peak: float) -> float:
+    def _tuning_loss(self, row: Row, peak: float) -> float:
         """Mean training loss over the last tenth, infinite where it diverged."""
         task = self._task(row, TUNING_SEED, peak)
         if not finished(task):
@@ -196,7 +198,7 @@ def resolved(options: StudyOptions) -> Preset:
     return preset if options.steps is None else dataclasses.replace(preset, steps=options.steps)
 
 
-def chosen(rows: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
+def chosen(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
     """The rows of these names with the first of all, those that they are compared with, and those that they
     read or start from; all where no name is given.
 
@@ -212,6 +214,6 @@ def chosen(rows: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
     while todo:
         row = known[todo.pop()]
         wanted.add(row.name)
-        needs = [row.against, row.retrofit_of, row.read and row.read.of]
+        needs = [row.against, row.retrofit_of, row.reevaluation and row.reevaluation.of]
         todo += [name for name in needs if name and name not in wanted]
     return [row for row in rows if row.name in wanted]

@@ -11,7 +11,7 @@ from studies.prepare import Prepared
 from studies.trials.held_out import held_out
 from studies.trials.train import typical_speed
 from studies.trials.trained import TrainedRun
-from studies.trials.trial import Cell, CellResult
+from studies.trials.trial import Trial, TrialResult
 
 # A held-out document is without near-duplicates when less than this share of its 13-grams occurs in training.
 NEAR_DUPLICATE_SHARE = 0.2
@@ -21,21 +21,21 @@ PALM, GOPHER = ("palm", None, None), ("gopher", None, None)
 
 
 def summarise(
-    prepared: Prepared, cells: dict[tuple[str, int], Cell], results: dict[tuple[str, int], CellResult]
+    prepared: Prepared, trials: dict[tuple[str, int], Trial], results: dict[tuple[str, int], TrialResult]
 ) -> dict[str, Any]:
-    """Rows, means and paired comparisons, from the losses of every cell's held-out tokens."""
+    """Rows, means and paired comparisons, from the losses of every trial's held-out tokens."""
     store = prepared.store
     documents_st = np.concatenate(
-        [documents for _, documents in held_out(cells["palm", 0], prepared.neighbours)]
+        [documents for _, documents in held_out(trials["palm", 0], prepared.neighbours)]
     )
     evaluated = np.unique(documents_st[documents_st >= 0])
     num_bytes = store.num_bytes[evaluated]
     domains = domains_of(prepared, evaluated)
-    seeds = sorted({seed for _, seed in cells})
+    seeds = sorted({seed for _, seed in trials})
 
     nats: dict[tuple, np.ndarray] = {}  # form -> [seeds, evaluated documents]
     rows = []
-    for form, name, retrieval in forms_of(cells):
+    for form, name, retrieval in forms_of(trials):
         per_seed = [
             document_nats(results[name, seed].nats[retrieval], documents_st, store.num_documents)[evaluated]
             for seed in seeds
@@ -47,7 +47,7 @@ def summarise(
             for domain, inside in domains.items():
                 rows.append({
                     **named(form), "domain": domain, "seed": seed,
-                    "parameters": count(parameter_shapes(cells[name, seed].config)),
+                    "parameters": count(parameter_shapes(trials[name, seed].config)),
                     "train_tokens": result.train_tokens, "train_flops": result.train_flops,
                     **score(nats_d[inside], num_bytes[inside]),
                     "tokens_per_second": tokens_per_second, "mfu": mfu,
@@ -69,7 +69,7 @@ def summarise(
         "rows": rows,
         "means": means,
         "comparisons": _comparisons(nats, num_bytes, domains),
-        "curves": [_curve(cells[key], results[key]) for key in cells],
+        "curves": [_curve(trials[key], results[key]) for key in trials],
     }
 
 
@@ -81,17 +81,17 @@ def score(nats_d: np.ndarray, num_bytes_d: np.ndarray) -> dict[str, Any]:
     }
 
 
-def forms_of(cells: dict[tuple[str, int], Cell]) -> list[tuple[Form, str, str | None]]:
-    """Every form that was evaluated, with the name of its cells and the retrieval that it was read with."""
+def forms_of(trials: dict[tuple[str, int], Trial]) -> list[tuple[Form, str, str | None]]:
+    """Every form that was evaluated, with the name of its trials and the retrieval that it was read with."""
     return [
-        (_form(name, cells[name, 0], retrieval), name, retrieval)
-        for name in dict.fromkeys(name for name, _ in cells)
-        for retrieval in cells[name, 0].retrievals
+        (_form(name, trials[name, 0], retrieval), name, retrieval)
+        for name in dict.fromkeys(name for name, _ in trials)
+        for retrieval in trials[name, 0].retrievals
     ]
 
 
-def _form(name: str, cell: Cell, retrieval: str | None) -> Form:
-    initialisation = cell.config.cca_initialisation if cell.retrieves else None
+def _form(name: str, trial: Trial, retrieval: str | None) -> Form:
+    initialisation = trial.config.cca_initialisation if trial.retrieves else None
     return name.removesuffix("-copying"), retrieval, initialisation
 
 
@@ -143,11 +143,11 @@ def _pair(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [interval.low, interval.high]
 
 
-def _curve(cell: Cell, result: CellResult) -> dict:
-    model, _, initialisation = _form(cell.name, cell, None)
-    tokens_per_step = cell.batch_size * cell.length
+def _curve(trial: Trial, result: TrialResult) -> dict:
+    model, _, initialisation = _form(trial.name, trial, None)
+    tokens_per_step = trial.batch_size * trial.length
     return {
-        "model": model, "initialisation": initialisation, "seed": cell.seed,
+        "model": model, "initialisation": initialisation, "seed": trial.seed,
         "tokens": [line["step"] * tokens_per_step for line in result.metrics],
         "loss": [line["nats"] for line in result.metrics],
     }  # fmt: skip
@@ -174,18 +174,18 @@ def corpus_facts(prepared: Prepared, evaluated: np.ndarray) -> dict:
     }
 
 
-def summary(cell: Cell, dense: TrainedRun, dense_st: np.ndarray, result: CellResult) -> dict[str, Any]:
+def summary(trial: Trial, dense: TrainedRun, dense_st: np.ndarray, result: TrialResult) -> dict[str, Any]:
     """Rows of the dense model and of both forms of its RETROfit, and the paired differences."""
     store = dense.prepared.store
-    documents_st = np.concatenate([documents for _, documents in held_out(cell, dense.prepared.neighbours)])
+    documents_st = np.concatenate([documents for _, documents in held_out(trial, dense.prepared.neighbours)])
     evaluated = np.unique(documents_st[documents_st >= 0])
     num_bytes = store.num_bytes[evaluated]
     nats = {
         form: document_nats(nats_st, documents_st, store.num_documents)[evaluated]
         for form, nats_st in (("dense", dense_st), *result.nats.items())
     }
-    parameters = {"dense": count(parameter_shapes(dense.cell.config))}
-    parameters["off"] = parameters["on"] = count(parameter_shapes(cell.config))
+    parameters = {"dense": count(parameter_shapes(dense.trial.config))}
+    parameters["off"] = parameters["on"] = count(parameter_shapes(trial.config))
     tokens_per_second, mfu = typical_speed(result.metrics)
     cost = {
         "trained_parameters": parameters["on"] - parameters["dense"],
@@ -194,7 +194,7 @@ def summary(cell: Cell, dense: TrainedRun, dense_st: np.ndarray, result: CellRes
     }  # fmt: skip
     rows = [
         {
-            "model": dense.cell.name if form == "dense" else cell.name,
+            "model": dense.trial.name if form == "dense" else trial.name,
             "retrieval": None if form == "dense" else form,
             "parameters": parameters[form],
             "bits_per_byte": bits_per_byte(nats_d, num_bytes),

@@ -18,7 +18,7 @@ from studies.prepare import Prepared
 from studies.sources import MINIMUM_RUN, explained
 from studies.trials.held_out import evaluation_neighbours, held_out
 from studies.trials.trained import load_run
-from studies.trials.trial import Cell, CellResult
+from studies.trials.trial import Trial, TrialResult
 from training.precision import cast_for_compute
 
 FILE_NAME = "sources.json"
@@ -41,14 +41,14 @@ class Helped:
     nats: dict[str, np.ndarray]
 
 
-def helped_most(prepared: Prepared, cell: Cell, result: CellResult) -> Helped | None:
+def helped_most(prepared: Prepared, trial: Trial, result: TrialResult) -> Helped | None:
     """Where retrieval saved most; None where no chunk has both a predecessor and neighbours.
 
     Neighbours retrieved for chunk u act on the tokens predicted from the last token of u to the last but one
     of u + 1: those of chunk u + 1.
     """
-    table, k = prepared.neighbours, evaluation_neighbours(cell.config)
-    batches = [batch for batch, _ in held_out(cell, table)]
+    table, k = prepared.neighbours, evaluation_neighbours(trial.config)
+    batches = [batch for batch, _ in held_out(trial, table)]
     neighbours_suk = np.concatenate([table.neighbours(batch.chunks, k) for batch in batches])
     chunks_su, tokens_st, targets_st, weights_st = (
         np.concatenate([getattr(batch, name) for batch in batches])
@@ -67,7 +67,7 @@ def helped_most(prepared: Prepared, cell: Cell, result: CellResult) -> Helped | 
     return Helped(int(u), *rows, nats)
 
 
-def worked_example(prepared: Prepared, cell: Cell, helped: Helped) -> dict[str, Any]:
+def worked_example(prepared: Prepared, trial: Trial, helped: Helped) -> dict[str, Any]:
     """The held-out chunk that gained most from its neighbours."""
     store, tokenizer, u = prepared.store, prepared.tokenizer, helped.u
     chunk = helped.chunks_u[u]
@@ -76,7 +76,7 @@ def worked_example(prepared: Prepared, cell: Cell, helped: Helped) -> dict[str, 
     positions = positions[helped.weights_t[positions] > 0]
     found = _retrieved(prepared, chunk, helped.neighbours_uk[u])
     return {
-        "initialisation": cell.config.cca_initialisation,
+        "initialisation": trial.config.cca_initialisation,
         "selection": "the held-out chunk that gained most from its neighbours",
         "source": store.sources[document],
         "domain": store.domains[document],
@@ -100,7 +100,7 @@ def worked_example(prepared: Prepared, cell: Cell, helped: Helped) -> dict[str, 
 
 
 def example_sources(
-    root: Path, prepared: Prepared, cell: Cell, helped: Helped, folder: Path
+    root: Path, prepared: Prepared, trial: Trial, helped: Helped, folder: Path
 ) -> dict[str, Any]:
     """The whole sequence beside its sources, as `reports.sources` shows it: found or made as an
     artifact under `root`, by the model that was trained in `folder`.
@@ -111,7 +111,7 @@ def example_sources(
 
     evaluated = {name: fingerprint(nats.tobytes()) for name, nats in helped.nats.items()}
     inputs = {
-        "cell": dataclasses.asdict(cell), "evaluated": evaluated, "chunks": helped.chunks_u.tolist(),
+        "cell": dataclasses.asdict(trial), "evaluated": evaluated, "chunks": helped.chunks_u.tolist(),
         "neighbours": helped.neighbours_uk.tolist(), "minimum_run": MINIMUM_RUN,
     }  # fmt: skip
     made = artifact(root, "sources", inputs, build)
@@ -128,12 +128,12 @@ def _sources(prepared: Prepared, helped: Helped, folder: Path) -> dict[str, Any]
     ]
     document = int(store.chunk_documents(helped.chunks_u[0]))
     first = int(helped.chunks_u[0] - store.chunk_offsets[document])
-    params = cast_for_compute(run.params, run.cell.precision)
+    params = cast_for_compute(run.params, run.trial.precision)
     return {
         "title": store.sources[document],
         "note": (
             f"Held-out text ({store.domains[document]}) from chunk {first} of {store.num_chunks[document]} "
-            f"on, read by {run.cell.name}, seed {run.cell.seed}. Chunk {helped.u + 2} below is, of all "
+            f"on, read by {run.trial.name}, seed {run.trial.seed}. Chunk {helped.u + 2} below is, of all "
             "held-out chunks, the one that gained most from its neighbours: no typical one."
         ),
         "prompt_tokens": len(tokens_t),

@@ -3,20 +3,20 @@
 from typing import Any
 
 from experiments.ablations.lengths import lengths
-from studies.rows import Paper, Read, Variant, changed
+from studies.rows import Paper, Reevaluation, Row, changed
 
 
-def gopher(config: Any) -> list[Variant]:
+def gopher(config: Any) -> list[Row]:
     def row(name, group, paper=None, **fields):
         return changed(name, group, config, "published", paper, **fields)
 
     def recipe(name, group, paper, **training):
-        return Variant(name, group, "published", training, paper, config=config, training=training)
+        return Row(name, group, "published", training, paper, config=config, training=training)
 
     appendix = "Gopher, appendix C"
     nearest, stochastic = "bfloat16, rounded to the nearest", "bfloat16, stochastic rounding"
     return [
-        Variant("published", "Published form", None, config=config),
+        Row("published", "Published form", None, config=config),
         row("LayerNorm", "Norm", norm="layer"),
         row("learned positions", "Positions", positions="learned"),
         *lengths("published", "learned positions"),
@@ -24,7 +24,7 @@ def gopher(config: Any) -> list[Variant]:
         recipe(
             "AdamW", "Recipe", Paper("better than Adam", "better", "Chinchilla, appendix G"), recipe="retro"
         ),
-        Variant(
+        Row(
             "Adafactor instead of Adam", "Recipe", "published", {"recipe": "palm"},
             Paper("Adafactor was worse and less stable", "worse", "Gopher"), "with PaLM's schedule", config,
             {"recipe": "palm"}, peaks=(1.5e-2, 3e-2, 6e-2, 1.2e-1),
@@ -38,8 +38,9 @@ def gopher(config: Any) -> list[Variant]:
             precision="bfloat16_stochastic_rounding",
         ),
         recipe(nearest, "Precision", None, precision="bfloat16"),
-        Variant(
+        Row(
             "rounding to the nearest against stochastic", "Precision", stochastic, {"precision": "bfloat16"},
-            Paper("bfloat16 parameters are rounded stochastically", "worse", appendix), read=Read(nearest),
+            Paper("bfloat16 parameters are rounded stochastically", "worse", appendix),
+            reevaluation=Reevaluation(nearest),
         ),
     ]  # fmt: skip

@@ -1,11 +1,11 @@
 """Rows that read a trained form at longer sequences than it was trained on."""
 
-from studies.rows import Paper, Read, Variant
+from studies.rows import Paper, Reevaluation, Row
 
 LONGER = (2, 4)  # times the training length
 
 
-def lengths(*forms: str) -> list[Variant]:
+def lengths(*forms: str) -> list[Row]:
     """Every form read at longer sequences than it was trained on, against itself at the training length; and
     the others against the first, the published form, read alike.
     """
@@ -17,8 +17,14 @@ def lengths(*forms: str) -> list[Variant]:
 
         def row(form, name, against, paper=None, times=times, group=group):
             note = "the last position's row is repeated" if form.startswith("learned") else ""
-            return Variant(
-                name, group, against, {"length": f"x{times}"}, paper, note, read=Read(form, longer=times)
+            return Row(
+                name,
+                group,
+                against,
+                {"length": f"x{times}"},
+                paper,
+                note,
+                reevaluation=Reevaluation(form, longer=times),
             )
 
         rows += [row(form, form + at, form) for form in forms]

@@ -3,10 +3,10 @@
 from typing import Any
 
 from experiments.ablations.lengths import lengths
-from studies.rows import Paper, Variant, changed
+from studies.rows import Paper, Row, changed
 
 
-def palm(config: Any) -> list[Variant]:
+def palm(config: Any) -> list[Row]:
     def row(name, group, paper=None, note="", **fields):
         return changed(name, group, config, "published", paper, note, **fields)
 
@@ -18,7 +18,7 @@ def palm(config: Any) -> list[Variant]:
     narrow = config.d_ff - heads * round(2 * (heads - 1) * size / (3 * heads))
     neutral = Paper("multi-query is neutral", "equal", "PaLM, section 2")
     return [
-        Variant("published", "Published form", None, config=config),
+        Row("published", "Published form", None, config=config),
         row(
             "serial block", "Block", block="serial",
             paper=Paper("parallel: small loss at 8B, none at 62B, 15 % faster", "better", "PaLM, section 2"),
@@ -43,11 +43,11 @@ def palm(config: Any) -> list[Variant]:
         *lengths("published", "learned positions", "relative positions"),
         row("LayerNorm", "Norm", norm="layer", note="the paper's text; the RMS form is of Google's own code"),
         row("untied embeddings", "Embeddings", embeddings="untied"),
-        Variant(
+        Row(
             "no z-loss", "Recipe", "published", {"z_loss": 0.0},
             Paper("increases stability", None, "PaLM, section 5"), config=config, training={"z_loss": 0.0},
         ),
-        Variant(
+        Row(
             "Adam instead of Adafactor", "Recipe", "published", {"recipe": "gopher"},
             Paper("Adafactor was worse and less stable", "better", "Gopher, of its own block"),
             "with its own warm-up and cosine, as Gopher's", config, {"recipe": "gopher"},

@@ -3,13 +3,13 @@
 import dataclasses
 
 from models.retro.config import RETROConfig
-from studies.rows import NEIGHBOURS, Paper, Read, Variant, changed
+from studies.rows import NEIGHBOURS, Paper, Reevaluation, Row, changed
 
 SHARES = (0.01, 0.03, 0.1, 0.3)  # of the database; 1 is the reference
 NPROBES = (1, 4, 16)
 
 
-def retro(published: RETROConfig) -> list[Variant]:
+def retro(published: RETROConfig) -> list[Row]:
     """Table 6 of RETRO around the copying initialisation, which reads its neighbours at any budget."""
     base = dataclasses.replace(published, cca_initialisation="copying", encoder_embedding="shared")
     depth = published.decoder.num_layers
@@ -21,8 +21,8 @@ def retro(published: RETROConfig) -> list[Variant]:
     def row(name, group, figure, expects, note="", **fields):
         return changed(name, group, base, "copying", c4(figure, expects), note, **fields)
 
-    def reading(name, group, paper=None, note="", against="copying", of="copying", **how):
-        return Variant(name, group, against, how, paper, note, read=Read(of, **how))
+    def evaluation(name, group, paper=None, note="", against="copying", of="copying", **how):
+        return Row(name, group, against, how, paper, note, reevaluation=Reevaluation(of, **how))
 
     def cca(name, layers, figure, expects):
         return row(name, "Cross-attention", figure, expects, cca_layers=layers)
@@ -30,13 +30,13 @@ def retro(published: RETROConfig) -> list[Variant]:
     # Training at k neighbours and evaluation at the reference's 2.
     two = {"evaluation_neighbours": published.num_neighbours}
     return [
-        Variant(
+        Row(
             "copying", "Reference", None, {"cca_initialisation": "copying", "encoder_embedding": "shared"},
             note="the published architecture with a shared embedding, started able to copy (ours)",
             config=base,
         ),
-        reading("retrieval off", "Retrieval", c4(".987", "worse"), off=True),
-        Variant(
+        evaluation("retrieval off", "Retrieval", c4(".987", "worse"), off=True),
+        Row(
             "dense", "Retrieval", "copying", {"decoder": "alone"},
             Paper(".98 against .82", "worse", "RETRO, table 14, C4 at 172M"),
             "the decoder, by RETRO's recipe", base.decoder, {"recipe": "retro"},
@@ -54,14 +54,14 @@ def retro(published: RETROConfig) -> list[Variant]:
         row("1 neighbour in training", "Neighbours in training", ".858", "worse", num_neighbours=1, **two),
         row("4 neighbours in training", "Neighbours in training", ".847", "worse", num_neighbours=4, **two),
         *(
-            reading(f"k = {k}", "Neighbours at evaluation", {
+            evaluation(f"k = {k}", "Neighbours at evaluation", {
                 1: Paper(".84 against .83", "worse", "RETRO, figure 4, C4 at 172M"),
                 3: Paper(".82 against .83", "better", "RETRO, figure 4, C4 at 172M"),
             }.get(k), k=k)
             for k in NEIGHBOURS
         ),
         *(
-            reading(
+            evaluation(
                 f"{share:.0%} of the database", "Database",
                 Paper(".97 at 4B tokens, .82 at 1.75T", "worse", "RETRO, figure 1, C4 at 172M"),
                 "at evaluation", share=share,
@@ -69,33 +69,34 @@ def retro(published: RETROConfig) -> list[Variant]:
             for share in SHARES
         ),
         *(
-            reading(f"approximate index, nprobe {nprobe}", "Index", None, nprobe=nprobe) for nprobe in NPROBES
+            evaluation(f"approximate index, nprobe {nprobe}", "Index", None, nprobe=nprobe)
+            for nprobe in NPROBES
         ),
-        reading("random neighbours at evaluation", "Keys", random=True),
-        Variant(
+        evaluation("random neighbours at evaluation", "Keys", random=True),
+        Row(
             "random neighbours", "Keys", "copying", {"keys": "random"},
             note="in training and evaluation", config=base, keys="random",
         ),
-        Variant(
+        Row(
             "BM25 keys", "Keys", "copying", {"keys": "bm25"},
             Paper("re-ranking by BM25 helps", "better", "2305.16243"), "in training and evaluation", base,
             keys="bm25",
         ),
-        Variant(
+        Row(
             "published initialisation", "Initialisation", "copying",
             {"cca_initialisation": "published", "encoder_embedding": "own"}, config=published,
         ),
-        Variant(
+        Row(
             "published initialisation, shared embedding", "Initialisation", "published initialisation",
             {"encoder_embedding": "shared"}, c4(".823", "equal"),
             config=dataclasses.replace(published, encoder_embedding="shared"),
         ),
-        Variant(
+        Row(
             "RETROfit", "RETROfit", "dense", {"retrofit_of": "dense"},
             Paper("better than the dense model", "better", "RETRO, section 4.2"),
             "the dense model frozen, as many tokens again for encoder and CCA", base, retrofit_of="dense",
         ),
-        reading(
+        evaluation(
             "RETROfit against training from scratch", "RETROfit",
             Paper("close to RETRO trained from scratch", "equal", "RETRO, section 4.2"), of="RETROfit",
         ),

@@ -1,7 +1,7 @@
-"""Many cells, several at a time, each in a process and on a core of its own: two small models on one core
+"""Many trials, several at a time, each in a process and on a core of its own: two small models on one core
 each take about 0.7 of the time that they take one after the other on both.
 
-A cell lies in a folder named by the fingerprint of its configuration, shared by all experiments. What is
+A trial lies in a folder named by the fingerprint of its configuration, shared by all experiments. What is
 finished is never run again; what crashed is tried once more, and then stands in the table as failed.
 """
 
@@ -24,8 +24,8 @@ from processes.workers import cores
 from storage.artifacts import fingerprint
 from studies.trials.held_out import evaluation_path
 from studies.trials.train import milestones
-from studies.trials.trial import Cell
-from studies.trials.worker import COST, FAILURE, LOG, Task, reading_path, work, write_failure
+from studies.trials.trial import Trial
+from studies.trials.worker import COST, FAILURE, LOG, Task, other_evaluation_path, work, write_failure
 from training.interruption import stop_requests
 
 ATTEMPTS = 2
@@ -33,20 +33,20 @@ POLL_SECONDS = 1.0
 COMPILED = "compiled"
 
 
-def cell_folder(cells: Path, cell: Cell) -> Path:
-    """Where `cell` lies below the folder of all cells."""
-    return cells / f"{family_of(cell.config)}-{fingerprint(dataclasses.asdict(cell))}"
+def trial_folder(trials: Path, trial: Trial) -> Path:
+    """Where `trial` lies below the folder of all trials."""
+    return trials / f"{family_of(trial.config)}-{fingerprint(dataclasses.asdict(trial))}"
 
 
 def finished(task: Task) -> bool:
     """Whether all that `task` asks for is there."""
-    cell = task.cell
+    trial = task.trial
     wanted = [
-        evaluation_path(task.folder, retrieval, step, cell)
-        for retrieval in cell.retrievals
-        for step in milestones(cell)
+        evaluation_path(task.folder, retrieval, step, trial)
+        for retrieval in trial.retrievals
+        for step in milestones(trial)
     ]
-    wanted += [reading_path(task.folder, reading) for reading in task.readings]
+    wanted += [other_evaluation_path(task.folder, evaluation) for evaluation in task.evaluations]
     return all(path.exists() for path in [*wanted, task.folder / COST])
 
 
@@ -56,7 +56,7 @@ def failure(task: Task) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() and not finished(task) else None
 
 
-def run_grid(tasks: Sequence[Task], workers: int, peak: float, cells: Path) -> None:
+def run_grid(tasks: Sequence[Task], workers: int, peak: float, trials: Path) -> None:
     """Runs what is not finished of `tasks`, in their order, `workers` at a time. Tasks that diverged before
     are left as they are, those that crashed are tried again.
 
@@ -76,13 +76,13 @@ def run_grid(tasks: Sequence[Task], workers: int, peak: float, cells: Path) -> N
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     places = deque(available[:workers] if 1 < workers <= len(available) else [None] * workers)
     running: dict[int, tuple] = {}  # by sentinel
-    progress = Cells(len(todo))
+    progress = TrialsProgress(len(todo))
     with stop_requests() as asked_to_stop:
         while todo or running:
             while todo and places and not asked_to_stop():
                 task, attempt = todo.popleft()
                 place = places.popleft()
-                process = context.Process(target=work, args=(task, peak, place, cells / COMPILED))
+                process = context.Process(target=work, args=(task, peak, place, trials / COMPILED))
                 process.start()
                 running[process.sentinel] = process, task, attempt, place
             if asked_to_stop():
@@ -103,8 +103,8 @@ def run_grid(tasks: Sequence[Task], workers: int, peak: float, cells: Path) -> N
     progress.close()
 
 
-class Cells:
-    """One line: how many cells are done, which are under way, and the time to go."""
+class TrialsProgress:
+    """One line: how many trials are done, which are under way, and the time to go."""
 
     def __init__(self, total: int):
         terminal = sys.stderr.isatty()
@@ -118,7 +118,7 @@ class Cells:
         if time.monotonic() - self._shown > self._bar.mininterval:
             self._shown = time.monotonic()
             self._bar.set_postfix_str(
-                "; ".join(f"{task.name} seed {task.cell.seed}, {_at(task)}" for task in under_way)
+                "; ".join(f"{task.name} seed {task.trial.seed}, {_at(task)}" for task in under_way)
             )
 
     def one_more(self) -> None:
@@ -129,7 +129,7 @@ class Cells:
 
 
 def _at(task: Task) -> str:
-    """The step that a cell has reached, by the size of no file but its last line of metrics."""
+    """The step that a trial has reached, by the size of no file but its last line of metrics."""
     path = task.folder / "metrics.jsonl"
     if not path.exists():
         return "starting"
@@ -137,18 +137,18 @@ def _at(task: Task) -> str:
         file.seek(max(0, path.stat().st_size - 2048))
         lines = file.read().split(b"\n")
     try:
-        return f"step {json.loads(lines[-2])['step']}/{task.cell.steps}"
+        return f"step {json.loads(lines[-2])['step']}/{task.trial.steps}"
     except (IndexError, ValueError, KeyError):
         return "starting"
 
 
 def _merged(tasks: Sequence[Task]) -> list[Task]:
-    """One task per folder, with the readings of all that want it."""
+    """One task per folder, with the evaluations of all that want it."""
     found: dict[Path, Task] = {}
     for task in tasks:
         known = found.get(task.folder)
-        readings = dict.fromkeys([*(known.readings if known else ()), *task.readings])
-        found[task.folder] = dataclasses.replace(task, readings=tuple(readings))
+        evaluations = dict.fromkeys([*(known.evaluations if known else ()), *task.evaluations])
+        found[task.folder] = dataclasses.replace(task, evaluations=tuple(evaluations))
     return list(found.values())
 
 

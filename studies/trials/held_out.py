@@ -11,26 +11,26 @@ from models.retro.config import RETROConfig
 from parallelism.interface import Strategy
 from retrieval.neighbours.batches import device_batch
 from retrieval.neighbours.table import NeighbourTable
-from studies.trials.trial import Cell
+from studies.trials.trial import Trial
 from training.metrics import Progress
 
 
 def held_out(
-    cell: Cell, table: NeighbourTable, rows: np.ndarray | None = None
+    trial: Trial, table: NeighbourTable, rows: np.ndarray | None = None
 ) -> Iterator[tuple[Batch, np.ndarray]]:
-    """The evaluation batches of `cell`, or some rows of each, with the document of every token: the same for
+    """The evaluation batches of `trial`, or some rows of each, with the document of every token: the same for
     every model of a comparison.
     """
-    return evaluation_batches(table.store, cell.batch_size, cell.length, cell.evaluation_tokens, rows)
+    return evaluation_batches(table.store, trial.batch_size, trial.length, trial.evaluation_tokens, rows)
 
 
 def evaluate(
-    cell: Cell, strategy: Strategy, params: Params, table: NeighbourTable, k: int, label: str | None = None
+    trial: Trial, strategy: Strategy, params: Params, table: NeighbourTable, k: int, label: str | None = None
 ) -> np.ndarray:
     """float32 [S, T]: the loss of every held-out token with k neighbours, zero where nothing is predicted."""
-    batches = list(held_out(cell, table, strategy.rows(cell.batch_size)))
+    batches = list(held_out(trial, table, strategy.rows(trial.batch_size)))
     kind = f" retrieval {label}" if label else ""
-    progress = Progress(f"{cell.name} seed {cell.seed}{kind}: evaluation", len(batches))
+    progress = Progress(f"{trial.name} seed {trial.seed}{kind}: evaluation", len(batches))
     results = []
     for done, (batch, _) in enumerate(batches, start=1):
         results.append(np.asarray(strategy.evaluate(params, device_batch(batch, table, k))))
@@ -45,10 +45,10 @@ def evaluation_neighbours(config: RETROConfig) -> int:
 
 
 def evaluation_path(
-    folder: Path, retrieval: str | None, step: int | None = None, cell: Cell | None = None
+    folder: Path, retrieval: str | None, step: int | None = None, trial: Trial | None = None
 ) -> Path:
-    """Where the held-out losses of a cell lie; step: one of `cell`'s milestones, None for the last."""
-    at = "" if step is None or step == cell.steps else f"-step-{step}"
+    """Where the held-out losses of a trial lie; step: one of `trial`'s milestones, None for the last."""
+    at = "" if step is None or step == trial.steps else f"-step-{step}"
     return folder / f"evaluation-{retrieval or 'dense'}{at}.npy"
 
 

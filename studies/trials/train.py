@@ -18,7 +18,7 @@ from retrieval.neighbours.batches import device_batch
 from studies.prepare import Prepared
 from studies.run_folder import claim
 from studies.trials.held_out import evaluate, evaluation_neighbours, evaluation_path, save_array
-from studies.trials.trial import Cell, CellResult
+from studies.trials.trial import Trial, TrialResult
 from training.checkpoints import Checkpoints
 from training.freezing import freeze
 from training.loop import CHECKPOINTS, Training, train
@@ -30,93 +30,95 @@ from training.recipes import learning_rate, recipe
 CHECKPOINTS_PER_RUN = 10
 
 
-def run_cell(
-    cell: Cell,
+def run_trial(
+    trial: Trial,
     prepared: Prepared,
     mesh: jax.sharding.Mesh,
     peak_flops: float,
     folder: Path,
     pretrained: Params | None = None,
     how: Parallelism = Parallelism(),  # noqa: B008 (frozen)
-) -> CellResult:
-    """Trains and evaluates `cell` in `folder`, going on from whatever is there. The folder then says all
+) -> TrialResult:
+    """Trains and evaluates `trial` in `folder`, going on from whatever is there. The folder then says all
     that studies.trials.trained.load_run needs.
 
     Args:
-      pretrained: the parameters that `cell.pretrained` names, laid out on `mesh`. They are used up.
+      pretrained: the parameters that `trial.pretrained` names, laid out on `mesh`. They are used up.
 
     Raises:
       InputError: the folder holds another configuration; the message names the first field that differs.
     """
-    claim(folder, dataclasses.asdict(cell))
+    claim(folder, dataclasses.asdict(trial))
     if is_leader():
         prepared.save(folder)
     table = prepared.neighbours
-    strategy = started_from(pretrained or {}, strategy_of(cell, mesh, how))
+    strategy = started_from(pretrained or {}, strategy_of(trial, mesh, how))
     batches = TrainBatches(
-        table.store, cell.batch_size, cell.length, cell.seed, strategy.rows(cell.batch_size)
+        table.store, trial.batch_size, trial.length, trial.seed, strategy.rows(trial.batch_size)
     )
-    flops = (retrofit_flops_per_token if cell.pretrained else train_flops_per_token)(cell.config, cell.length)
+    flops = (retrofit_flops_per_token if trial.pretrained else train_flops_per_token)(
+        trial.config, trial.length
+    )
     training = Training(
-        steps=cell.steps,
-        seed=cell.seed,
-        checkpoint_every=-(-cell.steps // CHECKPOINTS_PER_RUN),
-        tokens_per_step=cell.batch_size * cell.length,
+        steps=trial.steps,
+        seed=trial.seed,
+        checkpoint_every=-(-trial.steps // CHECKPOINTS_PER_RUN),
+        tokens_per_step=trial.batch_size * trial.length,
         flops_per_token=flops,
         peak_flops=peak_flops,
-        label=f"{cell.name} seed {cell.seed}",
-        configuration=dataclasses.asdict(cell.config),
+        label=f"{trial.name} seed {trial.seed}",
+        configuration=dataclasses.asdict(trial.config),
     )
-    schedule = jax.jit(learning_rate(*cell.taught_by))
-    k = cell.config.num_neighbours if cell.retrieves else 0
-    for step in milestones(cell):
-        paths = {retrieval: evaluation_path(folder, retrieval, step, cell) for retrieval in cell.retrievals}
+    schedule = jax.jit(learning_rate(*trial.taught_by))
+    k = trial.config.num_neighbours if trial.retrieves else 0
+    for step in milestones(trial):
+        paths = {retrieval: evaluation_path(folder, retrieval, step, trial) for retrieval in trial.retrievals}
         missing = [retrieval for retrieval, path in paths.items() if not path.exists()]
         reached = Checkpoints(folder / CHECKPOINTS).latest() or 0
-        if not missing and (step < cell.steps or reached == cell.steps):
+        if not missing and (step < trial.steps or reached == trial.steps):
             continue
         if reached > step:
             raise InputError(
                 f"{paths[missing[0]]} is missing, and training has gone on from step {step} to {reached}: it "
-                f"cannot be made any more. Remove {folder} to train this cell anew."
+                f"cannot be made any more. Remove {folder} to train this trial anew."
             )
         to_here = dataclasses.replace(training, steps=step)
         state = train(to_here, strategy, lambda step: device_batch(batches(step), table, k), schedule, folder)
         for retrieval in missing:
-            neighbours = evaluation_neighbours(cell.config) if retrieval == "on" else 0
-            nats_st = evaluate(cell, strategy, state.params, table, neighbours, retrieval)
+            neighbours = evaluation_neighbours(trial.config) if retrieval == "on" else 0
+            nats_st = evaluate(trial, strategy, state.params, table, neighbours, retrieval)
             if is_leader():
                 save_array(paths[retrieval], nats_st)
     barrier(f"{folder} is written")
     *before, last = (
         {
-            retrieval: np.load(evaluation_path(folder, retrieval, step, cell), allow_pickle=False)
-            for retrieval in cell.retrievals
+            retrieval: np.load(evaluation_path(folder, retrieval, step, trial), allow_pickle=False)
+            for retrieval in trial.retrievals
         }
-        for step in milestones(cell)
+        for step in milestones(trial)
     )
-    return CellResult(
+    return TrialResult(
         nats=last,
         metrics=read_metrics(folder),
-        train_tokens=sum(batches.predicted_tokens(step) for step in range(cell.steps)),
-        train_flops=flops * training.tokens_per_step * cell.steps,
-        nats_at=dict(zip(cell.evaluate_at, before)),
+        train_tokens=sum(batches.predicted_tokens(step) for step in range(trial.steps)),
+        train_flops=flops * training.tokens_per_step * trial.steps,
+        nats_at=dict(zip(trial.evaluate_at, before)),
     )
 
 
-def milestones(cell: Cell) -> tuple[int, ...]:
-    """The steps at which `cell` is evaluated, the last of training among them."""
-    return *cell.evaluate_at, cell.steps
+def milestones(trial: Trial) -> tuple[int, ...]:
+    """The steps at which `trial` is evaluated, the last of training among them."""
+    return *trial.evaluate_at, trial.steps
 
 
-def strategy_of(cell: Cell, mesh: jax.sharding.Mesh, how: Parallelism = Parallelism()) -> Strategy:  # noqa: B008
-    """How `cell` is trained on `mesh`: its model, objective and optimiser."""
-    family = family_of(cell.config)
-    parts = loss_parts(cell.batch_size, cell.length, mesh.size)
-    trained = objective(build(cell.config), family, cell.precision, parts, cell.z_loss)
-    optimiser = optimiser_under(cell.precision, recipe(*cell.taught_by))
-    if cell.pretrained:
-        trained, optimiser = freeze(parameter_shapes(cell.config.decoder).keys(), trained, optimiser)
+def strategy_of(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism = Parallelism()) -> Strategy:  # noqa: B008
+    """How `trial` is trained on `mesh`: its model, objective and optimiser."""
+    family = family_of(trial.config)
+    parts = loss_parts(trial.batch_size, trial.length, mesh.size)
+    trained = objective(build(trial.config), family, trial.precision, parts, trial.z_loss)
+    optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by))
+    if trial.pretrained:
+        trained, optimiser = freeze(parameter_shapes(trial.config.decoder).keys(), trained, optimiser)
     return strategy(trained, optimiser, mesh, how)
 
 

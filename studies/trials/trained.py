@@ -1,4 +1,4 @@
-"""A finished cell's folder back as a model: what `studies.trials.train` left, and nothing guessed."""
+"""A finished trial's folder back as a model: what `studies.trials.train` left, and nothing guessed."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from parallelism.mesh import MeshShape, make_mesh
 from studies.prepare import Prepared, reopen
 from studies.run_folder import FILE_NAME
 from studies.trials.train import strategy_of
-from studies.trials.trial import Cell
+from studies.trials.trial import Trial
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS
 
@@ -25,12 +25,12 @@ MODEL_CONFIGS = tuple(type(next(iter(sizes.values()))) for sizes in SIZES.values
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """step: the updates that made `params`, which are as the cell's precision keeps them; less than
-    cell.steps where training was stopped. prepared: the tokenizer and the data it was trained on.
+    """step: the updates that made `params`, which are as the trial's precision keeps them; less than
+    trial.steps where training was stopped. prepared: the tokenizer and the data it was trained on.
     """
 
     folder: Path
-    cell: Cell
+    trial: Trial
     model: Model
     step: int
     params: Params
@@ -38,17 +38,17 @@ class TrainedRun:
 
 
 def load_run(folder: Path, mesh: jax.sharding.Mesh | None = None) -> TrainedRun:
-    """The newest checkpoint of the cell in `folder`, laid out on `mesh` (default: the first device alone).
+    """The newest checkpoint of the trial in `folder`, laid out on `mesh` (default: the first device alone).
 
     Raises:
-      InputError: `folder` is no cell, has no checkpoint yet, holds a configuration that does not exist, or
+      InputError: `folder` is no trial, has no checkpoint yet, holds a configuration that does not exist, or
         one that the checkpoint was not made with.
     """
-    cell = read_cell(folder)
+    trial = read_trial(folder)
     prepared = reopen(folder)
     there = folder / CHECKPOINTS
     checkpoints = (
-        Checkpoints(there, configuration=dataclasses.asdict(cell.config)) if there.is_dir() else None
+        Checkpoints(there, configuration=dataclasses.asdict(trial.config)) if there.is_dir() else None
     )
     if checkpoints is None or checkpoints.latest() is None:
         raise InputError(
@@ -56,14 +56,14 @@ def load_run(folder: Path, mesh: jax.sharding.Mesh | None = None) -> TrainedRun:
             "to the end."
         )
     mesh = mesh or make_mesh(MeshShape(), jax.devices()[:1])
-    step, state = checkpoints.restore(strategy_of(cell, mesh).like)
-    return TrainedRun(folder, cell, build(cell.config), step, state.params, prepared)
+    step, state = checkpoints.restore(strategy_of(trial, mesh).like)
+    return TrainedRun(folder, trial, build(trial.config), step, state.params, prepared)
 
 
-def read_cell(folder: Path) -> Cell:
-    """The cell that `folder` says it belongs to."""
+def read_trial(folder: Path) -> Trial:
+    """The trial that `folder` says it belongs to."""
     path = folder / FILE_NAME
-    if below := _cells_below(folder):
+    if below := _trials_below(folder):
         raise InputError(
             f"{folder} holds no model itself, but folders below it do. Give one of these: "
             f"{', '.join(map(str, below))}."
@@ -74,7 +74,7 @@ def read_cell(folder: Path) -> Cell:
             "wrote, such as runs/compare/retro/seed-0."
         )
     try:
-        return rebuilt(json.loads(path.read_text(encoding="utf-8")), (Cell,), path)
+        return rebuilt(json.loads(path.read_text(encoding="utf-8")), (Trial,), path)
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}). Restore it, or train the run anew.") from error
 
@@ -111,5 +111,5 @@ def _required(form: type) -> set[str]:
     return {field.name for field in dataclasses.fields(form) if field.default is dataclasses.MISSING}
 
 
-def _cells_below(folder: Path) -> list[Path]:
+def _trials_below(folder: Path) -> list[Path]:
     return sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{FILE_NAME}"))

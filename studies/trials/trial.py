@@ -1,8 +1,8 @@
-"""A cell: one model trained from one seed and evaluated, in a folder of its own.
+"""A trial: one model trained from one seed and evaluated, in a folder of its own.
 
-`config.json` says what the cell is and guards the folder; `data.json` names the artifacts that it was made
+`config.json` says what the trial is and guards the folder; `data.json` names the artifacts that it was made
 from; `metrics.jsonl` and `checkpoints/` are the loop's; `evaluation-*.npy` hold the loss of every held-out
-token. A cell that is finished is never run again.
+token. A trial that is finished is never run again.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from models.retro.config import RETROConfig
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """What is trained on what.
 
     name: what is shown. config: the model's. neighbours: the table's artifact name, so that its content
@@ -56,9 +56,9 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class CellResult:
+class TrialResult:
     """nats: by retrieval, float32 [S, T] per held-out token. metrics: the loop's lines. nats_at: the same as
-    nats, by each step of `Cell.evaluate_at`.
+    nats, by each step of `Trial.evaluate_at`.
     """
 
     nats: dict[str | None, np.ndarray]

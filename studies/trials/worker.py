@@ -1,4 +1,4 @@
-"""One cell trained and evaluated in a process of its own, on one core: what studies.trials.grid starts."""
+"""One trial trained and evaluated in a process of its own, on one core: what studies.trials.grid starts."""
 
 import dataclasses
 import json
@@ -20,9 +20,9 @@ from storage.files import locked, write_atomic
 from studies.environment import peak_memory
 from studies.prepare import Prepared
 from studies.trials.held_out import evaluate, evaluation_neighbours, held_out, save_array
-from studies.trials.train import run_cell, strategy_of
+from studies.trials.train import run_trial, strategy_of
 from studies.trials.trained import TrainedRun, load_run
-from studies.trials.trial import Cell
+from studies.trials.trial import Trial
 from training.loop import Diverged
 from training.metrics import read_metrics
 
@@ -30,8 +30,8 @@ COST, FAILURE, LOG = "cost.json", "failure.json", "log.txt"
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Another way to evaluate a trained cell: with k neighbours (None for the cell's own number), from
+class Evaluation:
+    """Another way to evaluate a trained trial: with k neighbours (None for the trial's own number), from
     another neighbour table (its artifact's name), at another length.
     """
 
@@ -47,15 +47,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Task:
-    """A cell in its folder, and the readings it is wanted in. name: what is shown. pretrained: the folder of
-    the dense cell whose parameters it starts from.
+    """A trial in its folder, and how else it is evaluated. name: what is shown. pretrained: the folder of
+    the dense trial whose parameters it starts from.
     """
 
     name: str
-    cell: Cell
+    trial: Trial
     folder: Path
     prepared: Prepared
-    readings: tuple[Reading, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     pretrained: Path | None = None
 
 
@@ -65,7 +65,7 @@ def work(task: Task, peak: float, core: int | None, compiled: Path) -> None:
 
     Args:
       core: the one that this process keeps to; None for all.
-      compiled: folder of compiled programs, which cells of one shape share.
+      compiled: folder of compiled programs, which trials of one shape share.
     """
     task.folder.mkdir(parents=True, exist_ok=True)
     log = os.open(task.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -97,41 +97,45 @@ def write_failure(folder: Path, status: str, reason: str, last_finite: dict | No
     write_atomic(folder / FAILURE, json.dumps(told, indent=1))
 
 
-def reading_path(folder: Path, reading: Reading) -> Path:
+def other_evaluation_path(folder: Path, evaluation: Evaluation) -> Path:
     """Where its loss of every document lies, float64 [documents of the store]."""
-    return folder / reading.file_name
+    return folder / evaluation.file_name
 
 
 def _finish(task: Task, peak: float) -> None:
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
     pretrained = load_run(task.pretrained, mesh).params if task.pretrained else None
-    run_cell(task.cell, task.prepared, mesh, peak, task.folder, pretrained)
-    missing = [reading for reading in task.readings if not reading_path(task.folder, reading).exists()]
+    run_trial(task.trial, task.prepared, mesh, peak, task.folder, pretrained)
+    missing = [
+        evaluation
+        for evaluation in task.evaluations
+        if not other_evaluation_path(task.folder, evaluation).exists()
+    ]
     run = load_run(task.folder, mesh) if missing else None
-    for reading in missing:
-        save_array(reading_path(task.folder, reading), read(run, reading))
+    for evaluation in missing:
+        save_array(other_evaluation_path(task.folder, evaluation), read(run, evaluation))
     path = task.folder / COST
     before = json.loads(path.read_text(encoding="utf-8"))["peak_bytes"] if path.exists() else 0
     seconds = sum(line["seconds"] for line in read_metrics(task.folder))
     write_atomic(path, json.dumps({"peak_bytes": max(before, peak_memory()), "train_seconds": seconds}))
 
 
-def read(run: TrainedRun, reading: Reading) -> np.ndarray:
-    """float64 [documents]: the held-out nats of a trained cell under `reading`; zero where nothing is
+def read(run: TrainedRun, evaluation: Evaluation) -> np.ndarray:
+    """float64 [documents]: the held-out nats of a trained trial under `evaluation`; zero where nothing is
     evaluated. Longer sequences come in smaller batches, of as many tokens.
     """
-    cell, params, prepared = run.cell, run.params, run.prepared
-    if reading.length is not None:
-        config, params = lengthened(cell.config, params, reading.length)
-        batch_size = max(1, cell.batch_size * cell.length // reading.length)
-        cell = dataclasses.replace(cell, config=config, length=reading.length, batch_size=batch_size)
+    trial, params, prepared = run.trial, run.params, run.prepared
+    if evaluation.length is not None:
+        config, params = lengthened(trial.config, params, evaluation.length)
+        batch_size = max(1, trial.batch_size * trial.length // evaluation.length)
+        trial = dataclasses.replace(trial, config=config, length=evaluation.length, batch_size=batch_size)
     table = prepared.neighbours
-    if reading.table is not None:
-        table = NeighbourTable(prepared.root / reading.table, prepared.store)
-    k = reading.k
+    if evaluation.table is not None:
+        table = NeighbourTable(prepared.root / evaluation.table, prepared.store)
+    k = evaluation.k
     if k is None:
-        k = evaluation_neighbours(cell.config) if cell.retrieves else 0
-    strategy = strategy_of(cell, make_mesh(MeshShape(), jax.devices()[:1]))
-    nats_st = evaluate(cell, strategy, params, table, k, reading.file_name)
-    documents_st = np.concatenate([documents for _, documents in held_out(cell, table)])
+        k = evaluation_neighbours(trial.config) if trial.retrieves else 0
+    strategy = strategy_of(trial, make_mesh(MeshShape(), jax.devices()[:1]))
+    nats_st = evaluate(trial, strategy, params, table, k, evaluation.file_name)
+    documents_st = np.concatenate([documents for _, documents in held_out(trial, table)])
     return document_nats(nats_st, documents_st, prepared.store.num_documents)

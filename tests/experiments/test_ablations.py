@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from experiments import payoff, scaling, square
-from experiments.ablations.by_family import variants
+from experiments.ablations.by_family import ablation_rows
 from models.families import count, parameter_shapes, with_decoder_fields
 from models.flops import train_flops_per_token
 from models.retro.config import RETROConfig
@@ -16,7 +16,7 @@ STUDIES = {
     "scaling": scaling.rows(StudyOptions()), "payoff": payoff.rows(StudyOptions()),
     **{f"square by {recipe}": square.rows(square.Options(recipe=recipe)) for recipe in ("own", "retro")},
 }  # fmt: skip
-TABLES = {family: variants(family, "tiny") for family in FAMILIES} | STUDIES
+TABLES = {family: ablation_rows(family, "tiny") for family in FAMILIES} | STUDIES
 # What goes with a changed field: an activation of as many parameters; training alone at k neighbours.
 COMPANIONS = {"d_ff", "evaluation_neighbours"}
 
@@ -28,8 +28,8 @@ def test_rows_have_names_of_their_own_and_refer_to_rows_that_are_there(table):
     assert len(names) == len(set(names))
     for row in rows:
         assert row.against in (None, *names) and row.retrofit_of in (None, *names)
-        assert (row.config is None) == (row.read is not None)
-        assert row.read is None or row.read.of in names
+        assert (row.config is None) == (row.reevaluation is not None)
+        assert row.reevaluation is None or row.reevaluation.of in names
         assert row.paper is None or row.paper.expects in ("worse", "better", "equal", None)
     assert rows[0].against is None and rows[0].read is None
 
@@ -93,13 +93,13 @@ def test_scaling_has_three_sizes_of_every_family_at_every_budget():
 
 
 def test_a_choice_of_rows_takes_along_what_they_need():
-    rows = variants("retro", "tiny")
+    rows = ablation_rows("retro", "tiny")
     names = [row.name for row in chosen(rows, ("RETROfit", "k = 10"))]
     assert names == ["copying", "dense", "k = 10", "RETROfit"]
     assert chosen(rows, ()) == rows
 
 
 def test_retro_trains_on_the_paper_s_numbers_of_neighbours_and_is_read_at_two():
-    for row in variants("retro", "tiny"):
+    for row in ablation_rows("retro", "tiny"):
         if isinstance(row.config, RETROConfig) and "in training" in row.name:
             assert row.config.evaluation_neighbours == 2 != row.config.num_neighbours

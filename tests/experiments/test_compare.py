@@ -77,22 +77,22 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(run, tmp_path):
     process = start_compare(tmp_path / "out", artifacts)
     _, complaints = process.communicate()
     assert process.returncode == 0, complaints
-    for cell in CELLS:
+    for trial in CELLS:
         losses, again = (
-            [(line["step"], line["loss"], line["grad_norm"]) for line in read_metrics(folder / cell)]
+            [(line["step"], line["loss"], line["grad_norm"]) for line in read_metrics(folder / trial)]
             for folder in (out, tmp_path / "out")
         )
         assert [step for step, _, _ in losses] == list(range(1, 13))
         assert losses == again
-        for array in (out / cell).glob("evaluation-*.npy"):
-            np.testing.assert_array_equal(np.load(array), np.load(tmp_path / "out" / cell / array.name))
+        for array in (out / trial).glob("evaluation-*.npy"):
+            np.testing.assert_array_equal(np.load(array), np.load(tmp_path / "out" / trial / array.name))
     parameters = [checkpoint_bytes(folder / "retro/seed-0") for folder in (out, tmp_path / "out")]
     assert parameters[0] == parameters[1]
 
 
-def checkpoint_bytes(cell):
+def checkpoint_bytes(trial):
     """The checksums of every parameter and moment in the last checkpoint."""
-    return (cell / "checkpoints/12/manifest/metadata").read_text()
+    return (trial / "checkpoints/12/manifest/metadata").read_text()
 
 
 def test_a_second_run_reuses_everything(run):

@@ -92,13 +92,13 @@ def test_the_whole_comparison_from_nothing(run, tmp_path, strategy):
     arguments = ["--mesh", "2x2x2", "--strategy", strategy]
     results = ends(start_all(command_line(tmp_path / "out", tmp_path / "artifacts", *arguments)), seconds=900)
     assert [code for code, _, _ in results] == [0, 0], results
-    for cell in CELLS:
+    for trial in CELLS:
         alone, together = (
-            [line["loss"] for line in read_metrics(folder / cell)] for folder in (out, tmp_path / "out")
+            [line["loss"] for line in read_metrics(folder / trial)] for folder in (out, tmp_path / "out")
         )
         np.testing.assert_allclose(together, alone, rtol=1e-5)
-        for losses in (out / cell).glob("evaluation-*.npy"):
-            ours = np.load(tmp_path / "out" / cell / losses.name)
+        for losses in (out / trial).glob("evaluation-*.npy"):
+            ours = np.load(tmp_path / "out" / trial / losses.name)
             np.testing.assert_allclose(ours, np.load(losses), rtol=1e-4, atol=1e-4)
 
 

@@ -26,9 +26,9 @@ from retrieval.database.recipe import Recipe
 from studies.prepare import Text, prepare
 from studies.stages import Stages
 from studies.trials.held_out import evaluation_path, held_out
-from studies.trials.train import run_cell, strategy_of
+from studies.trials.train import run_trial, strategy_of
 from studies.trials.trained import load_run
-from studies.trials.trial import Cell
+from studies.trials.trial import Trial
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS
 from training.losses import token_nats
@@ -45,7 +45,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder with a finished cell of each form, and the artifacts beside them. What is said to be the only
+    """A folder with a finished trial of each form, and the artifacts beside them. What is said to be the only
     step's result is the initial state: the program that trains takes longest to compile, and is not needed.
     """
     root, random = tmp_path_factory.mktemp("generate"), np.random.default_rng(0)
@@ -57,15 +57,15 @@ def runs(tmp_path_factory):
     prepared = prepare(text, artifacts, Stages(artifacts))
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
     for name, form in FORMS.items():
-        cell = Cell(
+        trial = Trial(
             name, with_decoder_fields(form, vocab_size=VOCABULARY), 0, 1, 1, LENGTH, "float32", 2000,
             prepared.neighbours.path.name,
         )  # fmt: skip
-        strategy = strategy_of(cell, mesh)
-        checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=dataclasses.asdict(cell.config))
-        checkpoints.save(cell.steps, strategy.init(jax.random.key(0)))
+        strategy = strategy_of(trial, mesh)
+        checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=dataclasses.asdict(trial.config))
+        checkpoints.save(trial.steps, strategy.init(jax.random.key(0)))
         (root / name / "metrics.jsonl").touch()
-        run_cell(cell, prepared, mesh, 1e12, root / name)
+        run_trial(trial, prepared, mesh, 1e12, root / name)
     return root
 
 
@@ -187,7 +187,7 @@ def test_an_empty_prompt_is_explained_as_one_that_has_retrieved_nothing(runs, st
 def test_a_retro_is_evaluated_with_the_neighbours_of_evaluation(runs):
     run = load_run(runs / "retro")
     table = run.prepared.neighbours
-    batch, _ = next(held_out(run.cell, table))
+    batch, _ = next(held_out(run.trial, table))
     neighbours = Neighbours(*table.lookup(batch.chunks, 3))
     nats = token_nats(jax.jit(run.model.apply)(run.params, batch.tokens, neighbours), batch.targets)
     evaluated = np.load(evaluation_path(runs / "retro", "on"))[: len(nats)]
@@ -196,12 +196,12 @@ def test_a_retro_is_evaluated_with_the_neighbours_of_evaluation(runs):
 
 def test_the_loaded_run_is_the_cell_that_was_trained(runs):
     run = load_run(runs / "retro")
-    assert run.cell.config == with_decoder_fields(FORMS["retro"], vocab_size=VOCABULARY) == run.model.config
-    assert (run.step, run.cell.steps, run.cell.name) == (1, 1, "retro")
+    assert run.trial.config == with_decoder_fields(FORMS["retro"], vocab_size=VOCABULARY) == run.model.config
+    assert (run.step, run.trial.steps, run.trial.name) == (1, 1, "retro")
     assert jax.tree.structure(run.params) == jax.tree.structure(
         jax.eval_shape(run.model.init, jax.random.key(0))
     )
-    assert isinstance(load_run(runs / "palm").cell.config, PaLMConfig)
+    assert isinstance(load_run(runs / "palm").trial.config, PaLMConfig)
 
 
 @pytest.fixture

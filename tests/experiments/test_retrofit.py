@@ -17,9 +17,9 @@ from parallelism.mesh import make_mesh, parse_mesh_shape
 from studies.prepare import Text, prepare
 from studies.stages import Stages
 from studies.trials.held_out import evaluation_path
-from studies.trials.train import run_cell
+from studies.trials.train import run_trial
 from studies.trials.trained import load_run
-from studies.trials.trial import Cell
+from studies.trials.trial import Trial
 from training.checkpoints import fingerprint
 from training.metrics import read_metrics
 
@@ -29,7 +29,7 @@ VOCABULARY, LENGTH, BATCH, STEPS, MESH = 400, 64, 8, 2, "1x8x1"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder with a dense cell and its RETROfit."""
+    """A folder with a dense trial and its RETROfit."""
     root, random = tmp_path_factory.mktemp("retrofit"), np.random.default_rng(0)
     words = ["".join(random.choice(list("abcdefgh"), 5)) for _ in range(300)]
     for number in range(16):
@@ -38,8 +38,8 @@ def runs(tmp_path_factory):
     text = Text(str(root / "*.txt"), None, "palm", VOCABULARY, TINY_BERT, "Flat", 2)
     prepared = prepare(text, artifacts, Stages(artifacts))
     config = with_decoder_fields(configuration("gopher/smoke"), vocab_size=VOCABULARY)
-    cell = Cell("gopher", config, 0, STEPS, BATCH, LENGTH, "float32", 2000, prepared.neighbours.path.name)
-    run_cell(cell, prepared, make_mesh(parse_mesh_shape(MESH)), 1e12, root / "gopher")
+    trial = Trial("gopher", config, 0, STEPS, BATCH, LENGTH, "float32", 2000, prepared.neighbours.path.name)
+    run_trial(trial, prepared, make_mesh(parse_mesh_shape(MESH)), 1e12, root / "gopher")
     start("--run", root / "gopher", "--out", root / "gopher-retrofit")
     return root
 
@@ -49,13 +49,13 @@ def start(*arguments):
 
 
 def decoder_of(run):
-    return {name: run.params[name] for name in parameter_shapes(run.cell.config.decoder)}
+    return {name: run.params[name] for name in parameter_shapes(run.trial.config.decoder)}
 
 
 def test_retrieval_off_is_the_dense_model_bit_for_bit(runs):
     dense, after = load_run(runs / "gopher"), load_run(runs / "gopher-retrofit")
-    assert after.cell.retrieves and after.step == STEPS
-    assert fingerprint(decoder_of(after)) == fingerprint(dense.params) == after.cell.pretrained
+    assert after.trial.retrieves and after.step == STEPS
+    assert fingerprint(decoder_of(after)) == fingerprint(dense.params) == after.trial.pretrained
     off, on = (np.load(evaluation_path(after.folder, retrieval)) for retrieval in ("off", "on"))
     assert off.tobytes() == np.load(evaluation_path(dense.folder, None)).tobytes()
     assert (off != on).any()

@@ -10,7 +10,7 @@ from data.token_store import CHUNK
 from models.families import configuration
 from studies.leakage import leakage
 from studies.trials.held_out import held_out
-from studies.trials.trial import Cell, CellResult
+from studies.trials.trial import Trial, TrialResult
 from tests.evaluation.test_leakage import Letters, store_of, table_of
 
 SEEDS = 2
@@ -19,13 +19,13 @@ SEEDS = 2
 def cells_of(name, form):
     config = configuration(f"{form}/smoke")
     return {
-        (name, seed): Cell(name, config, seed, 1, 2, 2 * CHUNK, "float32", 5000, "") for seed in range(SEEDS)
+        (name, seed): Trial(name, config, seed, 1, 2, 2 * CHUNK, "float32", 5000, "") for seed in range(SEEDS)
     }
 
 
 @pytest.fixture
 def made(tmp_path):
-    """(prepared, cells, results): random losses on six held-out documents, the first ones copied in part."""
+    """(prepared, trials, results): random losses on six held-out documents, the first ones copied in part."""
     rng = np.random.default_rng(0)
     lengths = [5 * CHUNK - 1, 3 * CHUNK + 20, 90, 64, 63, 1]
     texts = ["".join(rng.choice(list("abcde"), length)) for length in lengths]
@@ -34,14 +34,14 @@ def made(tmp_path):
     store = store_of(tmp_path / "store", [*texts, training], sides, domain=domain)
     database = np.arange(store.chunk_offsets[6], store.chunk_offsets[7])
     table = table_of(tmp_path, store, {chunk: database[:10] for chunk in range(store.chunk_offsets[6])})
-    cells = cells_of("palm", "palm") | cells_of("gopher", "gopher") | cells_of("retro", "retro")
-    weights = np.concatenate([batch.weights for batch, _ in held_out(cells["palm", 0], table)])
+    trials = cells_of("palm", "palm") | cells_of("gopher", "gopher") | cells_of("retro", "retro")
+    weights = np.concatenate([batch.weights for batch, _ in held_out(trials["palm", 0], table)])
     nats = lambda: (rng.random(weights.shape) * weights).astype(np.float32)
     results = {
-        key: CellResult({retrieval: nats() for retrieval in cell.retrievals}, [], 0, 0.0)
-        for key, cell in cells.items()
+        key: TrialResult({retrieval: nats() for retrieval in trial.retrievals}, [], 0, 0.0)
+        for key, trial in trials.items()
     }
-    return SimpleNamespace(store=store, neighbours=table, tokenizer=Letters()), cells, results
+    return SimpleNamespace(store=store, neighbours=table, tokenizer=Letters()), trials, results
 
 
 @functools.cache
@@ -52,7 +52,7 @@ def longest_copy(text, training):
 
 
 def test_every_figure_is_the_sum_over_its_tokens(made):
-    prepared, cells, results = made
+    prepared, trials, results = made
     store = prepared.store
     text = lambda d: "".join(Letters.letters[i - 4] for i in store.document_tokens(d)[1:-1])
     # (document, token's place) -> r of its chunk, in tokens; eos stays with the text before it.
@@ -65,9 +65,9 @@ def test_every_figure_is_the_sum_over_its_tokens(made):
     assert {0, 63, 64} & set(seen.values()) and len(set(seen.values())) > 4
 
     documents = np.concatenate(
-        [documents for _, documents in held_out(cells["palm", 0], prepared.neighbours)]
+        [documents for _, documents in held_out(trials["palm", 0], prepared.neighbours)]
     )
-    part = leakage(prepared, cells, results)
+    part = leakage(prepared, trials, results)
     assert part["neighbours"] == 10
     checked = 0
     for row in part["means"]:
@@ -93,8 +93,8 @@ def test_every_figure_is_the_sum_over_its_tokens(made):
 
 
 def test_differences_are_those_of_the_means_and_runs_count_every_chunk(made):
-    prepared, cells, results = made
-    part = leakage(prepared, cells, results)
+    prepared, trials, results = made
+    part = leakage(prepared, trials, results)
     means = {(r["model"], r["retrieval"], r["domain"], r["alpha"]): r for r in part["means"]}
     assert {(r["a"]["retrieval"], r["b"]["model"], r["b"]["retrieval"]) for r in part["comparisons"]} == {
         ("on", "retro", "off"), ("on", "gopher", None),

@@ -18,15 +18,15 @@ from models.families import configuration, with_decoder_fields
 from parallelism.mesh import MeshShape, make_mesh
 from studies.prepare import Text, prepare
 from studies.results_file import read_results
-from studies.rows import Variant
+from studies.rows import Row
 from studies.run_folder import sole
 from studies.stages import Stages
 from studies.study import StudyOptions, run_study
 from studies.trials.held_out import evaluation_path, held_out
-from studies.trials.train import run_cell, strategy_of
+from studies.trials.train import run_trial, strategy_of
 from studies.trials.trained import load_run
-from studies.trials.trial import Cell
-from studies.trials.worker import Reading, read
+from studies.trials.trial import Trial
+from studies.trials.worker import Evaluation, read
 from tests.experiments.smoke import TINY_BERT
 from tests.many_processes import ROOT, ends, start
 from training.checkpoints import Checkpoints
@@ -37,7 +37,7 @@ SMOKE = configuration("gopher/smoke")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder with a trained dense cell and a RETRO whose initial state is said to be its last."""
+    """A folder with a trained dense trial and a RETRO whose initial state is said to be its last."""
     root, random = tmp_path_factory.mktemp("study"), np.random.default_rng(0)
     words = ["".join(random.choice(list("abcdefgh"), 5)) for _ in range(300)]
     for number in range(12):
@@ -46,13 +46,13 @@ def runs(tmp_path_factory):
     prepared = prepare(text, root / "artifacts", Stages(root / "artifacts"))
     for name, form in (("gopher", SMOKE), ("retro", configuration("retro/smoke"))):
         config = with_decoder_fields(form, vocab_size=400, max_length=64)
-        cell = Cell(name, config, 0, 4, 2, 64, "float32", 2000, prepared.neighbours.path.name)
+        trial = Trial(name, config, 0, 4, 2, 64, "float32", 2000, prepared.neighbours.path.name)
         if name == "retro":
-            configuration_of_it = dataclasses.asdict(cell.config)
+            configuration_of_it = dataclasses.asdict(trial.config)
             checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=configuration_of_it)
-            checkpoints.save(cell.steps, strategy_of(cell, mesh()).init(jax.random.key(0)))
+            checkpoints.save(trial.steps, strategy_of(trial, mesh()).init(jax.random.key(0)))
             (root / name / "metrics.jsonl").touch()
-        run_cell(cell, prepared, mesh(), 1e9, root / name)
+        run_trial(trial, prepared, mesh(), 1e9, root / name)
     return root
 
 
@@ -66,11 +66,11 @@ def options(tmp_path, **fields):
 
 
 def test_what_crashes_or_diverges_stays_in_the_table_and_what_is_finished_is_kept(tmp_path, capsys):
-    """A cell that cannot be evaluated crashes in its process; one with an absurd learning rate diverges."""
+    """A trial that cannot be evaluated crashes in its process; one with an absurd learning rate diverges."""
     rows = [
-        Variant("published", "Published form", None, config=SMOKE),
-        Variant("diverges", "Bad", "published", config=SMOKE, training={"peak": 1e30, "steps": 4}),
-        Variant("crashes", "Bad", "published", config=SMOKE, training={"evaluation_tokens": 1}),
+        Row("published", "Published form", None, config=SMOKE),
+        Row("diverges", "Bad", "published", config=SMOKE, training={"peak": 1e30, "steps": 4}),
+        Row("crashes", "Bad", "published", config=SMOKE, training={"evaluation_tokens": 1}),
     ]
     run_study("ablate gopher", options(tmp_path), rows, tmp_path / "out")
     printed = capsys.readouterr().out
@@ -126,33 +126,33 @@ def test_two_runs_do_not_write_the_same_table(tmp_path):
 
 def test_a_reading_with_what_a_cell_was_evaluated_with_is_that_evaluation(runs):
     trained = load_run(runs / "retro")
-    documents_st = np.concatenate([d for _, d in held_out(trained.cell, trained.prepared.neighbours)])
+    documents_st = np.concatenate([d for _, d in held_out(trained.trial, trained.prepared.neighbours)])
     for k, retrieval in ((0, "off"), (2, "on")):
         nats_st = np.load(evaluation_path(trained.folder, retrieval))
         wanted = document_nats(nats_st, documents_st, trained.prepared.store.num_documents)
-        np.testing.assert_array_equal(read(trained, Reading(k=k)), wanted)
-    assert not np.array_equal(read(trained, Reading(k=4)), wanted)
+        np.testing.assert_array_equal(read(trained, Evaluation(k=k)), wanted)
+    assert not np.array_equal(read(trained, Evaluation(k=4)), wanted)
 
 
 def test_longer_sequences_predict_the_same_documents(runs):
     trained = load_run(runs / "gopher")
-    short, long = (read(trained, Reading(length=64 * times)) for times in (1, 2))
+    short, long = (read(trained, Evaluation(length=64 * times)) for times in (1, 2))
     assert ((short > 0) == (long > 0)).all()
     np.testing.assert_allclose(long, short, rtol=0.05)
     assert not np.array_equal(long, short)
 
 
 def test_an_evaluation_on_the_way_changes_nothing(runs, tmp_path):
-    """The cell of the run, trained anew in stages: the same bits at the end."""
+    """The trial of the run, trained anew in stages: the same bits at the end."""
     whole = load_run(runs / "gopher")
-    cell = dataclasses.replace(whole.cell, evaluate_at=(1, 2))
-    staged = run_cell(cell, whole.prepared, mesh(), 1e9, tmp_path)
+    trial = dataclasses.replace(whole.trial, evaluate_at=(1, 2))
+    staged = run_trial(trial, whole.prepared, mesh(), 1e9, tmp_path)
     np.testing.assert_array_equal(staged.nats[None], np.load(evaluation_path(whole.folder, None)))
     first, second = (staged.nats_at[step][None].sum() for step in (1, 2))
     assert first > second > staged.nats[None].sum()
-    evaluation_path(tmp_path, None, 1, cell).unlink()
-    with pytest.raises(InputError, match="training has gone on from step 1 to 4.*train this cell anew"):
-        run_cell(cell, whole.prepared, mesh(), 1e9, tmp_path)
+    evaluation_path(tmp_path, None, 1, trial).unlink()
+    with pytest.raises(InputError, match="training has gone on from step 1 to 4.*train this trial anew"):
+        run_trial(trial, whole.prepared, mesh(), 1e9, tmp_path)
 
 
 @pytest.mark.exhaustive
