@@ -26,8 +26,8 @@ class Paper:
 @dataclass(frozen=True)
 class Reevaluation:
     """How the trials of the row `of` are evaluated once more: retrieval off; k neighbours; a share of the
-    database; an approximate index at nprobe; random neighbours; sequences `longer` times as long; as they were
-    after `step` steps, one of those that they were evaluated at.
+    database; an approximate index at nprobe; random neighbours; sequences `longer` times as long; as they
+    were after `step` steps, one of those that they were evaluated at.
     """
 
     of: str
@@ -46,8 +46,8 @@ class Row:
 
     A row is trained: `config` by `training`, fields of studies.trials.trial.Trial other than the family's
     own, on neighbours found by `keys`; its peak learning rate is the best of `peaks` where there are several.
-    It may start from the dense trials of the row `retrofit_of`. Or it is a reevaluation of another row's trials.
-    facts: further numbers that curves are drawn over.
+    It may start from the dense trials of the row `retrofit_of`. Or it is a reevaluation of another row's
+    trials. facts: further numbers that curves are drawn over.
     """
 
     name: str

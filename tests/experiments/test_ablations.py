@@ -31,7 +31,7 @@ def test_rows_have_names_of_their_own_and_refer_to_rows_that_are_there(table):
         assert (row.config is None) == (row.reevaluation is not None)
         assert row.reevaluation is None or row.reevaluation.of in names
         assert row.paper is None or row.paper.expects in ("worse", "better", "equal", None)
-    assert rows[0].against is None and rows[0].read is None
+    assert rows[0].against is None and rows[0].reevaluation is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)
