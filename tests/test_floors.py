@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # From the ground up; rooms of one floor do not know each other.
 FLOORS = (
-    {"errors"},
+    {"errors", "progress"},
     {"storage", "processes"},
     {"models"},
     {"data", "parallelism", "command"},

@@ -15,16 +15,15 @@ chunks takes 27 s of one core and 0.7 GB.
 Shape suffixes: n chunks of the database, q queries, f hashed words.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
-from tqdm import tqdm
 
 from data.token_store import TokenStore
 from data.tokenizers import Tokenizer
+from progress import bar
 from retrieval.chunks import chunk_groups, chunk_text, store_hash, training_chunks
 from retrieval.keys.tfidf import PATTERN, WORDS, word_counts
 from retrieval.neighbours.table import Rows, all_rows, save_rows
@@ -51,12 +50,11 @@ def bm25_table(root: Path, store: TokenStore, tokenizer: Tokenizer, k: int = 2, 
         database, total = training_chunks(store), int(store.chunk_offsets[-1])
         weights_nf = bm25_weights(counts(database))
         groups = chunk_groups(store, np.arange(total))
-        seconds = 0.1 if sys.stderr.isatty() else 15
-        with tqdm(total=total, desc="BM25", unit="chunk", delay=2, mininterval=seconds) as bar:
+        with bar("BM25", total, "chunk") as progress:
 
             def rows_of(rows: np.ndarray) -> Rows:
                 return best_outside_group(
-                    weights_nf, counts(rows), database, groups, rows, k + spare, bar.update
+                    weights_nf, counts(rows), database, groups, rows, k + spare, progress.update
                 )
 
             save_rows(folder, all_rows(root, total, made_of | {"k": k + spare}, rows_of))
