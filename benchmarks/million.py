@@ -25,10 +25,11 @@ from command import command
 from retrieval.index.build import build_index, choose_factory
 from retrieval.index.index import LISTS, exact_search, inverted_file, load_index, rows_of
 from retrieval.index.inverted_lists import transformed
+from retrieval.index.keys import Keys
 from retrieval.index.nearest_outside_group import nearest_outside_group, outside_group
 from retrieval.index.recall import doublings, exact_truth, read_recall
 from retrieval.index.speed import exact_ms, timed_curve
-from retrieval.keys.encoders import Keys, bert_encoder
+from retrieval.keys.encoders import bert_encoder
 from retrieval.keys.shards import embed_chunks
 from storage.files import write_atomic
 from studies.environment import environment

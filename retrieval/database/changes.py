@@ -36,9 +36,10 @@ from retrieval.database.grown_table import REPLACED, grown_table, table_without
 from retrieval.database.recipe import TOKENIZER, Recipe, encoder_of, text_hash, token_store, tokenizer_of
 from retrieval.database.segments import TEXT_HASH
 from retrieval.index.build import build_index
+from retrieval.index.keys import StoredKeys
 from retrieval.index.recall import read_recall
 from retrieval.keys.embed import embed_store
-from retrieval.keys.encoders import KeyEncoder, Keys
+from retrieval.keys.encoders import KeyEncoder
 from storage.artifacts import MANIFEST, artifact
 
 Measured = Callable[[str], AbstractContextManager]
@@ -203,7 +204,7 @@ def _grown(
     store: TokenStore,
     tokenizer: Tokenizer,
     encoder: KeyEncoder,
-    make_keys: Callable[..., Keys],
+    make_keys: Callable[..., StoredKeys],
     measured: Measured,
 ) -> Version:
     """The version after `before`, with `store` as one more segment."""

@@ -24,8 +24,9 @@ from errors import InputError
 from retrieval.database.recipe import TOKENIZER, Recipe
 from retrieval.database.segments import Segments
 from retrieval.index.index import holds_keys, load_index, reranked, search
+from retrieval.index.keys import StoredKeys
 from retrieval.index.recall import Recall, recall_of
-from retrieval.keys.encoders import KeyEncoder, Keys, open_encoder
+from retrieval.keys.encoders import KeyEncoder, open_encoder
 from retrieval.keys.shards import FILE_NAME as KEYS
 from storage.files import write_atomic
 
@@ -33,9 +34,8 @@ CURRENT, VERSIONS, ARTIFACTS = "database.json", "versions", "artifacts"
 FORMAT = 1
 # Of an encoder's spec: where it lies that was made for this database.
 FOLDER = "folder"
-# Of an index that holds codes, for each neighbour asked for: as many candidates are ordered by their keys.
-CANDIDATES = 10
-FEWEST_CANDIDATES = 50
+# Where an index holds codes, a search orders so many candidates by their keys.
+CANDIDATES_PER_NEIGHBOUR, FEWEST_CANDIDATES = 10, 50
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ class Database:
         return encoder
 
     @cached_property
-    def keys(self) -> Keys:
+    def keys(self) -> StoredKeys:
         names = [name for segment in self.version.segments for name in segment.keys]
-        return Keys([self.artifact(name) / KEYS for name in names], self.version.encoder["dimension"])
+        return StoredKeys([self.artifact(name) / KEYS for name in names], self.version.encoder["dimension"])
 
     @cached_property
     def indexes(self) -> list:
@@ -144,7 +144,7 @@ class Database:
         require_dimension(queries_qd, self.version.encoder["dimension"])
         found = []
         for index in self.indexes:
-            width = k if holds_keys(index) else max(CANDIDATES * k, FEWEST_CANDIDATES)
+            width = k if holds_keys(index) else max(CANDIDATES_PER_NEIGHBOUR * k, FEWEST_CANDIDATES)
             found.append(search(index, queries_qd, width, self.removed_chunks)[1])
         return reranked(self.keys, queries_qd, np.concatenate(found, axis=1), k)
 

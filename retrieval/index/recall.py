@@ -17,8 +17,9 @@ import numpy as np
 
 from errors import InputError
 from retrieval.index.index import exact_search, inverted_file, probing, rows_of
+from retrieval.index.keys import Keys
 from retrieval.index.nearest_outside_group import (
-    CANDIDATES,
+    CANDIDATES_BEYOND_K,
     OWN_GROUP_ALLOWANCE,
     group_sizes,
     nearest_outside_group,
@@ -61,7 +62,7 @@ class Truth:
 
 
 def exact_truth(
-    keys,
+    keys: Keys,
     ids: np.ndarray,
     groups: np.ndarray,
     k: int = K,
@@ -71,7 +72,7 @@ def exact_truth(
     """Exact search for a sample of the chunks `ids` that depends on their number alone.
 
     Args:
-        keys: float32 [n, d] by chunk id. groups: int64 [n] by chunk id.
+        groups: int64 [n] by chunk id.
         among: int64, the chunks that queries are drawn from, if not from all of `ids`.
     """
     among = np.asarray(ids if among is None else among)
@@ -93,7 +94,7 @@ def exact_truth(
 
 
 def recall_at(
-    index: faiss.Index, keys, groups: np.ndarray, truth: Truth, candidates: int = CANDIDATES
+    index: faiss.Index, keys: Keys, groups: np.ndarray, truth: Truth, candidates: int = CANDIDATES_BEYOND_K
 ) -> float:
     """The share of true neighbours among those that the table would have; 1 where there are none to find.
 
@@ -106,13 +107,15 @@ def recall_at(
 
 
 def recall_curve(
-    index: faiss.Index, keys, groups: np.ndarray, truth: Truth, nprobes: Sequence[int]
+    index: faiss.Index, keys: Keys, groups: np.ndarray, truth: Truth, nprobes: Sequence[int]
 ) -> list[tuple[int, float, float]]:
     """(nprobe, plain, reranked) for each nprobe."""
     curve = []
     for nprobe in nprobes:
         with probing(index, nprobe):
-            both = [recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES)]
+            both = [
+                recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES_BEYOND_K)
+            ]
         curve.append((nprobe, *both))
     return curve
 
@@ -123,11 +126,13 @@ def doublings(last: int) -> list[int]:
 
 
 def measure_recall(
-    index: faiss.Index, keys, ids: np.ndarray, groups: np.ndarray, k: int = K, queries: int = QUERIES
+    index: faiss.Index, keys: Keys, ids: np.ndarray, groups: np.ndarray, k: int = K, queries: int = QUERIES
 ) -> Recall:
     """Recall of the index as it is searched."""
     truth = exact_truth(keys, ids, groups, k, queries)
-    plain, reranked = (recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES))
+    plain, reranked = (
+        recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES_BEYOND_K)
+    )
     ivf = inverted_file(index)
     return Recall(k, len(truth.rows), None if ivf is None else ivf.nprobe, plain, reranked)
 

@@ -12,7 +12,8 @@ import faiss
 import numpy as np
 
 from retrieval.index.index import exact_search, inverted_file, probing, reranked, rows_of, search_lists
-from retrieval.index.nearest_outside_group import CANDIDATES, batched_search
+from retrieval.index.keys import Keys
+from retrieval.index.nearest_outside_group import CANDIDATES_BEYOND_K, batched_search
 from retrieval.index.recall import K, Truth, recall_curve
 
 Clock = Callable[[], float]  # time.process_time counts what this process computed, whatever else ran
@@ -20,7 +21,7 @@ Clock = Callable[[], float]  # time.process_time counts what this process comput
 
 def index_ms(
     index: faiss.Index,
-    keys,
+    keys: Keys,
     queries_qd: np.ndarray,
     batched: bool,
     repeats: int = 3,
@@ -32,13 +33,13 @@ def index_ms(
     find = batched_search if batched else search_lists
 
     def answer(queries_qd: np.ndarray) -> None:
-        reranked(keys, queries_qd, find(index, queries_qd, K + CANDIDATES)[1], K)
+        reranked(keys, queries_qd, find(index, queries_qd, K + CANDIDATES_BEYOND_K)[1], K)
 
     return _ms(answer, queries_qd, batched, repeats, clock)
 
 
 def exact_ms(
-    keys,
+    keys: Keys,
     ids: np.ndarray,
     queries_qd: np.ndarray,
     batched: bool,
@@ -63,7 +64,7 @@ def _ms(answer: Callable, queries_qd: np.ndarray, batched: bool, repeats: int, c
 
 def timed_curve(
     index: faiss.Index,
-    keys,
+    keys: Keys,
     groups: np.ndarray,
     truth: Truth,
     nprobes: Sequence[int],

@@ -11,7 +11,8 @@ from data.tokenizers import Tokenizer
 from errors import InputError
 from processes.workers import share_out
 from progress import bar
-from retrieval.keys.encoders import KeyEncoder, Keys
+from retrieval.index.keys import StoredKeys
+from retrieval.keys.encoders import KeyEncoder
 from retrieval.keys.shards import FILE_NAME, SHARD, Shards, open_shards
 
 
@@ -22,7 +23,7 @@ def embed_store(
     encoder: KeyEncoder,
     workers: int = 1,
     cluster: str | None = None,
-) -> Keys:
+) -> StoredKeys:
     """The keys of every chunk of a store by global id: [total_chunks, d], on disk.
 
     Shards are artifacts under `root`, named by their tokens: finished ones are reused after a kill, and by
@@ -51,4 +52,4 @@ def embed_store(
             share_out(open_shards, shards.job(), missing, workers, progress.update)
         # What is left, and what is there but damaged.
         paths = [shards.make(number, progress.update) / FILE_NAME for number in range(len(shards))]
-    return Keys(paths, encoder.dimension)
+    return StoredKeys(paths, encoder.dimension)
