@@ -1,4 +1,4 @@
-"""Many processes, one run: `python -m experiments.NAME` started once per machine, or once per process.
+"""Many processes, one run: the same command started once per machine, or once per process.
 
 They meet at the coordinator's address and compare what they are about to run (`processes.meeting`), then
 `jax.distributed` takes the address over and joins their devices. In one process everything here does nothing.

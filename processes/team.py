@@ -25,7 +25,7 @@ from processes.meeting import FAREWELL_SECONDS, Alike, Member, await_all, greet
 
 LOST = 1  # exit code
 RESUME = (
-    "What was saved is kept: start all processes again with the same command, and the run goes on from its "
+    "What was saved is kept: start all processes again with the same command, and the run resumes from its "
     "newest checkpoint."
 )
 

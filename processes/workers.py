@@ -93,7 +93,7 @@ def _receive(connection: Connection, process: Any, number: int) -> tuple[str, An
             "memory is short."
         ) from None
     if kind == "bad input":
-        raise InputError(f"{who} could not go on: {value}")
+        raise InputError(f"{who} could not continue: {value}")
     if kind == "error":
         raise RuntimeError(f"{who} failed. {RESUME} when the cause is mended.\n\n{value}")
     return kind, value

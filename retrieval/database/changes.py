@@ -1,4 +1,4 @@
-"""What changes a retrieval database: build, add, remove. Each goes on where it was stopped.
+"""What changes a retrieval database: build, add, remove. Each resumes where it was stopped.
 
 Every stage is an artifact named by what it is made of, so the same command finds what is finished and makes
 what is not. The new version is announced last; then what no version needs any more is deleted, the text of
@@ -161,8 +161,7 @@ def not_there(database: Database, documents: Sequence[Document]) -> list[Documen
         if there.setdefault(document.source, text) != text:
             raise InputError(
                 f"The database {database.folder} holds a document {document.source} with another text. "
-                f"Remove that first: python -m experiments.retrieval remove --database {database.folder} "
-                f"--document {document.source!r}"
+                f"Remove the document {document.source!r} from it first, then add again."
             )
         if document.source not in database.present:
             new[document.source] = document
@@ -245,12 +244,12 @@ def _forget(folder: Path) -> None:
 
 def _ancestors(root: Path, name: str) -> list[Path]:
     """The artifacts that `name` replaced, the latest first."""
-    found = []
+    paths = []
     while (manifest := root / name / MANIFEST).exists():
         name = json.loads(manifest.read_bytes())["inputs"].get(REPLACED, "")
         if name:
-            found.append(root / name)
-    return [path for path in found if path.exists()]
+            paths.append(root / name)
+    return [path for path in paths if path.exists()]
 
 
 def _present(database: Database, source: str) -> int:

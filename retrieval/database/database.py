@@ -102,7 +102,7 @@ class Database:
 
     @cached_property
     def encoder(self) -> KeyEncoder:
-        """What made the keys; InputError when what it is opened from has changed since."""
+        """The encoder of the keys; InputError when what it is opened from has changed since."""
         spec = dict(self.version.encoder["spec"])
         if FOLDER in spec:
             spec[FOLDER] = str(self.artifact(spec[FOLDER]))
@@ -142,13 +142,14 @@ class Database:
             InputError: the queries have another dimension than the keys.
         """
         require_dimension(queries_qd, self.version.encoder["dimension"])
-        found = []
+        candidates = []
         for index in self.indexes:
             width = k if holds_keys(index) else max(CANDIDATES_PER_NEIGHBOUR * k, FEWEST_CANDIDATES)
-            found.append(search(index, queries_qd, width, self.removed_chunks)[1])
-        return reranked(self.keys, queries_qd, np.concatenate(found, axis=1), k)
+            candidates.append(search(index, queries_qd, width, self.removed_chunks)[1])
+        return reranked(self.keys, queries_qd, np.concatenate(candidates, axis=1), k)
 
     def artifact(self, name: str) -> Path:
+        """The folder of an artifact of this version; InputError where it is missing."""
         path = self.folder / ARTIFACTS / name
         if not path.is_dir():
             raise InputError(
@@ -174,8 +175,8 @@ def read_version(folder: Path) -> Version:
     path = Path(folder) / CURRENT
     if not path.is_file():
         raise InputError(
-            f"There is no database in {folder}: {path} does not exist. Build one: python -m "
-            f"experiments.retrieval build --corpus PATH --out {folder}; a build that was stopped goes on."
+            f"There is no database in {folder}: {path} does not exist. Build one from a corpus with this "
+            "folder as its output; a build that was stopped resumes when it is started again."
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -185,11 +186,8 @@ def read_version(folder: Path) -> Version:
             Segment(**{**segment, "keys": tuple(segment["keys"])}) for segment in values["segments"]
         )
         lists = {name: tuple(values[name]) for name in ("documents", "removed")}
-        made = {
-            "recipe": Recipe(**values["recipe"]),
-            "recall": values["recall"] and recall_of(values["recall"]),
-        }
-        return Version(**{**values, **lists, **made, "segments": segments})
+        recipe, recall = Recipe(**values["recipe"]), values["recall"] and recall_of(values["recall"])
+        return Version(**{**values, **lists, "recipe": recipe, "recall": recall, "segments": segments})
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a database of this version, or a damaged one ({error}). The last good one lies "

@@ -113,11 +113,12 @@ def recall_curve(
     curve = []
     for nprobe in nprobes:
         with probing(index, nprobe):
-            both = [
-                recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES_BEYOND_K)
-            ]
-        curve.append((nprobe, *both))
+            curve.append((nprobe, *_plain_and_reranked(index, keys, groups, truth)))
     return curve
+
+
+def _plain_and_reranked(index: faiss.Index, keys: Keys, groups: np.ndarray, truth: Truth) -> list[float]:
+    return [recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES_BEYOND_K)]
 
 
 def doublings(last: int) -> list[int]:
@@ -130,11 +131,9 @@ def measure_recall(
 ) -> Recall:
     """Recall of the index as it is searched."""
     truth = exact_truth(keys, ids, groups, k, queries)
-    plain, reranked = (
-        recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES_BEYOND_K)
-    )
     ivf = inverted_file(index)
-    return Recall(k, len(truth.rows), None if ivf is None else ivf.nprobe, plain, reranked)
+    nprobe = None if ivf is None else ivf.nprobe
+    return Recall(k, len(truth.rows), nprobe, *_plain_and_reranked(index, keys, groups, truth))
 
 
 def read_recall(folder: Path) -> Recall | None:

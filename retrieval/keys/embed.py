@@ -39,7 +39,7 @@ def embed_store(
         InputError: workers is less than 1, or a worker was ended from outside.
     """
     if workers < 1:
-        raise InputError(f"--workers {workers}: give a whole number of at least 1.")
+        raise InputError(f"workers {workers}: give a whole number of at least 1.")
     shards = Shards(Path(root), store, tokenizer, encoder, SHARD)
     missing = [number for number in range(len(shards)) if not shards.path(number).is_dir()]
     done = shards.total - sum(len(shards.chunks(number)) for number in missing)

@@ -118,5 +118,5 @@ def test_an_encoder_that_has_changed_since_the_work_was_given_out(stored, encode
     job = Shards(tmp_path, store, tokenizer, encoder, 7).job()
     with pytest.raises(InputError, match="another one here .* than where the work was given out"):
         open_shards(dataclasses.replace(job, hash="0" * 64))
-    with pytest.raises(InputError, match="--workers 0"):
+    with pytest.raises(InputError, match="workers 0"):
         embed_store(tmp_path, store, tokenizer, encoder, workers=0)

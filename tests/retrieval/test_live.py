@@ -15,7 +15,7 @@ from retrieval.database.live import open_retriever, retriever_from, source
 from retrieval.database.recipe import Recipe
 from retrieval.index.index import INDEX
 from retrieval.keys.encoders import bert_encoder
-from retrieval.neighbours.table import NeighbourTable, build_database, build_neighbour_table
+from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
 
 K = 3
 TINY = str(Path(__file__).parents[1] / "models/bert/tiny")
@@ -28,7 +28,7 @@ def stored(make_store, tokenizer, encoder, tmp_path_factory):
     root = tmp_path_factory.mktemp("live")
     store = make_store(root / "store", LENGTHS, is_validation=HELD_OUT)
     table = NeighbourTable(build_neighbour_table(root, store, tokenizer, encoder, K), store)
-    return store, table, build_database(root, store, tokenizer, encoder) / INDEX
+    return store, table, build_training_index(root, store, tokenizer, encoder) / INDEX
 
 
 def test_a_chunk_of_the_store_finds_itself_and_then_what_the_table_holds_for_it(stored, tokenizer, encoder):
@@ -59,7 +59,7 @@ def test_what_a_model_reads_is_the_neighbour_and_its_continuation(stored, tokeni
 def test_what_one_list_lacks_the_others_give(stored, tokenizer, encoder, tmp_path):
     """One of two lists is searched first, which holds fewer chunks than are asked for."""
     store, _, _ = stored
-    index = build_database(tmp_path, store, tokenizer, encoder, "IVF2,Flat") / INDEX
+    index = build_training_index(tmp_path, store, tokenizer, encoder, "IVF2,Flat") / INDEX
     retriever = open_retriever(index, store, tokenizer, encoder, 16)
     faiss.extract_index_ivf(retriever.find.args[0]).nprobe = 1
     found = retriever(store.chunk_tokens(np.arange(6)))
