@@ -129,7 +129,7 @@ def mesh_shape(topology: Topology, pods: int, model: int) -> MeshShape:
     if pods < 1 or model < 1 or topology.devices % model:
         raise InputError(
             f"{topology} has {topology.devices} devices, which cannot be split {model} ways over model in "
-            f"{pods} pods. Give --model-parallel a divisor of {topology.devices}, and --pods at least 1."
+            f"{pods} pods. Split the model by a divisor of {topology.devices}, over at least one pod."
         )
     return MeshShape(pods, topology.devices // model, model)
 
@@ -142,7 +142,7 @@ def expect_no_tpu() -> None:
 
 
 def ahead_of_time_mesh(topology: Topology, shape: MeshShape) -> Mesh:
-    """A mesh of devices that are described and not there: programs can be compiled for it, and not run.
+    """A mesh of devices that are described alone: programs can be compiled for it, and not run.
 
     Pods lie along slices. `model` runs along one dimension of the torus where its length allows, so that its
     ring is one of wires.

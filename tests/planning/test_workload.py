@@ -49,13 +49,13 @@ def test_bytes_are_what_the_compiled_step_sends(family):
         optimiser_under("float32", recipe(family, 10)),
         make_mesh(run.mesh),
     )
-    found = collectives(step.lower(batch_of(run)).compile().as_text(), run.mesh)
+    program = collectives(step.lower(batch_of(run)).compile().as_text(), run.mesh)
     estimated = estimated_bytes(run)
     for axis in ("model", "data"):
-        sent = sum(one.sent for one in found if one.axes == (axis,))
+        sent = sum(one.sent for one in program if one.axes == (axis,))
         assert sent == pytest.approx(2 * estimated[axis], rel=0.1), axis
     # PaLM's one key and value head lies whole on every device along model: much of a model this small.
-    between = sum(one.sent for one in found if "pod" in one.axes)
+    between = sum(one.sent for one in program if "pod" in one.axes)
     assert between == pytest.approx(2 * estimated["pod"], rel=0.15)
 
 
@@ -67,9 +67,9 @@ def test_bytes_are_what_a_program_for_tpus_sends(family):
         vocab_size=1024,
     )  # fmt: skip
     run = planned(Run(config, MeshShape(1, 4, 4), 16, 256, 1, PRECISION[family]))
-    found = compile_step(run, parse_topology("v4:4x4x1"), family).collectives
+    program = compile_step(run, parse_topology("v4:4x4x1"), family).collectives
     for axis, estimated in estimated_bytes(run).items():
-        assert sum(one.sent for one in found if one.axes == (axis,)) == pytest.approx(estimated, rel=0.1), (
+        assert sum(one.sent for one in program if one.axes == (axis,)) == pytest.approx(estimated, rel=0.1), (
             axis
         )
 

@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_each_is_made_once_and_progress_is_told(tmp_path):
-    told = []
-    share_out(Piece, (str(tmp_path), ""), range(7), 2, told.append)
+    counts = []
+    share_out(Piece, (str(tmp_path), ""), range(7), 2, counts.append)
     assert sorted(path.name for path in tmp_path.iterdir()) == list("0123456")
-    assert sorted(told) == list(range(7))
+    assert sorted(counts) == list(range(7))
     makers = {path.read_text() for path in tmp_path.iterdir()}
     assert str(os.getpid()) not in makers
 
