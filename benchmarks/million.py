@@ -2,7 +2,7 @@
 
 python -m benchmarks.million
 
-It goes on where it was stopped; what is measured lies in runs/million until all of it is written to
+It resumes where it was stopped; what is measured lies in runs/million until all of it is written to
 benchmarks/results/million.json. Every figure is of one thread, in seconds of the processor, so that what
 else runs on the machine does not count.
 """
@@ -140,6 +140,7 @@ def describe(real_nd: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
 
 
 def factories(n: int) -> list[str]:
+    """The factory strings that are compared on n keys of the encoder."""
     lists = f"IVF{2 ** round(np.log2(4 * n**0.5))}"
     return [
         *(f"{lists},{codes}" for codes in CODES),
@@ -208,9 +209,9 @@ def measure_table(keys: Keys, groups: np.ndarray, folder: Path) -> dict[str, Any
 
 def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, factory: str) -> dict[str, Any]:
     """The figures in the form of all benchmarks' results."""
-    found, total = figures[f"{factory}: search"], int(store.chunk_offsets[-1])
+    search, total = figures[f"{factory}: search"], int(store.chunk_offsets[-1])
     reach = {int(nprobe): share for nprobe, share in figures[f"{factory}: reach"].items()}
-    exact = {name: found[f"exact {name}"] for name in ("batched_ms", "single_ms")}
+    exact = {name: search[f"exact {name}"] for name in ("batched_ms", "single_ms")}
     rows = [
         {
             "nprobe": point["nprobe"],
@@ -222,7 +223,7 @@ def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, fac
             "ms, one by one": point["single_ms"],
             "× exact, one by one": exact["single_ms"] / point["single_ms"],
         }
-        for point in found["curve"]
+        for point in search["curve"]
     ]
     return {
         "benchmark": "million",
@@ -236,7 +237,7 @@ def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, fac
             "keys of the encoder": len(chunks),
             "noise": noise,
             "factory": factory,
-            "nprobe": found["built with"],
+            "nprobe": search["built with"],
         },
         "convention": (
             f"{total:,} chunks of 64 tokens of Python source, {factory}, one thread, seconds of the "

@@ -72,13 +72,13 @@ def matrix_product() -> Job:
 
 def embed(folder: str, texts: str) -> Job:
     """Texts (a JSON file's) to keys by the BERT in `folder`; `flops` as benchmarks.embedding says."""
-    wanted, bert = json.loads(Path(texts).read_text()), load_bert(Path(folder))
+    chunks, bert = json.loads(Path(texts).read_text()), load_bert(Path(folder))
     config, encode = bert.config, embedder(bert)
-    lengths = np.array([len(ids) for ids in bert.encode(wanted, MAX_WORDPIECES)])
+    lengths = np.array([len(ids) for ids in bert.encode(chunks, MAX_WORDPIECES)])
     d = config.hidden_size
     per_wordpiece = 2 * (4 * d * d + 2 * d * config.intermediate_size) + 4 * lengths * d
-    first = encode(wanted[:1], lambda count: None)[0]
-    return lambda: encode(wanted, lambda count: None), {
+    first = encode(chunks[:1], lambda count: None)[0]
+    return lambda: encode(chunks, lambda count: None), {
         "wordpieces": int(lengths.sum()),
         "flops": int(config.num_hidden_layers * (lengths * per_wordpiece).sum()),
         "first_key": (first / np.linalg.norm(first)).tolist(),

@@ -21,7 +21,7 @@ from retrieval.neighbours.table import NeighbourTable, build_neighbour_table
 K, SPARE = 2, 2
 
 
-def made(keys, ids, factory="Flat", nprobe=1):
+def index_of(keys, ids, factory="Flat", nprobe=1):
     index = build_in_memory(make_index(factory, keys.shape[1]), keys, ids, factory)
     if (ivf := inverted_file(index)) is not None:
         ivf.nprobe = nprobe
@@ -55,7 +55,7 @@ def test_short_rows_are_those_that_truly_have_no_others(sizes, held_out, factory
     database = np.flatnonzero(groups != held_out)
     if len(database) < 2:
         factory = "Flat"
-    index = made(keys, database, factory, nprobe=2)
+    index = index_of(keys, database, factory, nprobe=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nearest, "OWN_GROUP_ALLOWANCE", 3)
         patch.setattr(nearest, "QUERY_ROWS", 7)
@@ -71,7 +71,7 @@ def test_one_list_of_many_still_fills_every_row():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(4), 50)
     keys = (100 * np.eye(4)[groups] + rng.normal(size=(200, 4))).astype(np.float32)
-    index = made(keys, np.arange(200), "IVF4,Flat")
+    index = index_of(keys, np.arange(200), "IVF4,Flat")
     ids = nearest_outside_group(index, keys, groups, 4)[1]
     np.testing.assert_array_equal(ids, brute_force(keys, groups, np.arange(200), 4)[1])
 
@@ -79,7 +79,7 @@ def test_one_list_of_many_still_fills_every_row():
 @pytest.mark.parametrize("factory", ["Flat", "IVF2,Flat", "SQ8"])
 def test_no_rows_have_no_neighbours(factory):
     keys, groups = np.eye(8, dtype=np.float32), np.arange(8)
-    index = made(keys, groups, factory)
+    index = index_of(keys, groups, factory)
     distances, ids = nearest_outside_group(index, keys, groups, 3, np.zeros(0, np.int64))
     assert distances.shape == ids.shape == (0, 3)
 
@@ -89,7 +89,7 @@ def test_the_result_does_not_depend_on_the_order_of_queries():
     keys, groups = rng.normal(size=(300, 16)).astype(np.float32), rng.integers(0, 20, 300)
     keys[100:150] = keys[0]  # fifty equal keys: ties everywhere, fewer than are searched for
     groups[100:150] = 30
-    index = made(keys, np.arange(300))
+    index = index_of(keys, np.arange(300))
     order = rng.permutation(300)
     straight = nearest_outside_group(index, keys, groups, 60)
     shuffled = nearest_outside_group(index, keys, groups, 60, order)
