@@ -73,12 +73,12 @@ CHIPS = {
     )
 }
 
-# What libtpu must be told where a chip could be programmed in several ways.
+# What libtpu must know where a chip could be programmed in several ways.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "v4": {"chip_config_name": "megacore", "chips_per_host_bounds": (2, 2, 1)}
 }
-# libtpu looks for the TPU host that it runs on, for minutes, unless it is told; and it would let one process
-# at a time have the chips, of which there are none here.
+# libtpu looks for the TPU host that it runs on, for minutes, unless these say otherwise; and it would let one
+# process at a time have the chips, of which there are none here.
 ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",

@@ -132,7 +132,7 @@ def _last_words(name: str) -> Callable[[], None]:
     )  # fmt: skip
 
     def stay_silent() -> None:
-        with contextlib.suppress(OSError, ValueError):  # said before
+        with contextlib.suppress(OSError, ValueError):  # sent before
             shell.stdin.write(b"\n")
             shell.stdin.close()
             shell.wait()

@@ -20,8 +20,6 @@ from retrieval.keys.bert_checkpoint import checkpoint_folder
 from retrieval.keys.tfidf import DIMENSION, PATTERN, SIGNS, WORDS, fit_tfidf, open_tfidf
 from storage.artifacts import artifact
 
-Progress = Callable[[int], object]
-
 
 def no_progress(count: int) -> None:
     pass
@@ -44,10 +42,10 @@ class KeyEncoder:
     hash: str
     made_of: Mapping[str, Any]
     dimension: int
-    encode_texts: Callable[[list[str], Progress], np.ndarray]
+    encode_texts: Callable[[list[str], Callable[[int], object]], np.ndarray]
     spec: Mapping[str, Any]
 
-    def encode(self, texts: Sequence[str], progress: Progress = no_progress) -> np.ndarray:
+    def encode(self, texts: Sequence[str], progress: Callable[[int], object] = no_progress) -> np.ndarray:
         """float32 [len(texts), d]."""
         return self.encode_texts(list(texts), progress)
 

@@ -237,10 +237,8 @@ def test_a_search_list_by_list_is_an_ordinary_search(factory, nprobe, capfd, mon
     index.nprobe = nprobe
     queries = KEYS[:300]
     expected, _ = search_lists(index, queries, 40)
-    distances, found = search_by_list(inverted_file(index), queries, 40)
+    distances, ids = search_by_list(inverted_file(index), queries, 40)
     np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-4)
-    assert (np.isinf(distances) == (found < 0)).all() and np.isinf(expected).any() == np.isinf(
-        distances
-    ).any()
-    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in found)
+    assert (np.isinf(distances) == (ids < 0)).all() and np.isinf(expected).any() == np.isinf(distances).any()
+    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in ids)
     assert capfd.readouterr().out == ""

@@ -146,17 +146,17 @@ def test_any_store_gives_neighbours_of_training_and_of_other_groups_only(
         training = ~np.repeat(store.is_validation, store.num_chunks)
         group = np.repeat(store.groups, store.num_chunks)
         for row in range(total):
-            found = table.ids[row][table.ids[row] >= 0]
-            assert training[found].all() and (group[found] != group[row]).all()
-            assert len(found) == min(K + SPARE, (training & (group != group[row])).sum()) == len(set(found))
-        found = table.neighbours(chunks, K)
-        for sequence, rows in zip(chunks, found, strict=True):
+            ids = table.ids[row][table.ids[row] >= 0]
+            assert training[ids].all() and (group[ids] != group[row]).all()
+            assert len(ids) == min(K + SPARE, (training & (group != group[row])).sum()) == len(set(ids))
+        neighbours = table.neighbours(chunks, K)
+        for sequence, rows in zip(chunks, neighbours, strict=True):
             seen = set(group[sequence[sequence >= 0]])
             assert not seen & set(group[rows[rows >= 0]])
             assert (rows[sequence < 0] == -1).all()
         tokens, mask = table.lookup(chunks, K)
         assert tokens.shape == mask.shape == (*chunks.shape, K, 128)
-        assert (mask.any(axis=-1) == (found >= 0)).all()
+        assert (mask.any(axis=-1) == (neighbours >= 0)).all()
         assert (tokens[~mask] == store.pad_id).all()
 
 
