@@ -58,8 +58,7 @@ def step(family: str, model: dict, batch: int, length: int, optimiser: str) -> J
 
 
 def matrix_product() -> Job:
-    """PEAK_PRODUCTS products of square float32 matrices, as
-    `studies.environment.matrix_product_peak` runs them."""
+    """PEAK_PRODUCTS products of square float32 matrices, as studies/environment.py runs them."""
     matrix = jax.random.normal(jax.random.key(0), (PEAK_SIZE, PEAK_SIZE), jnp.float32)
     product = jax.jit(jnp.matmul)
 
@@ -184,12 +183,5 @@ def _memory_job(**arguments):
 
 if __name__ == "__main__":
     host.tune()
-    serve(
-        {
-            "step": step,
-            "matrix-product": matrix_product,
-            "decode": decode,
-            "embed": embed,
-            "memory": _memory_job,
-        }
-    )
+    jobs = {"step": step, "matrix-product": matrix_product, "decode": decode, "embed": embed}
+    serve(jobs | {"memory": _memory_job})

@@ -102,13 +102,8 @@ def compile_step(run: Run, topology: Topology, label: str) -> Compiled:
         sent = collectives(compiled.as_text(), run.mesh)
     memory = compiled.memory_analysis()
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return Compiled(
-        True,
-        _gib(memory.argument_size_in_bytes),
-        _gib(memory.temp_size_in_bytes + outputs),
-        *spent,
-        sent,
-    )
+    temporaries = _gib(memory.temp_size_in_bytes + outputs)
+    return Compiled(True, _gib(memory.argument_size_in_bytes), temporaries, *spent, sent)
 
 
 def batch_of(run: Run) -> dict:
@@ -127,11 +122,8 @@ def _memory_needed(message: str) -> float | None:
     if "RESOURCE_EXHAUSTED" not in message:
         return None
     sizes = re.findall(r"([\d.]+)([GMT])\b", message)
-    return (
-        max(float(size) * {"M": 2**-10, "G": 1.0, "T": 2**10}[unit] for size, unit in sizes)
-        if sizes
-        else None
-    )
+    in_gib = {"M": 2**-10, "G": 1.0, "T": 2**10}
+    return max((float(size) * in_gib[unit] for size, unit in sizes), default=None)
 
 
 def _shard_bytes(leaf: jax.ShapeDtypeStruct) -> int:

@@ -78,17 +78,9 @@ def build(
         with measured("open encoder"):
             encoder = encoder_of(root, recipe.keys, recipe.encoder, store, tokenizer)
         empty = Version(
-            number=0,
-            change="build",
-            documents=(),
-            tokenizer=tokenizer_folder.name,
-            encoder=described(encoder),
-            segments=(),
-            table="",
-            removed=(),
-            recipe=recipe,
-            recall=None,
-        )
+            number=0, change="build", documents=(), tokenizer=tokenizer_folder.name,
+            encoder=described(encoder), segments=(), table="", removed=(), recipe=recipe, recall=None,
+        )  # fmt: skip
         make_keys = functools.partial(embed_store, workers=workers, cluster=cluster)
         return _grown(folder, empty, store, tokenizer, encoder, make_keys, measured)
 
@@ -128,12 +120,10 @@ def remove(folder: Path, sources: Sequence[str], measured: Measured = unmeasured
         sources = tuple(dict.fromkeys(sources))
         gone = np.array(sorted(_present(database, source) for source in sources), np.int64)
         with measured("overwrite text"):
-            segments = [
-                dataclasses.replace(
-                    segment, store=overwritten(root, segment.store, gone[inside] - first).name
-                )
-                for segment, first, inside in _by_segment(database, gone)
-            ]
+            segments = []
+            for segment, first, inside in _by_segment(database, gone):
+                store = overwritten(root, segment.store, gone[inside] - first)
+                segments.append(dataclasses.replace(segment, store=store.name))
         version = dataclasses.replace(
             database.version,
             number=database.version.number + 1,
@@ -144,7 +134,7 @@ def remove(folder: Path, sources: Sequence[str], measured: Measured = unmeasured
         )
         with measured("neighbour table"):
             table = table_without(root, Database(folder, version), database.documents.document_chunks(gone))
-        return _announced(folder, dataclasses.replace(version, table=table.name))
+        return write_version(folder, dataclasses.replace(version, table=table.name))
 
 
 def not_there(database: Database, documents: Sequence[Document]) -> list[Document]:
@@ -198,14 +188,9 @@ def changing(folder: Path) -> Iterator[None]:
 
 
 def _grown(
-    folder: Path,
-    before: Version,
-    store: TokenStore,
-    tokenizer: Tokenizer,
-    encoder: KeyEncoder,
-    make_keys: Callable[..., StoredKeys],
-    measured: Measured,
-) -> Version:
+    folder: Path, before: Version, store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder,
+    make_keys: Callable[..., StoredKeys], measured: Measured,
+) -> Version:  # fmt: skip
     """The version after `before`, with `store` as one more segment."""
     root = folder / ARTIFACTS
     with measured("make keys"):
@@ -224,12 +209,7 @@ def _grown(
     version = dataclasses.replace(version, segments=segments, recall=recall)
     with measured("neighbour table"):
         table = grown_table(root, Database(folder, version), before.table)
-    return _announced(folder, dataclasses.replace(version, table=table.name))
-
-
-def _announced(folder: Path, version: Version) -> Version:
-    write_version(folder, version)
-    return version
+    return write_version(folder, dataclasses.replace(version, table=table.name))
 
 
 def _forget(folder: Path) -> None:

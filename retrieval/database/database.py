@@ -195,12 +195,13 @@ def read_version(folder: Path) -> Version:
         ) from error
 
 
-def write_version(folder: Path, version: Version) -> None:
-    """Makes `version` the current one."""
+def write_version(folder: Path, version: Version) -> Version:
+    """Makes `version` the current one, and returns it."""
     text = json.dumps(dataclasses.asdict(version), indent=1)
     (folder / VERSIONS).mkdir(exist_ok=True)
     write_atomic(folder / VERSIONS / f"{version.number:06d}.json", text)
     write_atomic(folder / CURRENT, text)
+    return version
 
 
 def require_dimension(queries_qd: np.ndarray, dimension: int) -> None:

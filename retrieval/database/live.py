@@ -85,11 +85,7 @@ def open_retriever(
                 f"mean nothing. Give the {words} that it was made with, or build the index anew."
             )
     opened = load_index(index)
-    if not 1 <= k <= opened.ntotal:
-        raise InputError(
-            f"{k} neighbours were asked for, but the index {index} holds {opened.ntotal} chunks. Ask for at "
-            f"least 1 and at most {opened.ntotal}."
-        )
+    _require_chunks(k, f"index {index}", opened.ntotal)
     return Retriever(store, tokenizer, encoder, functools.partial(search, opened), k)
 
 
@@ -105,13 +101,16 @@ def retriever_from(database: Database, tokenizer: Tokenizer, k: int) -> Retrieve
             "would mean other text. Build one with the model's own: give the build the folder of the model's "
             "run as its tokenizer."
         )
-    held = len(database.keys) - len(database.removed_chunks)
+    _require_chunks(k, f"database {database.folder}", len(database.keys) - len(database.removed_chunks))
+    return Retriever(database.documents, tokenizer, database.encoder, database.search, k)
+
+
+def _require_chunks(k: int, where: str, held: int) -> None:
     if not 1 <= k <= held:
         raise InputError(
-            f"{k} neighbours were asked for, but the database {database.folder} holds {held} chunks. Ask for "
-            f"at least 1 and at most {held}."
+            f"{k} neighbours were asked for, but the {where} holds {held} chunks. Ask for at least 1 and at "
+            f"most {held}."
         )
-    return Retriever(database.documents, tokenizer, database.encoder, database.search, k)
 
 
 def _inputs(manifest: Path) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """Keys -> an index on disk, of a kind and with parameters that suit their number."""
 
-import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,8 @@ from retrieval.index.index import (
 )
 from retrieval.index.inverted_lists import SHARD, build_lists, can_be_merged, sampled_rows, too_few
 from retrieval.index.keys import Keys
-from retrieval.index.recall import RECALL, Recall, doublings, exact_truth, measure_recall, recall_curve
+from retrieval.index.recall import Recall, doublings, exact_truth, measure_recall, recall_curve, write_recall
 from storage.artifacts import artifact
-from storage.files import write_atomic
 
 EXACT_BELOW = 2**16
 GRAPH_FROM = 2**16  # lists: to compare a query with as many takes longer than to scan those chosen
@@ -82,14 +79,9 @@ def resolved(factory: str, n: int, d: int) -> str:
 
 
 def write_index(
-    root: Path,
-    folder: Path,
-    keys: Keys,
-    ids: np.ndarray,
-    groups: np.ndarray,
-    factory: str,
+    root: Path, folder: Path, keys: Keys, ids: np.ndarray, groups: np.ndarray, factory: str,
     made_of: Mapping[str, Any],
-) -> None:
+) -> None:  # fmt: skip
     """What `build_index` puts into the artifact's folder; its stages are artifacts under `root`."""
     ids = np.asarray(ids, np.int64)
     index = make_index(factory, keys.shape[1])
@@ -103,7 +95,7 @@ def write_index(
         if recall.nprobe is not None:
             inverted_file(index).nprobe = recall.nprobe
             save_index(index, folder / INDEX)
-        write_atomic(folder / RECALL, json.dumps(dataclasses.asdict(recall)))
+        write_recall(folder, recall)
 
 
 def build_in_memory(index: faiss.Index, keys: Keys, ids: np.ndarray, factory: str) -> faiss.Index:

@@ -5,6 +5,7 @@ keeps them, so neither a query itself nor its own document counts. A neighbour i
 than the k-th that exact search finds, so equal texts may stand for each other.
 """
 
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from retrieval.index.nearest_outside_group import (
     nearest_outside_group,
     outside_group,
 )
+from storage.files import write_atomic
 
 K = 2  # neighbours that RETRO reads
 QUERIES = 1000
@@ -62,13 +64,9 @@ class Truth:
 
 
 def exact_truth(
-    keys: Keys,
-    ids: np.ndarray,
-    groups: np.ndarray,
-    k: int = K,
-    queries: int = QUERIES,
+    keys: Keys, ids: np.ndarray, groups: np.ndarray, k: int = K, queries: int = QUERIES,
     among: np.ndarray | None = None,
-) -> Truth:
+) -> Truth:  # fmt: skip
     """Exact search for a sample of the chunks `ids` that depends on their number alone.
 
     Args:
@@ -134,6 +132,10 @@ def measure_recall(
     ivf = inverted_file(index)
     nprobe = None if ivf is None else ivf.nprobe
     return Recall(k, len(truth.rows), nprobe, *_plain_and_reranked(index, keys, groups, truth))
+
+
+def write_recall(folder: Path, recall: Recall) -> None:
+    write_atomic(folder / RECALL, json.dumps(dataclasses.asdict(recall)))
 
 
 def read_recall(folder: Path) -> Recall | None:

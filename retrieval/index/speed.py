@@ -20,13 +20,9 @@ Clock = Callable[[], float]  # time.process_time counts what this process comput
 
 
 def index_ms(
-    index: faiss.Index,
-    keys: Keys,
-    queries_qd: np.ndarray,
-    batched: bool,
-    repeats: int = 3,
+    index: faiss.Index, keys: Keys, queries_qd: np.ndarray, batched: bool, repeats: int = 3,
     clock: Clock = time.perf_counter,
-) -> float:
+) -> float:  # fmt: skip
     """Milliseconds per query, candidates and re-ranking. batched: all queries at once, as for a table;
     otherwise one by one, as while generating.
     """
@@ -39,13 +35,9 @@ def index_ms(
 
 
 def exact_ms(
-    keys: Keys,
-    ids: np.ndarray,
-    queries_qd: np.ndarray,
-    batched: bool,
-    repeats: int = 3,
+    keys: Keys, ids: np.ndarray, queries_qd: np.ndarray, batched: bool, repeats: int = 3,
     clock: Clock = time.perf_counter,
-) -> float:
+) -> float:  # fmt: skip
     """Milliseconds per query of `retrieval.index.index.exact_search`."""
     return _ms(lambda queries_qd: exact_search(keys, ids, queries_qd, K), queries_qd, batched, repeats, clock)
 
@@ -63,14 +55,9 @@ def _ms(answer: Callable, queries_qd: np.ndarray, batched: bool, repeats: int, c
 
 
 def timed_curve(
-    index: faiss.Index,
-    keys: Keys,
-    groups: np.ndarray,
-    truth: Truth,
-    nprobes: Sequence[int],
-    clock: Clock = time.perf_counter,
-    batch: np.ndarray | None = None,
-) -> list[dict[str, float]]:
+    index: faiss.Index, keys: Keys, groups: np.ndarray, truth: Truth, nprobes: Sequence[int],
+    clock: Clock = time.perf_counter, batch: np.ndarray | None = None,
+) -> list[dict[str, float]]:  # fmt: skip
     """Recall and milliseconds per query for each nprobe: {nprobe, plain, reranked, batched_ms, single_ms}.
 
     batch: int64 chunks to search for at once, if not those of `truth`.
@@ -80,13 +67,9 @@ def timed_curve(
     points = []
     for nprobe, plain, rerank in recall_curve(index, keys, groups, truth, nprobes):
         with probing(index, nprobe if inverted_file(index) is not None else None):
-            points.append(
-                {
-                    "nprobe": nprobe,
-                    "plain": plain,
-                    "reranked": rerank,
-                    "batched_ms": index_ms(index, keys, batch_qd, batched=True, clock=clock),
-                    "single_ms": index_ms(index, keys, queries_qd[:100], batched=False, clock=clock),
-                }
-            )
+            milliseconds = {
+                "batched_ms": index_ms(index, keys, batch_qd, batched=True, clock=clock),
+                "single_ms": index_ms(index, keys, queries_qd[:100], batched=False, clock=clock),
+            }
+        points.append({"nprobe": nprobe, "plain": plain, "reranked": rerank, **milliseconds})
     return points

@@ -42,11 +42,7 @@ def embed_on_cluster(
         ) from error
 
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            runtime_env={"env_vars": {"PYTHONPATH": CHECKOUT}},
-        )
+        ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": CHECKOUT}})
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(
             f"There is no Ray cluster at {address!r} ({error}). Start one with `ray start --head`, or give "

@@ -5,8 +5,6 @@ All have the layout of `retrieval.neighbours.table.build_neighbour_table`, k + s
 of the query's own duplicate group.
 """
 
-import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from retrieval.chunks import chunk_groups, store_hash, training_chunks
 from retrieval.index.build import build_in_memory, lists_and_codes
 from retrieval.index.index import load_index, make_index, probing
 from retrieval.index.nearest_outside_group import nearest_outside_group
-from retrieval.index.recall import RECALL, measure_recall
+from retrieval.index.recall import measure_recall, write_recall
 from retrieval.keys.embed import embed_store
 from retrieval.neighbours.table import (
     KeySource,
@@ -31,7 +29,6 @@ from retrieval.neighbours.table import (
     save_rows,
 )
 from storage.artifacts import artifact
-from storage.files import write_atomic
 
 
 def random_table(root: Path, store: TokenStore, k: int = 2, spare: int = 8, seed: int = 0) -> Path:
@@ -116,8 +113,7 @@ def approximate_table(
         index = load_index(build_training_index(root, *source, factory), source.encoder.dimension)
         groups_n = chunk_groups(store, np.arange(len(keys)))
         with probing(index, nprobe):
-            recall = measure_recall(index, keys, training, groups_n)
-            write_atomic(folder / RECALL, json.dumps(dataclasses.asdict(recall)))
+            write_recall(folder, measure_recall(index, keys, training, groups_n))
             return nearest_outside_group(index, keys, groups_n, k + spare, chunks)
 
     inputs = inputs_of(*source) | {"factory": factory, "nprobe": nprobe}
