@@ -115,8 +115,10 @@ def recall_curve(
     return curve
 
 
-def _plain_and_reranked(index: faiss.Index, keys: Keys, groups: np.ndarray, truth: Truth) -> list[float]:
-    return [recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES_BEYOND_K)]
+def _plain_and_reranked(
+    index: faiss.Index, keys: Keys, groups: np.ndarray, truth: Truth
+) -> tuple[float, float]:
+    return recall_at(index, keys, groups, truth, candidates=0), recall_at(index, keys, groups, truth)
 
 
 def doublings(last: int) -> list[int]:
