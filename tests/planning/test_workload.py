@@ -67,9 +67,9 @@ def test_bytes_are_what_a_program_for_tpus_sends(family):
         vocab_size=1024,
     )  # fmt: skip
     run = planned(Run(config, MeshShape(1, 4, 4), 16, 256, 1, PRECISION[family]))
-    program = compile_step(run, parse_topology("v4:4x4x1"), family).collectives
+    found = compile_step(run, parse_topology("v4:4x4x1"), family).collectives
     for axis, estimated in estimated_bytes(run).items():
-        assert sum(one.sent for one in program if one.axes == (axis,)) == pytest.approx(estimated, rel=0.1), (
+        assert sum(one.sent for one in found if one.axes == (axis,)) == pytest.approx(estimated, rel=0.1), (
             axis
         )
 
