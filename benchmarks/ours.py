@@ -58,8 +58,7 @@ def step(family: str, model: dict, batch: int, length: int, optimiser: str) -> J
 
 
 def matrix_product() -> Job:
-    """PEAK_PRODUCTS products of square float32 matrices, as
-    `studies.environment.matrix_product_peak` runs them."""
+    """PEAK_PRODUCTS products of square float32 matrices, as studies/environment.py runs them."""
     matrix = jax.random.normal(jax.random.key(0), (PEAK_SIZE, PEAK_SIZE), jnp.float32)
     product = jax.jit(jnp.matmul)
 
@@ -72,13 +71,13 @@ def matrix_product() -> Job:
 
 def embed(folder: str, texts: str) -> Job:
     """Texts (a JSON file's) to keys by the BERT in `folder`; `flops` as benchmarks.embedding says."""
-    wanted, bert = json.loads(Path(texts).read_text()), load_bert(Path(folder))
+    chunks, bert = json.loads(Path(texts).read_text()), load_bert(Path(folder))
     config, encode = bert.config, embedder(bert)
-    lengths = np.array([len(ids) for ids in bert.encode(wanted, MAX_WORDPIECES)])
+    lengths = np.array([len(ids) for ids in bert.encode(chunks, MAX_WORDPIECES)])
     d = config.hidden_size
     per_wordpiece = 2 * (4 * d * d + 2 * d * config.intermediate_size) + 4 * lengths * d
-    first = encode(wanted[:1], lambda count: None)[0]
-    return lambda: encode(wanted, lambda count: None), {
+    first = encode(chunks[:1], lambda count: None)[0]
+    return lambda: encode(chunks, lambda count: None), {
         "wordpieces": int(lengths.sum()),
         "flops": int(config.num_hidden_layers * (lengths * per_wordpiece).sum()),
         "first_key": (first / np.linalg.norm(first)).tolist(),
@@ -184,12 +183,5 @@ def _memory_job(**arguments):
 
 if __name__ == "__main__":
     host.tune()
-    serve(
-        {
-            "step": step,
-            "matrix-product": matrix_product,
-            "decode": decode,
-            "embed": embed,
-            "memory": _memory_job,
-        }
-    )
+    jobs = {"step": step, "matrix-product": matrix_product, "decode": decode, "embed": embed}
+    serve(jobs | {"memory": _memory_job})

@@ -42,11 +42,11 @@ from parallelism.strategies.spmd import spmd
 from planning.collectives import SENT, Collective, collectives
 from planning.published_systems import published_systems, system_rows
 from planning.watch import UPDATE, Key, Watch, duration, shape_of
+from progress import Progress
 from reports.systems.parallelism import terminal_tables, with_tables
 from reports.systems.timeline import side_by_side, timeline_png
 from storage.files import write_atomic
 from studies.environment import environment
-from training.metrics import Progress
 from training.objective import objective
 from training.precision import optimiser_under
 from training.recipes import recipe

@@ -150,13 +150,13 @@ def system_rows(systems: Sequence[System]) -> list[dict[str, Any]]:
         for family in families
     }
     means = {family: sum(values) / len(values) for family, values in efficiencies.items()}
-    found = []
+    rows = []
     for system in systems:
         others = [mean for family, mean in means.items() if not system.name.startswith(family)]
         efficiency = calibrated_efficiency(system)
         apart, total = communication_seconds(system), system.published_step_seconds
         waiting = (total - apart["data"] - apart["pods"]) * bubble(system.stages, system.micro_batches)
-        found.append(
+        rows.append(
             {
                 "system": system.name,
                 "chips": system.chips,
@@ -172,4 +172,4 @@ def system_rows(systems: Sequence[System]) -> list[dict[str, Any]]:
                 "predicted_mfu": system.mfu(step_seconds(system, sum(others) / len(others))),
             }
         )
-    return found
+    return rows

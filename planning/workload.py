@@ -81,8 +81,8 @@ def estimated_bytes(run: Run) -> dict[str, float]:
     shards = run.parameters / mesh.model * HALF
     over_data = 3 * run.micro_batches * shards * (mesh.data - 1) / mesh.data
     over_pods = run.micro_batches * 2 * (mesh.pod - 1) / mesh.pod * shards / mesh.data
-    found = {"model": passes * activation, "data": over_data, "pod": over_pods}
-    return {axis: size for axis, size in found.items() if size}
+    sent = {"model": passes * activation, "data": over_data, "pod": over_pods}
+    return {axis: size for axis, size in sent.items() if size}
 
 
 def memory_traffic(run: Run) -> float:

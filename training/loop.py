@@ -17,9 +17,10 @@ import jax
 from errors import InputError
 from parallelism.interface import Strategy, TrainState
 from processes.start import any_process, is_leader
+from progress import Progress
 from training.checkpoints import Checkpoints
 from training.interruption import stop_requests
-from training.metrics import MetricsWriter, Progress
+from training.metrics import MetricsWriter
 
 CHECKPOINTS = "checkpoints"
 
@@ -72,7 +73,7 @@ def train(
     if start >= training.steps:
         return state
 
-    progress = Progress(training.label, training.steps, start)
+    progress = Progress(training.label, training.steps, start, shown=is_leader())
     clock = time.perf_counter()
     writer = MetricsWriter(folder, start) if is_leader() else contextlib.nullcontext()
     with writer as metrics, stop_requests() as asked_to_stop:

@@ -49,13 +49,13 @@ def test_bytes_are_what_the_compiled_step_sends(family):
         optimiser_under("float32", recipe(family, 10)),
         make_mesh(run.mesh),
     )
-    found = collectives(step.lower(batch_of(run)).compile().as_text(), run.mesh)
+    program = collectives(step.lower(batch_of(run)).compile().as_text(), run.mesh)
     estimated = estimated_bytes(run)
     for axis in ("model", "data"):
-        sent = sum(one.sent for one in found if one.axes == (axis,))
+        sent = sum(one.sent for one in program if one.axes == (axis,))
         assert sent == pytest.approx(2 * estimated[axis], rel=0.1), axis
     # PaLM's one key and value head lies whole on every device along model: much of a model this small.
-    between = sum(one.sent for one in found if "pod" in one.axes)
+    between = sum(one.sent for one in program if "pod" in one.axes)
     assert between == pytest.approx(2 * estimated["pod"], rel=0.15)
 
 
