@@ -44,9 +44,7 @@ def square(options: Options) -> None:
 def rows(options: Options) -> list[Row]:
     """The dense rows train longer, until they have cost what Gopher's block with retrieval costs."""
     preset = resolved(options)
-    retro = dataclasses.replace(
-        configuration(f"retro/{preset.size}"), cca_initialisation="copying", encoder_embedding="shared"
-    )
+    retro = configuration(f"retro/{preset.size}-copying")
     budget = preset.steps * _flops(retro, preset)
     found = []
     for block, decoder in (("Gopher", retro.decoder), ("PaLM", configuration(f"palm/{preset.size}"))):
