@@ -48,7 +48,7 @@ class Options:
 def sizes(options: Options) -> None:
     """Prints the tables and writes results.json."""
     rows, systems = size_rows(), system_rows()
-    print(tabulate([_printed(row) for row in rows], headers="keys", floatfmt=".4g"))
+    print(tabulate([_line(row) for row in rows], headers="keys", floatfmt=".4g"))
     print(f"\nFLOPs per token: 6N + 12LHKT at length {LENGTH} (PaLM appendix B), RETRO with retrieval.\n")
     print(tabulate(systems, headers="keys", floatfmt=".3f"))
     print("\nMFU and HFU in %, from published throughput and chips; recomputed by our accountant.")
@@ -121,7 +121,7 @@ def system_rows() -> list[dict[str, Any]]:
     return [{"figure": name, "ours": ours, "published": published} for name, ours, published in figures]
 
 
-def _printed(row: dict[str, Any]) -> dict[str, Any]:
+def _line(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "family": row["family"],
         "size": row["size"],
