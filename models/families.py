@@ -15,28 +15,25 @@ import jax.numpy as jnp
 
 from errors import InputError
 from models.decoder import Model, Params
-from models.gopher import config as gopher_config
+from models.gopher.config import SIZES as GOPHER_SIZES
 from models.gopher.model import gopher
-from models.palm import config as palm_config
+from models.palm.config import SIZES as PALM_SIZES
 from models.palm.model import palm
-from models.retro import config as retro_config
+from models.retro.config import SIZES as RETRO_SIZES
 from models.retro.model import retro
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a family is, for whatever treats families alike.
-
-    name: as options, folders and results have it; title: as a page does. configuration: a frozen dataclass
-    that answers as models.switches.Dense does. sizes: configurations by name. build: configuration -> Model.
-    recipe: how it is optimised, a name in training.recipes.RECIPES. z_loss: the weight of log²Z in its loss.
-    precision: of its published runs, one of training.precision's. tokenizer: the manner of its published
-    tokenizer, a name in data.tokenizers.STYLES.
+    """name: in options, folders and results. title: on a page. sizes: configurations by name, all of one
+    frozen dataclass that answers as models.switches.Dense does. build: a configuration's model. recipe: its
+    optimiser, a name in training.recipes.RECIPES. z_loss: the weight of log²Z in its loss. precision of the
+    published runs: a name in training.precision.POLICIES. tokenizer: the manner of the published one, a name
+    in data.tokenizers.STYLES.
     """
 
     name: str
     title: str
-    configuration: type
     sizes: Mapping[str, Any]
     build: Callable[[Any], Model]
     recipe: str
@@ -45,31 +42,24 @@ class Family:
     tokenizer: str
 
     @property
+    def configuration(self) -> type:
+        return type(next(iter(self.sizes.values())))
+
+    @property
     def vocab_size(self) -> int:
-        """Of its published tokenizer, which its small sizes do not have."""
+        """Of the published tokenizer; the small sizes have less."""
         return max(config.vocab_size for config in self.sizes.values())
 
 
-FAMILIES = {
-    family.name: family
-    for family in (
-        # Section 5: 1e-4 · log²Z; float32 parameters, bfloat16 activations.
-        Family(
-            "palm", "PaLM", palm_config.PaLMConfig, palm_config.SIZES, palm, recipe="palm", z_loss=1e-4,
-            precision="mixed", tokenizer="palm",
-        ),
-        # Appendix C: bfloat16, a float32 copy partitioned.
-        Family(
-            "gopher", "Gopher", gopher_config.GopherConfig, gopher_config.SIZES, gopher, recipe="gopher",
-            z_loss=0.0, precision="bfloat16_with_float32_copy", tokenizer="gopher",
-        ),
-        # The paper speaks of neither precision nor the tokenizer's manner; its laboratory is Gopher's.
-        Family(
-            "retro", "RETRO", retro_config.RETROConfig, retro_config.SIZES, retro, recipe="retro",
-            z_loss=0.0, precision="mixed", tokenizer="gopher",
-        ),
-    )
-}  # fmt: skip
+FAMILIES = {family.name: family for family in (
+    # Section 5: 1e-4 · log²Z; float32 parameters, bfloat16 activations.
+    Family("palm", "PaLM", PALM_SIZES, palm, "palm", z_loss=1e-4, precision="mixed", tokenizer="palm"),
+    # Appendix C: bfloat16, a float32 copy partitioned.
+    Family("gopher", "Gopher", GOPHER_SIZES, gopher, "gopher", z_loss=0.0,
+           precision="bfloat16_with_float32_copy", tokenizer="gopher"),
+    # The paper is silent on precision, and on the tokenizer's manner: its authors' other one is Gopher's.
+    Family("retro", "RETRO", RETRO_SIZES, retro, "retro", z_loss=0.0, precision="mixed", tokenizer="gopher"),
+)}  # fmt: skip
 
 
 def configuration(name: str) -> Any:
@@ -109,11 +99,10 @@ def lengthened(config: Any, params: Params, length: int) -> tuple[Any, Params]:
     Learned positions repeat their last row, as relative distances stay at their largest. Every other form is
     returned as it is: rope and relative distances have no end.
     """
-    decoder = config.decoder
-    if decoder.positions != "learned" or length <= decoder.max_length:
+    if config.decoder.positions != "learned" or length <= config.max_length:
         return config, params
     embedding = params["embedding"]["embedding"]
-    positions = jnp.pad(embedding["positions"], ((0, length - decoder.max_length), (0, 0)), mode="edge")
+    positions = jnp.pad(embedding["positions"], ((0, length - config.max_length), (0, 0)), mode="edge")
     longer = {"embedding": {**embedding, "positions": positions}}
     return with_decoder_fields(config, max_length=length), {**params, "embedding": longer}
 

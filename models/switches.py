@@ -7,13 +7,10 @@ from errors import InputError
 
 
 class Dense:
-    """The part of a dense configuration that retrieval asks for; RETROConfig has the same names.
+    """What a configuration without retrieval answers where RETROConfig says more. decoder: the dense part,
+    itself. retrieves: whether neighbours are read. num_neighbours, k_evaluation: k in training, and after it.
 
-    decoder: the dense part, itself. retrieves: whether neighbours are read. num_neighbours: k in training.
-    k_evaluation: k in evaluation and generation.
-
-    Three fields mean the same in every dense configuration. They stand in each, since a saved one lists its
-    fields in their order:
+    Three fields mean the same in every dense configuration, but stand in each, in the order of saved ones.
     max_length: tokens of a training sequence; bounds learned positions and relative distances.
     remat: what the backward pass recomputes, a name in models.decoder.REMATERIALISATION.
     vocab_multiple: the embedding's rows are padded to a multiple of this, for a mesh that does not divide
@@ -21,9 +18,7 @@ class Dense:
     """
 
     # Without annotations these are no fields, so they are neither saved nor hashed.
-    retrieves = False
-    num_neighbours = 0
-    k_evaluation = 0
+    retrieves, num_neighbours, k_evaluation = False, 0, 0
 
     @property
     def decoder(self) -> Self:

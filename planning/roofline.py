@@ -93,10 +93,8 @@ def predict(
         exchange - last, (compute + memory + sum(transfers.values())) * backward_share(work)
     )
     step = compute + memory + sum(transfers.values()) + exposed
-    return Prediction(
-        compute, memory, transfers, exchange, exposed,
-        mfu=mfu(1 / step, work.model_flops, peak), hfu=mfu(1 / step, flops, peak),
-    )  # fmt: skip
+    utilisations = mfu(1 / step, work.model_flops, peak), mfu(1 / step, flops, peak)
+    return Prediction(compute, memory, transfers, exchange, exposed, *utilisations)
 
 
 def product_seconds(flops: float, peak: float, efficiency: float = MATMUL_EFFICIENCY) -> float:

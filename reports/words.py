@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from models.families import FAMILIES
 
 ALL, NO_NEAR_DUPLICATES = "all", "no_near_duplicates"
+TITLES = {name: family.title for name, family in FAMILIES.items()}
 DOCUMENTS = {ALL: "all held-out documents", NO_NEAR_DUPLICATES: "without near-duplicates"}
 Form = tuple[str, str | None, str | None]
 GOPHER: Form = ("gopher", None, None)
@@ -23,13 +24,8 @@ def form_of(record: Mapping) -> Form:
 def form_name(form: Form) -> str:
     """`RETRO on (copying, ours)`: the published initialisation is RETRO and carries no mark."""
     model, retrieval, initialisation = form
-    name = " ".join(filter(None, [family_title(model), retrieval]))
+    name = " ".join(filter(None, [TITLES.get(model, model), retrieval]))
     return name + _mark(initialisation)
-
-
-def family_title(name: str) -> str:
-    """`PaLM` for palm; what is no family keeps its name."""
-    return FAMILIES[name].title if name in FAMILIES else name
 
 
 def _mark(initialisation: str | None) -> str:
