@@ -38,7 +38,7 @@ class Options(StudyOptions):
 def square(options: Options) -> None:
     """Trains the four models, writes results.json, and prints the table."""
     out = options.out or Path("runs/square" if options.recipe == "own" else "runs/square-retro-recipe")
-    print_table(run_study("square", options, rows(options), out), options.out)
+    print_table(run_study("square", options, rows(options), out), out)
 
 
 def rows(options: Options) -> list[Row]:
