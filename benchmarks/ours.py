@@ -13,12 +13,9 @@ import optax
 from benchmarks.worker import Job, serve
 from models.bert.load import load_bert
 from models.decoder import Neighbours
-from models.families import build, count, parameter_shapes
+from models.families import FAMILIES, build, count, parameter_shapes
 from models.flops import train_flops_per_token
-from models.gopher.config import GopherConfig
 from models.layers import attention
-from models.palm.config import PaLMConfig
-from models.retro.config import RETROConfig
 from parallelism.interface import gradient_sums
 from processes import host
 from retrieval.keys.bert import MAX_WORDPIECES, embedder
@@ -31,10 +28,10 @@ PEAK_SIZE, PEAK_PRODUCTS = 2048, 8
 
 def configuration(family: str, model: dict[str, Any]) -> Any:
     """The configuration with the fields `model`."""
-    if family == "retro":
-        decoder = GopherConfig(**model["decoder"])
-        return RETROConfig(**{**model, "decoder": decoder, "cca_layers": tuple(model["cca_layers"])})
-    return {"palm": PaLMConfig, "gopher": GopherConfig}[family](**model)
+    if "decoder" in model:
+        decoder = configuration("gopher", model["decoder"])
+        model = {**model, "decoder": decoder, "cca_layers": tuple(model["cca_layers"])}
+    return FAMILIES[family].configuration(**model)
 
 
 def step(family: str, model: dict, batch: int, length: int, optimiser: str) -> Job:
@@ -133,7 +130,7 @@ def memory(family: str, model: dict, length: int, form: str) -> dict[str, Any]:
 def _training(family, config, batch, length, optimiser):
     """(jitted (params, optimiser state, batch) -> the same and the loss, its first state, a batch)."""
     trained = objective(build(config), family, "float32", loss_parts(batch, length, devices=1))
-    update = optax.adam(LEARNING_RATE) if optimiser == "adam" else recipe(family, 1000)
+    update = optax.adam(LEARNING_RATE) if optimiser == "adam" else recipe(FAMILIES[family].recipe, 1000)
 
     def train(params, state, data):
         gradients, (total, sums) = gradient_sums(trained.loss, params, data)
@@ -146,7 +143,7 @@ def _training(family, config, batch, length, optimiser):
     random = np.random.default_rng(0)
     tokens = jnp.asarray(random.integers(0, config.vocab_size, (batch, length + 1)), jnp.int32)
     near = None
-    if family == "retro":
+    if config.retrieves:
         shape = (batch, length // config.chunk, config.num_neighbours, config.neighbour)
         ids = random.integers(0, config.vocab_size, shape)
         near = Neighbours(jnp.asarray(ids, jnp.int32), jnp.ones(shape, bool))
@@ -158,7 +155,7 @@ def _training(family, config, batch, length, optimiser):
 
 
 def _attention_width(config):
-    decoder = getattr(config, "decoder", config)
+    decoder = config.decoder
     return decoder.num_layers * decoder.num_heads * decoder.head_size
 
 

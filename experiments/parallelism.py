@@ -133,7 +133,8 @@ def _training(options: Options, remat: str) -> tuple[Objective, Optimiser]:
         max_length=options.length, remat=remat,
     )  # fmt: skip
     family, steps = family_of(config), 1 + MEASURED_STEPS + WATCHED_STEPS
-    return objective(build(config), family, "float32"), optimiser_under("float32", recipe(family, steps))
+    trained = objective(build(config), family.name, "float32")
+    return trained, optimiser_under("float32", recipe(family.recipe, steps))
 
 
 def _batch(options: Options, rows: int | None = None) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from tqdm import tqdm
 from errors import InputError
 from models.decoder import Neighbours
 from models.families import build, family_of, with_decoder_fields
-from models.retro.config import RETROConfig
 from parallelism.interface import Parallelism
 from parallelism.strategies.spmd import spmd
 from planning.collectives import Collective, collectives
@@ -82,8 +81,8 @@ def compile_step(run: Run, topology: Topology, label: str) -> Compiled:
     family = family_of(run.config)
     how = Parallelism(micro_batches=run.micro_batches)
     step = spmd(
-        objective(build(run.config), family, run.precision),
-        optimiser_under(run.precision, recipe(family, STEPS)),
+        objective(build(run.config), family.name, run.precision),
+        optimiser_under(run.precision, recipe(family.recipe, STEPS)),
         mesh,
         how,
     )
@@ -110,7 +109,7 @@ def batch_of(run: Run) -> dict:
     """The shapes of a batch."""
     tokens = jax.ShapeDtypeStruct((run.batch, run.length), jnp.int32)
     near = None
-    if isinstance(run.config, RETROConfig):
+    if run.config.retrieves:
         shape = (run.batch, run.length // run.config.chunk, run.config.num_neighbours, run.config.neighbour)
         near = Neighbours(jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, jnp.bool_))
     weights = jax.ShapeDtypeStruct((run.batch, run.length), jnp.float32)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.families import configuration, count, parameter_shapes
-from models.flops import recomputed_flops_per_token, train_flops_per_token
+from models.flops import mfu, recomputed_flops_per_token, train_flops_per_token
 from parallelism.strategies.schedules import bubble
 from planning.topologies import CHIPS
 
@@ -73,7 +73,7 @@ class System:
     def mfu(self, step_seconds: float) -> float:
         """Model FLOPs of a step over what the chips could do in it."""
         peak = self.chips * CHIPS[self.chip].peak_flops
-        return self.tokens * self.model_flops / (step_seconds * peak)
+        return mfu(self.tokens / step_seconds, self.model_flops, peak)
 
 
 def published_systems() -> list[System]:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from errors import InputError
+from models.flops import mfu
 from parallelism.interface import Strategy, TrainState
 from processes.start import any_process, is_leader
 from progress import Progress
@@ -86,13 +87,13 @@ def train(
             if not (math.isfinite(report["loss"]) and math.isfinite(report["grad_norm"])):
                 _stop(training, checkpoints, folder, done, report)
             tokens_per_second = training.tokens_per_step / seconds
-            mfu = tokens_per_second * training.flops_per_token / training.peak_flops
+            utilisation = mfu(tokens_per_second, training.flops_per_token, training.peak_flops)
             if metrics is not None:
                 metrics.write(
                     done, **report, learning_rate=float(learning_rate(step)), seconds=seconds,
-                    tokens_per_second=tokens_per_second, mfu=mfu,
+                    tokens_per_second=tokens_per_second, mfu=utilisation,
                 )  # fmt: skip
-            progress.update(done, report["loss"], tokens_per_second, mfu)
+            progress.update(done, report["loss"], tokens_per_second, utilisation)
             stop = any_process(asked_to_stop())
             if stop or done % training.checkpoint_every == 0 or done == training.steps:
                 checkpoints.save(done, state)

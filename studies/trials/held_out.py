@@ -7,7 +7,6 @@ import numpy as np
 
 from data.batches import Batch, evaluation_batches
 from models.decoder import Params
-from models.retro.config import RETROConfig
 from parallelism.interface import Strategy
 from processes.start import is_leader
 from progress import Progress
@@ -38,11 +37,6 @@ def evaluate(
         progress.advance(done)
     progress.close()
     return np.concatenate(results)
-
-
-def evaluation_neighbours(config: RETROConfig) -> int:
-    """k in evaluation and generation."""
-    return config.evaluation_neighbours or config.num_neighbours
 
 
 def evaluation_path(
