@@ -28,7 +28,7 @@ from reports.search import report
 from retrieval.chunks import chunk_text
 from retrieval.database import changes
 from retrieval.database.database import Database
-from retrieval.database.recipe import TOKENIZER, Recipe
+from retrieval.database.recipe import Recipe
 from retrieval.index.recall import announce
 from studies.prepare import reopen
 from studies.run_folder import claim
