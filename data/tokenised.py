@@ -87,7 +87,7 @@ def learn_tokenizer(
 
 
 def copy_tokenizer(root: Path, model: Path) -> Path:
-    """The artifact folder of a tokenizer that lies elsewhere; InputError where that is no SentencePiece model."""
+    """The artifact folder of the tokenizer in a file; InputError where that is no SentencePiece model."""
 
     def build(folder: Path) -> None:
         Tokenizer(model)  # refuses what is no model

@@ -23,6 +23,7 @@ from tyro.conf import UseAppendAction, subcommand
 from command import command
 from data.corpora import load_corpus
 from data.documents import Document
+from data.tokenised import TOKENIZER
 from errors import InputError
 from reports.search import report
 from retrieval.chunks import chunk_text
