@@ -5,6 +5,7 @@ README shows, with torch.optim.Adam and random tokens.
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from benchmarks.worker import Job, serve
 from processes import host
 
 
-def palm(num_layers, num_heads, head_size, d_model, d_ff, vocab_size):
+def palm(num_layers: int, num_heads: int, head_size: int, d_model: int, d_ff: int, vocab_size: int) -> Any:
     from palm_pytorch.palm_pytorch import PaLM
 
     return PaLM(

@@ -1,6 +1,5 @@
-"""The pages that show what was measured: docs/results.md, docs/report.html, a card for every run in
-docs/cards and the tables in the README, made from the results.json files below experiments/results and from
-nothing else.
+"""The pages that show what was measured, from the results.json files below experiments/results alone:
+docs/results.md, docs/report.html, docs/cards, and the tables in README.md and docs/findings.md.
 
 python -m experiments.publish            writes them (make report)
 python -m experiments.publish --check    names the pages that do not agree with the files, and exits with 1
@@ -10,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from command import command
-from reports.pages import differing, pages, readme, write
+from reports.pages import differing, pages, with_tables, write
 from reports.sections import sections
 from storage.files import write_atomic
 
 HERE = Path(__file__).parent
-RESULTS, DOCS, README = HERE / "results", HERE.parent / "docs", HERE.parent / "README.md"
+RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
+BY_HAND = (HERE.parent / "README.md", DOCS / "findings.md")  # but for the tables between their comments
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ def publish(options: Options) -> None:
     """Writes or checks the committed pages."""
     found = sections(RESULTS)
     made = pages(found)
-    shown = README.read_text(encoding="utf-8")
-    wanted = readme(shown, found)
+    by_hand = {path: with_tables(path.read_text(encoding="utf-8"), found) for path in BY_HAND}
+    outdated = [path for path, text in by_hand.items() if path.read_text(encoding="utf-8") != text]
     wrong = [path.relative_to(DOCS.parent) for path in differing(made, DOCS)]
-    wrong += [README.relative_to(HERE.parent)] if shown != wanted else []
+    wrong += [path.relative_to(HERE.parent) for path in outdated]
     said = " does not agree with the results: make report" if options.check else ""
     for path in wrong:
         print(f"{path}{said}")
     if not options.check:
         write(made, DOCS)
-        if shown != wanted:
-            write_atomic(README, wanted)
+        for path in outdated:
+            write_atomic(path, by_hand[path])
     elif wrong:
         raise SystemExit(1)
 

@@ -1,4 +1,4 @@
-"""docs/results.md, docs/report.html, the cards and the README's tables, from sections alone."""
+"""docs/results.md, docs/report.html, the cards and the tables of pages by hand, from sections alone."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -84,17 +84,18 @@ def pages(found: Sequence[Section]) -> dict[str, str]:
     }
 
 
-def readme(text: str, found: Sequence[Section]) -> str:
-    """The README's `text` with the tables of `found` between `<!-- NAME: … -->` and `<!-- end -->`."""
+def with_tables(text: str, found: Sequence[Section]) -> str:
+    """A page by hand (README.md, docs/findings.md) with the tables of `found` between `<!-- NAME: … -->` and
+    `<!-- end -->`: of the models compared, their differences, the leakage, the papers' directions.
+    """
     compared = next((section for section in found if section.name == "compare"), None)
-    tables = {
-        "compare": compared and markdown_table(compared.results).strip(),
-        "directions": (counted := _counted(found)) and str(github(counted)).strip(),
-    }
+    parts = markdown_table(compared.results).strip().split("\n\n") if compared else []
+    tables = dict(zip(("compare", "differences", "leakage"), parts))
+    if counted := _counted(found):
+        tables["directions"] = str(github(counted)).strip()
     for name, table in tables.items():
-        if table:
-            place = rf"(<!-- {name}: [^\n]*-->\n).*?(?=\n<!-- end -->)"
-            text = re.sub(place, lambda match, table=table: match[1] + table, text, flags=re.DOTALL)
+        place = rf"(<!-- {name}: [^\n]*-->\n).*?(?=\n<!-- end -->)"
+        text = re.sub(place, lambda match, table=table: match[1] + table, text, flags=re.DOTALL)
     return text
 
 

@@ -7,7 +7,7 @@ candidates.
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import faiss
@@ -122,7 +122,7 @@ def probing(index: faiss.Index, nprobe: int | None) -> Iterator[None]:
         ivf.nprobe = before
 
 
-def every_list_searched(index: faiss.Index):
+def every_list_searched(index: faiss.Index) -> AbstractContextManager[None]:
     """Inside, an index with inverted lists scans all of them; any other index is as it was."""
     ivf = inverted_file(index)
     return probing(index, None if ivf is None else ivf.nlist)
