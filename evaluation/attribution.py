@@ -14,7 +14,7 @@ import numpy as np
 from optax import softmax_cross_entropy_with_integer_labels as token_nats
 
 from models.decoder import Cache, Model, Neighbours, Params
-from models.retro.model import attending_spans
+from models.retro.cached_step import attending_spans
 from models.retro.shares import attention_shares
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from data.tokenizers import Tokenizer
 from models.decoder import Cache, Model, Neighbours, Params
-from models.retro.model import attending_spans
+from models.retro.cached_step import attending_spans
 from retrieval.database.live import Retrieved
 
 # A prompt is read in the largest of these that fit: every size is a program to compile.

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from models.decoder import Neighbours, Operator, Params, operator
-from models.depth import init_stack, layer, rematerialised, scan_layers
 from models.layers.attention import CrossAttention
 from models.layers.axes import BATCH, LENGTH, STREAM, added, own_slice, whole
 from models.layers.embedding import Embedding
@@ -19,6 +18,7 @@ from models.layers.feed_forward import FeedForward
 from models.layers.linear import linear
 from models.layers.norms import RMSNorm
 from models.retro.config import RETROConfig
+from models.stack import init_stack, layer, rematerialised, scan_layers
 
 
 def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
