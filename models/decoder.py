@@ -92,7 +92,7 @@ class Operator(NamedTuple):
     """
 
     init: Callable[..., Params]
-    apply: Callable[..., jax.Array]
+    apply: Callable[..., Any]
 
 
 class Residual(NamedTuple):
@@ -107,7 +107,7 @@ class Residual(NamedTuple):
     step: Operator
 
 
-def operator(function: Callable[..., jax.Array], *inputs: Names, output: Names = STREAM) -> Operator:
+def operator(function: Callable[..., Any], *inputs: Names, output: Names = STREAM) -> Operator:
     """Makes an operator of a function that builds and calls Haiku modules.
 
     inputs, output: the logical axes of what it is applied to and returns. With them, it runs on shares where

@@ -66,7 +66,7 @@ class Depth:
 
     def take(self, params: Params, start: int, stop: int) -> Params:
         """The parameters of layers start … stop − 1 alone, for `run`."""
-        taken = {name: layers_of(params[name], start, stop) for name in self.residuals}
+        taken = self._stacks(params, start, stop)
         if self.inserted is None:
             return taken
         first, last = self.inserted.within(start, stop)
@@ -78,9 +78,9 @@ class Depth:
         """The layers start … stop − 1, from what `take` gave. They run in spans: plain layers, and one with
         what is inserted. Spans of one size, such as the papers' every third layer, are compiled once.
         """
-        inserted, done, index, ends = self.inserted, 0, 0, []
-        if inserted is not None:
-            ends = [number - start for number in inserted.layers[slice(*inserted.within(start, stop))]]
+        inserted, done, index = self.inserted, 0, 0
+        numbers = inserted.layers if inserted is not None else ()
+        ends = [number - start for number in numbers if start < number <= stop]
         if ends and inserted.encode is not None and carry.encoded is None:
             first = taken | self._stacks(taken, 0, ends[0]) | {inserted.name: layer(taken[inserted.name], 0)}
             carry, done, index = self._span(first, carry, beside), ends[0], 1
@@ -115,23 +115,20 @@ class Depth:
 
         done = 0
         for index, number in enumerate(self.inserted.layers if self.inserted else ()):
+            before, after = self._halves()
             x = read(self.residuals, x, done, number - 1)
-            x = read(self._before, x, number - 1, number)
+            x = read(before, x, number - 1, number)
             x, state = insert(index, x, state)
-            x = read(self._after, x, number - 1, number)
+            x = read(after, x, number - 1, number)
             done = number
         x = read(self.residuals, x, done, self.num_layers)
         return x, extended(past, one_stack(parts), position), state
 
-    @property
-    def _before(self) -> Mapping[str, Residual]:
-        """The residuals up to the one that the inserted operator stands behind."""
+    def _halves(self) -> Sequence[Mapping[str, Residual]]:
+        """The residuals up to the one that the inserted operator stands behind, and the others."""
         names = list(self.residuals)
-        return {name: self.residuals[name] for name in names[: names.index(self.inserted.after) + 1]}
-
-    @property
-    def _after(self) -> Mapping[str, Residual]:
-        return {name: residual for name, residual in self.residuals.items() if name not in self._before}
+        cut = names.index(self.inserted.after) + 1
+        return [{name: self.residuals[name] for name in half} for half in (names[:cut], names[cut:])]
 
     def _stacks(self, taken: Params, start: int, stop: int) -> Params:
         return {name: layers_of(taken[name], start, stop) for name in self.residuals}
@@ -145,12 +142,12 @@ class Depth:
 
     def _layer(self, params: Params, carry: Carry, beside: Beside) -> Carry:
         """One layer with what is inserted."""
-        inserted = self.inserted
-        carry = carry._replace(x=_applied(self._before, params, carry.x))
+        inserted, (before, after) = self.inserted, self._halves()
+        carry = carry._replace(x=_applied(before, params, carry.x))
         if inserted.encode is not None and carry.encoded is None:
             carry = carry._replace(encoded=inserted.encode(params, carry.x, beside))
         carry = inserted.apply(params[inserted.name], carry, beside)
-        return carry._replace(x=_applied(self._after, params, carry.x))
+        return carry._replace(x=_applied(after, params, carry.x))
 
 
 def _applied(residuals: Mapping[str, Residual], params: Params, x: jax.Array) -> jax.Array:

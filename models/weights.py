@@ -13,34 +13,32 @@ from safetensors.numpy import load_file
 from errors import InputError
 
 
-def read_tensors(path: Path, canonical: Callable[[str], str] = str) -> dict[str, np.ndarray]:
+def read_tensors(
+    path: Path, expected: Collection[str], unused: tuple[str, ...], canonical: Callable[[str], str]
+) -> dict[str, np.ndarray]:
     """The tensors of a file as float32, by their `canonical` names.
 
     Raises:
-      InputError: the file cannot be read.
+      InputError: the file cannot be read, lacks a tensor that is expected, or holds another that does not
+        begin with a prefix in `unused`.
     """
     try:
-        return {canonical(name): np.asarray(tensor, np.float32) for name, tensor in load_file(path).items()}
+        tensors = {canonical(name): np.asarray(x, np.float32) for name, x in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"The weights {path} cannot be read ({error}). Fetch a damaged file again; save a checkpoint "
             "that has only pytorch_model.bin as safetensors first."
         ) from error
-
-
-def require_tensors(path: Path, names: Collection[str], expected: set[str], unused: tuple[str, ...]) -> None:
-    """Raises InputError where `names`, the tensors of `path`, lack one that is expected, or hold another that
-    does not begin with a prefix in `unused`.
-    """
-    if missing := sorted(expected - set(names)):
+    if missing := sorted(set(expected) - tensors.keys()):
         raise InputError(
             f"{path} lacks {len(missing)} tensors of its configuration: {', '.join(missing[:8])}."
         )
-    if foreign := sorted(name for name in set(names) - expected if not name.startswith(unused)):
+    if foreign := sorted(x for x in tensors.keys() - set(expected) if not x.startswith(unused)):
         raise InputError(
             f"{path} holds {len(foreign)} tensors that its configuration has no place for: "
             f"{', '.join(foreign[:8])}."
         )
+    return tensors
 
 
 def parameters(

@@ -10,7 +10,7 @@ import numpy as np
 
 from errors import InputError
 from models.bert.model import ACTIVATIONS, BertConfig, encoder
-from models.weights import parameters, read_tensors, require_tensors
+from models.weights import parameters, read_tensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # Heads and buffers that the hidden states do not depend on.
@@ -102,8 +102,8 @@ def read_params(path: Path, config: BertConfig) -> Mapping:
     Raises:
       InputError: tensors are missing, have a wrong shape, or nothing here reads them; the error names them.
     """
-    tensors, names = read_tensors(path, canonical_name), tensor_names(config)
-    require_tensors(path, tensors, set(jax.tree.leaves(names)), UNUSED)
+    names = tensor_names(config)
+    tensors = read_tensors(path, jax.tree.leaves(names), UNUSED, canonical_name)
 
     def tensor(leaf: str | tuple[tuple[str, ...], ...]) -> np.ndarray:
         if isinstance(leaf, str):

@@ -44,11 +44,6 @@ class _Attention(hk.Module):
         return projected.reshape(*x.shape[:-1], num_heads, self.head_size)
 
     @hk.transparent
-    def by_distance(self, distances_n: jax.Array, like: jax.Array) -> jax.Array:
-        """[N] distances -> W_r R [N, H, K], R as wide as `like` and of its type."""
-        return relative(distances_n, self.num_heads, self.head_size, like)
-
-    @hk.transparent
     def output(self, mixed: jax.Array, d_model: int) -> jax.Array:
         """[..., H, K] -> [..., D]."""
         flat = mixed.reshape(*mixed.shape[:-2], self.num_heads * self.head_size)
@@ -130,7 +125,8 @@ class CausalAttention(_Attention):
     @hk.transparent
     def _falling(self, largest: int, smallest: int, like: jax.Array) -> jax.Array:
         """W_r R for the distances largest … smallest; beyond the training length all are alike."""
-        return self.by_distance(jnp.minimum(jnp.arange(largest, smallest - 1, -1), self.max_length - 1), like)
+        distances_n = jnp.minimum(jnp.arange(largest, smallest - 1, -1), self.max_length - 1)
+        return relative(distances_n, self.num_heads, self.head_size, like)
 
 
 class CrossAttention(_Attention):
@@ -165,7 +161,8 @@ class CrossAttention(_Attention):
         """W_r R [T + S − 1, H, K] of all distances of T queries to S keys, falling; None without."""
         if not self.relative:
             return None
-        return self.by_distance(jnp.arange(length - 1 + offset, offset - num_keys, -1), like)
+        distances_n = jnp.arange(length - 1 + offset, offset - num_keys, -1)
+        return relative(distances_n, self.num_heads, self.head_size, like)
 
     @hk.name_like("__call__")
     def shares(self, x_btd: jax.Array, keys_bcse: jax.Array, mask_bcs: jax.Array, offset: int) -> jax.Array:

@@ -4,7 +4,7 @@ Shape legend beside models.layers': U chunks, M = m tokens of a chunk, C = k nei
 neighbour, E encoder width, G = B·U·C neighbours as one batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
@@ -66,7 +66,7 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
     }
 
 
-def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) -> Params:
+def init_encoder(ops: Mapping[str, Operator], config: RETROConfig, key: jax.Array) -> Params:
     """Attention and feed-forward for every layer, cross-attention for the first alone, as the counts need;
     none where the encoder is not conditioned on the retrieving chunk.
     """
@@ -86,7 +86,7 @@ def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) 
 
 
 def encode_neighbours(
-    ops: dict[str, Operator],
+    ops: Mapping[str, Operator],
     config: RETROConfig,
     params: Params,
     neighbours: Neighbours,

@@ -32,10 +32,9 @@ class RETROOperators(NamedTuple):
 
 def retro_operators(config: RETROConfig) -> RETROOperators:
     """The operators of `config`; the decoder's have the dense model's names and shapes."""
-    of_decoder = palm_operators if isinstance(config.decoder, PaLMConfig) else gopher_operators
-    by_chunk = (BATCH, None, None, None)
+    decoder, by_chunk = config.decoder, (BATCH, None, None, None)
     return RETROOperators(
-        of_decoder(config.decoder),
+        palm_operators(decoder) if isinstance(decoder, PaLMConfig) else gopher_operators(decoder),
         encoder_operators(config),
         operator(lambda *inputs: cross_attention(config)(*inputs), STREAM, (*by_chunk, RESIDUAL), by_chunk),
         operator(lambda encoded_bcre: cross_attention(config).memory(encoded_bcre)),
