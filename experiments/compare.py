@@ -126,7 +126,8 @@ def compare(options: Options) -> None:
             trial = dataclasses.replace(form, seed=seed, neighbours=prepared.neighbours.path.name)
             with stages.measured(f"{name} seed {seed}"):
                 folder = options.out / name / f"seed-{seed}"
-                results[name, seed] = run_trial(trial, prepared, mesh, peak, folder, how=options.parallelism)
+                strategy = strategy_of(trial, mesh, options.parallelism)
+                results[name, seed] = run_trial(trial, prepared, strategy, peak, folder)
             trials[name, seed] = trial
 
     if is_leader():

@@ -27,7 +27,7 @@ from studies.run_folder import claim
 from studies.stages import Stages
 from studies.summary import summary
 from studies.trials.held_out import evaluation_path
-from studies.trials.train import run_trial
+from studies.trials.train import run_trial, started_from, strategy_of
 from studies.trials.trained import TrainedRun, load_run
 from studies.trials.trial import Trial, TrialResult
 from training.checkpoints import fingerprint
@@ -74,7 +74,8 @@ def retrofit(options: Options) -> None:
     with stages.measured("measure the machine's peak", may_reuse=False):
         peak = peak_flops()
     with stages.measured("train and evaluate"):
-        result = run_trial(trial, dense.prepared, mesh, peak, options.out, dense.params)
+        strategy = started_from(dense.params, strategy_of(trial, mesh))
+        result = run_trial(trial, dense.prepared, strategy, peak, options.out)
     require_unchanged(dense_st, result.nats["off"], options.run)
     if is_leader():
         _report(options.out, trial, dense, dense_st, result, peak, stages)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.bits_per_byte import document_nats
 from models.families import count, family_of, parameter_shapes
 from models.flops import retrofit_flops_per_token, train_flops_per_token
 from studies.environment import environment
@@ -22,7 +21,7 @@ from studies.results_file import LAYOUT
 from studies.rows import Row
 from studies.summary import corpus_facts
 from studies.trials.grid import failure, finished
-from studies.trials.held_out import evaluation_path, held_out
+from studies.trials.held_out import EvaluatedDocuments, evaluated_documents, evaluation_path
 from studies.trials.train import typical_speed
 from studies.trials.trial import Trial
 from studies.trials.worker import COST, Evaluation, Task, other_evaluation_path
@@ -60,13 +59,11 @@ def results_of(
       null_seeds: of the reference alone, for the null check; none where there is no such check.
       peak: of one of `workers` in FLOP/s.
     """
-    reference = sources[0]
-    batches = held_out(reference.task(seeds[0]).trial, prepared.neighbours)
-    documents_st = np.concatenate([documents for _, documents in batches])
-    evaluated, store = np.unique(documents_st[documents_st >= 0]), prepared.store
+    reference, store = sources[0], prepared.store
+    documents = evaluated_documents(reference.task(seeds[0]).trial, prepared.neighbours)
 
     def trials(source, seeds):
-        return [trial_record(source, seed, evaluated, documents_st, store.num_documents) for seed in seeds]
+        return [trial_record(source, seed, documents) for seed in seeds]
 
     return {
         "experiment": experiment,
@@ -75,7 +72,7 @@ def results_of(
         "config": config,
         "environment": {**environment(), "corpus_hash": prepared.corpus_hash, "workers": workers},
         "peak": {"flops_per_second": peak, "convention": PEAK_CONVENTION},
-        "corpus": corpus_facts(prepared, evaluated),
+        "corpus": corpus_facts(prepared, documents.ids),
         "documents": [
             {
                 "source": str(store.sources[document]),
@@ -83,7 +80,7 @@ def results_of(
                 "bytes": int(store.num_bytes[document]),
                 "shared_ngrams": float(store.shared_ngrams[document]),
             }
-            for document in evaluated
+            for document in documents.ids
         ],
         "rows": [row_record(source) | {"cells": trials(source, seeds)} for source in sources],
         "null": {"of": reference.row.name, "cells": trials(reference, null_seeds)} if null_seeds else None,
@@ -137,14 +134,8 @@ def facts_of(row: Row, trial: Trial, tokens: int) -> dict[str, Any]:
     return facts | dict(row.facts)
 
 
-def trial_record(
-    source: Source, seed: int, evaluated: np.ndarray, documents_st: np.ndarray, num_documents: int
-) -> dict[str, Any]:
-    """One seed of a row; of a trial that did not finish, why.
-
-    Args:
-      evaluated: int64 [D]. documents_st: the document of every evaluated token.
-    """
+def trial_record(source: Source, seed: int, documents: EvaluatedDocuments) -> dict[str, Any]:
+    """One seed of a row; of a trial that did not finish, why."""
     task, again = source.task(seed), source.row.reevaluation
     record = {
         "seed": seed,
@@ -160,12 +151,11 @@ def trial_record(
 
     def of_documents(retrieval):
         path = evaluation_path(task.folder, retrieval, again and again.step, task.trial)
-        nats_st = np.load(path, allow_pickle=False)
-        return document_nats(nats_st, documents_st, num_documents)[evaluated].tolist()
+        return documents.nats(np.load(path, allow_pickle=False)).tolist()
 
     if source.evaluation is not None:
         path = other_evaluation_path(task.folder, source.evaluation)
-        nats_d = np.load(path, allow_pickle=False)[evaluated].tolist()
+        nats_d = np.load(path, allow_pickle=False)[documents.ids].tolist()
     else:
         nats_d = of_documents("off" if again and again.off else task.trial.retrievals[-1])
     with_off = task.trial.retrieves and not (again and (again.off or again.longer))

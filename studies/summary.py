@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.bits_per_byte import bits_per_byte, document_nats, unigram_nats
+from evaluation.bits_per_byte import bits_per_byte, unigram_nats
 from judging.intervals import Interval, bootstrap_ratio, paired_difference, paired_over_seeds
 from models.families import count, family_of, parameter_shapes
 from studies.prepare import Prepared
-from studies.trials.held_out import held_out
+from studies.trials.held_out import evaluated_documents
 from studies.trials.train import typical_speed
 from studies.trials.trained import TrainedRun
 from studies.trials.trial import Trial, TrialResult
@@ -25,10 +25,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Rows, means and paired comparisons, from the losses of every trial's held-out tokens."""
     store = prepared.store
-    documents_st = np.concatenate(
-        [documents for _, documents in held_out(trials["palm", 0], prepared.neighbours)]
-    )
-    evaluated = np.unique(documents_st[documents_st >= 0])
+    documents = evaluated_documents(trials["palm", 0], prepared.neighbours)
+    evaluated = documents.ids
     num_bytes = store.num_bytes[evaluated]
     domains = domains_of(prepared, evaluated)
     seeds = sorted({seed for _, seed in trials})
@@ -36,10 +34,7 @@ def summarise(
     nats: dict[tuple, np.ndarray] = {}  # form -> [seeds, evaluated documents]
     rows = []
     for form, name, retrieval in forms_of(trials):
-        per_seed = [
-            document_nats(results[name, seed].nats[retrieval], documents_st, store.num_documents)[evaluated]
-            for seed in seeds
-        ]
+        per_seed = [documents.nats(results[name, seed].nats[retrieval]) for seed in seeds]
         nats[form] = np.stack(per_seed)
         for seed, nats_d in zip(seeds, per_seed):
             result = results[name, seed]
@@ -176,14 +171,9 @@ def corpus_facts(prepared: Prepared, evaluated: np.ndarray) -> dict:
 
 def summary(trial: Trial, dense: TrainedRun, dense_st: np.ndarray, result: TrialResult) -> dict[str, Any]:
     """Rows of the dense model and of both forms of its RETROfit, and the paired differences."""
-    store = dense.prepared.store
-    documents_st = np.concatenate([documents for _, documents in held_out(trial, dense.prepared.neighbours)])
-    evaluated = np.unique(documents_st[documents_st >= 0])
-    num_bytes = store.num_bytes[evaluated]
-    nats = {
-        form: document_nats(nats_st, documents_st, store.num_documents)[evaluated]
-        for form, nats_st in (("dense", dense_st), *result.nats.items())
-    }
+    documents = evaluated_documents(trial, dense.prepared.neighbours)
+    num_bytes = dense.prepared.store.num_bytes[documents.ids]
+    nats = {form: documents.nats(nats_st) for form, nats_st in (("dense", dense_st), *result.nats.items())}
     parameters = {"dense": count(parameter_shapes(dense.trial.config))}
     parameters["off"] = parameters["on"] = count(parameter_shapes(trial.config))
     tokens_per_second, mfu = typical_speed(result.metrics)
@@ -211,4 +201,4 @@ def summary(trial: Trial, dense: TrainedRun, dense_st: np.ndarray, result: Trial
         }
         for form in ("off", "on")
     ]  # fmt: skip
-    return {"rows": rows, "comparisons": comparisons, "evaluated_documents": len(evaluated)}
+    return {"rows": rows, "comparisons": comparisons, "evaluated_documents": len(documents.ids)}

@@ -1,14 +1,27 @@
-"""A training batch as a model takes it: tokens with the neighbours of their chunks."""
+"""A batch as a model takes it: tokens with the neighbours of their chunks."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from data.batches import Batch
+from data.batches import Batch, TrainBatches
 from models.decoder import Neighbours
 from retrieval.neighbours.table import NeighbourTable
 
 
-def device_batch(batch: Batch, table: NeighbourTable, k: int) -> dict[str, Any]:
-    """A batch as the model takes it, with the k neighbours of each of its chunks; none where k is 0."""
+@dataclass(frozen=True)
+class Batches:
+    """`batches(step)` is the training batch of that step, with k neighbours of each chunk from `table`."""
+
+    train: TrainBatches
+    table: NeighbourTable
+    k: int
+
+    def __call__(self, step: int) -> dict[str, Any]:
+        return with_neighbours(self.train(step), self.table, self.k)
+
+
+def with_neighbours(batch: Batch, table: NeighbourTable, k: int) -> dict[str, Any]:
+    """tokens, targets and weights [B, T]; neighbours: tokens and mask [B, T/64, k, 128], None for k = 0."""
     neighbours = Neighbours(*table.lookup(batch.chunks, k)) if k else None
     return {
         "tokens": batch.tokens,

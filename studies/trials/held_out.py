@@ -1,16 +1,19 @@
 """The held-out losses of a trial: the same batches for every model of a comparison."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from data.batches import Batch, evaluation_batches
+from evaluation.bits_per_byte import document_nats
 from models.decoder import Params
 from parallelism.interface import Strategy
 from processes.start import is_leader
 from progress import Progress
-from retrieval.neighbours.batches import device_batch
+from retrieval.neighbours.batches import with_neighbours
 from retrieval.neighbours.table import NeighbourTable
 from studies.trials.trial import Trial
 
@@ -24,6 +27,37 @@ def held_out(
     return evaluation_batches(table.store, trial.batch_size, trial.length, trial.evaluation_tokens, rows)
 
 
+@dataclass(frozen=True)
+class EvaluatedDocuments:
+    """Which documents of a token store are evaluated.
+
+    documents_st: int64 [S, T], the document of every token of the evaluation batches, -1 on padding.
+    total: how many documents the store has.
+    """
+
+    documents_st: np.ndarray
+    total: int
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """int64 [D], rising."""
+        return np.unique(self.documents_st[self.documents_st >= 0])
+
+    def nats_of_all(self, nats_st: np.ndarray) -> np.ndarray:
+        """float64 [documents of the store]: the sum of a document's losses; 0 where none is evaluated."""
+        return document_nats(nats_st, self.documents_st, self.total)
+
+    def nats(self, nats_st: np.ndarray) -> np.ndarray:
+        """float64 [D]: the sum of the losses of each evaluated document."""
+        return self.nats_of_all(nats_st)[self.ids]
+
+
+def evaluated_documents(trial: Trial, table: NeighbourTable) -> EvaluatedDocuments:
+    """The documents that `evaluate` goes through."""
+    documents_st = np.concatenate([documents_bt for _, documents_bt in held_out(trial, table)])
+    return EvaluatedDocuments(documents_st, table.store.num_documents)
+
+
 def evaluate(
     trial: Trial, strategy: Strategy, params: Params, table: NeighbourTable, k: int, label: str | None = None
 ) -> np.ndarray:
@@ -33,7 +67,7 @@ def evaluate(
     progress = Progress(f"{trial.name} seed {trial.seed}{kind}: evaluation", len(batches), shown=is_leader())
     results = []
     for done, (batch, _) in enumerate(batches, start=1):
-        results.append(np.asarray(strategy.evaluate(params, device_batch(batch, table, k))))
+        results.append(np.asarray(strategy.evaluate(params, with_neighbours(batch, table, k))))
         progress.advance(done)
     progress.close()
     return np.concatenate(results)

@@ -1,4 +1,4 @@
-"""Trains a trial and evaluates it at its milestones, going on from whatever is there."""
+"""Trains a trial and evaluates it at its milestones, resuming from whatever is there."""
 
 import dataclasses
 from pathlib import Path
@@ -14,7 +14,7 @@ from models.flops import retrofit_flops_per_token, train_flops_per_token
 from parallelism.interface import Parallelism, Strategy
 from parallelism.strategies.by_name import strategy
 from processes.start import barrier, is_leader
-from retrieval.neighbours.batches import device_batch
+from retrieval.neighbours.batches import Batches
 from studies.prepare import Prepared
 from studies.run_folder import claim
 from studies.trials.held_out import evaluate, evaluation_path, save_array
@@ -31,19 +31,13 @@ CHECKPOINTS_PER_RUN = 10
 
 
 def run_trial(
-    trial: Trial,
-    prepared: Prepared,
-    mesh: jax.sharding.Mesh,
-    peak_flops: float,
-    folder: Path,
-    pretrained: Params | None = None,
-    how: Parallelism = Parallelism(),  # noqa: B008 (frozen)
+    trial: Trial, prepared: Prepared, strategy: Strategy, peak_flops: float, folder: Path
 ) -> TrialResult:
-    """Trains and evaluates `trial` in `folder`, going on from whatever is there. The folder then says all
+    """Trains and evaluates `trial` in `folder`, resuming from whatever is there. The folder then says all
     that studies.trials.trained.load_run needs.
 
     Args:
-      pretrained: the parameters that `trial.pretrained` names, laid out on `mesh`. They are used up.
+      strategy: what `strategy_of` gives for `trial`.
 
     Raises:
       InputError: the folder holds another configuration; the message names the first field that differs.
@@ -51,26 +45,15 @@ def run_trial(
     claim(folder, dataclasses.asdict(trial))
     if is_leader():
         prepared.save(folder)
-    table = prepared.neighbours
-    strategy = started_from(pretrained or {}, strategy_of(trial, mesh, how))
-    batches = TrainBatches(
-        table.store, trial.batch_size, trial.length, trial.seed, strategy.rows(trial.batch_size)
-    )
-    flops = (retrofit_flops_per_token if trial.pretrained else train_flops_per_token)(
-        trial.config, trial.length
-    )
-    training = Training(
-        steps=trial.steps,
-        seed=trial.seed,
-        checkpoint_every=-(-trial.steps // CHECKPOINTS_PER_RUN),
-        tokens_per_step=trial.batch_size * trial.length,
-        flops_per_token=flops,
-        peak_flops=peak_flops,
-        label=f"{trial.name} seed {trial.seed}",
-        configuration=dataclasses.asdict(trial.config),
+    training, table = training_of(trial, peak_flops), prepared.neighbours
+    batches = Batches(
+        TrainBatches(
+            table.store, trial.batch_size, trial.length, trial.seed, strategy.rows(trial.batch_size)
+        ),
+        table,
+        trial.config.num_neighbours,
     )
     schedule = jax.jit(learning_rate(*trial.taught_by))
-    k = trial.config.num_neighbours
     for step in milestones(trial):
         paths = {retrieval: evaluation_path(folder, retrieval, step, trial) for retrieval in trial.retrievals}
         missing = [retrieval for retrieval, path in paths.items() if not path.exists()]
@@ -82,14 +65,33 @@ def run_trial(
                 f"{paths[missing[0]]} is missing, and training has gone on from step {step} to {reached}: it "
                 f"cannot be made any more. Remove {folder} to train this trial anew."
             )
-        to_here = dataclasses.replace(training, steps=step)
-        state = train(to_here, strategy, lambda step: device_batch(batches(step), table, k), schedule, folder)
+        state = train(dataclasses.replace(training, steps=step), strategy, batches, schedule, folder)
         for retrieval in missing:
-            neighbours = trial.config.k_evaluation if retrieval == "on" else 0
-            nats_st = evaluate(trial, strategy, state.params, table, neighbours, retrieval)
+            k = trial.config.k_evaluation if retrieval == "on" else 0
+            nats_st = evaluate(trial, strategy, state.params, table, k, retrieval)
             if is_leader():
                 save_array(paths[retrieval], nats_st)
     barrier(f"{folder} is written")
+    return result_of(trial, folder, training, batches.train)
+
+
+def training_of(trial: Trial, peak_flops: float) -> Training:
+    """What the loop is told of `trial`; peak_flops: of the mesh, in FLOP/s."""
+    flops_per_token = retrofit_flops_per_token if trial.pretrained else train_flops_per_token
+    return Training(
+        steps=trial.steps,
+        seed=trial.seed,
+        checkpoint_every=-(-trial.steps // CHECKPOINTS_PER_RUN),
+        tokens_per_step=trial.batch_size * trial.length,
+        flops_per_token=flops_per_token(trial.config, trial.length),
+        peak_flops=peak_flops,
+        label=f"{trial.name} seed {trial.seed}",
+        configuration=dataclasses.asdict(trial.config),
+    )
+
+
+def result_of(trial: Trial, folder: Path, training: Training, batches: TrainBatches) -> TrialResult:
+    """What the folder of a finished trial holds."""
     *before, last = (
         {
             retrieval: np.load(evaluation_path(folder, retrieval, step, trial), allow_pickle=False)
@@ -101,7 +103,7 @@ def run_trial(
         nats=last,
         metrics=read_metrics(folder),
         train_tokens=sum(batches.predicted_tokens(step) for step in range(trial.steps)),
-        train_flops=flops * training.tokens_per_step * trial.steps,
+        train_flops=training.flops_per_token * training.tokens_per_step * trial.steps,
         nats_at=dict(zip(trial.evaluate_at, before)),
     )
 
@@ -123,7 +125,9 @@ def strategy_of(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism = Parall
 
 
 def started_from(params: Params, strategy: Strategy) -> Strategy:
-    """`strategy` with `params` in place of those of its initial parameters that have their names."""
+    """`strategy` with `params` in place of those of its initial parameters that have their names. They lie on
+    its mesh, and are used up.
+    """
 
     def init(key):
         state = strategy.init(key)

@@ -11,7 +11,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from evaluation.bits_per_byte import document_nats
 from models.families import lengthened
 from parallelism.mesh import MeshShape, make_mesh
 from processes import host
@@ -19,8 +18,8 @@ from retrieval.neighbours.table import NeighbourTable
 from storage.files import locked, write_atomic
 from studies.environment import peak_memory
 from studies.prepare import Prepared
-from studies.trials.held_out import evaluate, held_out, save_array
-from studies.trials.train import run_trial, strategy_of
+from studies.trials.held_out import evaluate, evaluated_documents, save_array
+from studies.trials.train import run_trial, started_from, strategy_of
 from studies.trials.trained import TrainedRun, load_run
 from studies.trials.trial import Trial
 from training.loop import Diverged
@@ -104,8 +103,10 @@ def other_evaluation_path(folder: Path, evaluation: Evaluation) -> Path:
 
 def _finish(task: Task, peak: float) -> None:
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
-    pretrained = load_run(task.pretrained, mesh).params if task.pretrained else None
-    run_trial(task.trial, task.prepared, mesh, peak, task.folder, pretrained)
+    strategy = strategy_of(task.trial, mesh)
+    if task.pretrained:
+        strategy = started_from(load_run(task.pretrained, mesh).params, strategy)
+    run_trial(task.trial, task.prepared, strategy, peak, task.folder)
     missing = [
         evaluation
         for evaluation in task.evaluations
@@ -135,5 +136,4 @@ def read(run: TrainedRun, evaluation: Evaluation) -> np.ndarray:
     k = trial.config.k_evaluation if evaluation.k is None else evaluation.k
     strategy = strategy_of(trial, make_mesh(MeshShape(), jax.devices()[:1]))
     nats_st = evaluate(trial, strategy, params, table, k, evaluation.file_name)
-    documents_st = np.concatenate([documents for _, documents in held_out(trial, table)])
-    return document_nats(nats_st, documents_st, prepared.store.num_documents)
+    return evaluated_documents(trial, table).nats_of_all(nats_st)

@@ -65,7 +65,7 @@ def runs(tmp_path_factory):
         checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=dataclasses.asdict(trial.config))
         checkpoints.save(trial.steps, strategy.init(jax.random.key(0)))
         (root / name / "metrics.jsonl").touch()
-        run_trial(trial, prepared, mesh, 1e12, root / name)
+        run_trial(trial, prepared, strategy_of(trial, mesh), 1e12, root / name)
     return root
 
 

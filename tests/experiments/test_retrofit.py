@@ -17,7 +17,7 @@ from parallelism.mesh import make_mesh, parse_mesh_shape
 from studies.prepare import Text, prepare
 from studies.stages import Stages
 from studies.trials.held_out import evaluation_path
-from studies.trials.train import run_trial
+from studies.trials.train import run_trial, strategy_of
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial
 from training.checkpoints import fingerprint
@@ -39,7 +39,8 @@ def runs(tmp_path_factory):
     prepared = prepare(text, artifacts, Stages(artifacts))
     config = with_decoder_fields(configuration("gopher/smoke"), vocab_size=VOCABULARY)
     trial = Trial("gopher", config, 0, STEPS, BATCH, LENGTH, "float32", 2000, prepared.neighbours.path.name)
-    run_trial(trial, prepared, make_mesh(parse_mesh_shape(MESH)), 1e12, root / "gopher")
+    strategy = strategy_of(trial, make_mesh(parse_mesh_shape(MESH)))
+    run_trial(trial, prepared, strategy, 1e12, root / "gopher")
     start("--run", root / "gopher", "--out", root / "gopher-retrofit")
     return root
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from errors import InputError
-from evaluation.bits_per_byte import document_nats
 from experiments.ablate import Options, ablate
 from models.families import configuration, with_decoder_fields
 from parallelism.mesh import MeshShape, make_mesh
@@ -22,7 +21,7 @@ from studies.rows import Row
 from studies.run_folder import sole
 from studies.stages import Stages
 from studies.study import StudyOptions, run_study
-from studies.trials.held_out import evaluation_path, held_out
+from studies.trials.held_out import evaluated_documents, evaluation_path
 from studies.trials.train import run_trial, strategy_of
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial
@@ -52,7 +51,7 @@ def runs(tmp_path_factory):
             checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=configuration_of_it)
             checkpoints.save(trial.steps, strategy_of(trial, mesh()).init(jax.random.key(0)))
             (root / name / "metrics.jsonl").touch()
-        run_trial(trial, prepared, mesh(), 1e9, root / name)
+        run_trial(trial, prepared, strategy_of(trial, mesh()), 1e9, root / name)
     return root
 
 
@@ -126,12 +125,12 @@ def test_two_runs_do_not_write_the_same_table(tmp_path):
 
 def test_a_reading_with_what_a_cell_was_evaluated_with_is_that_evaluation(runs):
     trained = load_run(runs / "retro")
-    documents_st = np.concatenate([d for _, d in held_out(trained.trial, trained.prepared.neighbours)])
+    documents = evaluated_documents(trained.trial, trained.prepared.neighbours)
     for k, retrieval in ((0, "off"), (2, "on")):
         nats_st = np.load(evaluation_path(trained.folder, retrieval))
-        wanted = document_nats(nats_st, documents_st, trained.prepared.store.num_documents)
-        np.testing.assert_array_equal(read(trained, Evaluation(k=k)), wanted)
-    assert not np.array_equal(read(trained, Evaluation(k=4)), wanted)
+        expected = documents.nats_of_all(nats_st)
+        np.testing.assert_array_equal(read(trained, Evaluation(k=k)), expected)
+    assert not np.array_equal(read(trained, Evaluation(k=4)), expected)
 
 
 def test_longer_sequences_predict_the_same_documents(runs):
@@ -146,13 +145,13 @@ def test_an_evaluation_on_the_way_changes_nothing(runs, tmp_path):
     """The trial of the run, trained anew in stages: the same bits at the end."""
     whole = load_run(runs / "gopher")
     trial = dataclasses.replace(whole.trial, evaluate_at=(1, 2))
-    staged = run_trial(trial, whole.prepared, mesh(), 1e9, tmp_path)
+    staged = run_trial(trial, whole.prepared, strategy_of(trial, mesh()), 1e9, tmp_path)
     np.testing.assert_array_equal(staged.nats[None], np.load(evaluation_path(whole.folder, None)))
     first, second = (staged.nats_at[step][None].sum() for step in (1, 2))
     assert first > second > staged.nats[None].sum()
     evaluation_path(tmp_path, None, 1, trial).unlink()
     with pytest.raises(InputError, match="training has gone on from step 1 to 4.*train this trial anew"):
-        run_trial(trial, whole.prepared, mesh(), 1e9, tmp_path)
+        run_trial(trial, whole.prepared, strategy_of(trial, mesh()), 1e9, tmp_path)
 
 
 @pytest.mark.exhaustive
