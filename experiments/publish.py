@@ -28,19 +28,18 @@ class Options:
 
 def publish(options: Options) -> None:
     """Writes or checks the committed pages."""
-    found = sections(RESULTS)
-    made = pages(found)
-    shown = README.read_text(encoding="utf-8")
-    wanted = readme(shown, found)
-    wrong = [path.relative_to(DOCS.parent) for path in differing(made, DOCS)]
-    wrong += [README.relative_to(HERE.parent)] if shown != wanted else []
-    said = " does not agree with the results: make report" if options.check else ""
+    measured = sections(RESULTS)
+    expected, text = pages(measured), README.read_text(encoding="utf-8")
+    expected_text = readme(text, measured)
+    wrong = [path.relative_to(DOCS.parent) for path in differing(expected, DOCS)]
+    wrong += [README.relative_to(HERE.parent)] if text != expected_text else []
+    complaint = " does not agree with the results: make report" if options.check else ""
     for path in wrong:
-        print(f"{path}{said}")
+        print(f"{path}{complaint}")
     if not options.check:
-        write(made, DOCS)
-        if shown != wanted:
-            write_atomic(README, wanted)
+        write(expected, DOCS)
+        if text != expected_text:
+            write_atomic(README, expected_text)
     elif wrong:
         raise SystemExit(1)
 

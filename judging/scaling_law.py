@@ -121,7 +121,7 @@ def _laws(budgets_b: np.ndarray, bits_rb: np.ndarray) -> list[Law]:
     for _ in range(REFINEMENTS):
         a, b, error = _non_negative(np.exp(-exponents_rc[..., None] * relative_b), bits_rb[:, None])
         best = error.argmin(axis=1)[:, None]
-        a, b, c = (np.take_along_axis(found, best, axis=1)[:, 0] for found in (a, b, exponents_rc))
+        a, b, c = (np.take_along_axis(x_rc, best, axis=1)[:, 0] for x_rc in (a, b, exponents_rc))
         around = np.exp(np.linspace(-step, step, len(EXPONENTS)))
         exponents_rc = np.clip(c[:, None] * around, EXPONENTS[0], EXPONENTS[-1])
         step *= 2 / len(EXPONENTS)
