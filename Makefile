@@ -1,16 +1,18 @@
-# make compare   train and compare PaLM, Gopher and RETRO; options through ARGS="--seeds 3"
-# make ablations the papers' ablation tables, and what grows with size, tokens and database; goes on where it stopped
-# make test      the tests
-# make bench     speed beside peers and the machine's ceiling; options through ARGS="--only decoding"
-# make report    docs/results.md, docs/report.html and the cards, from experiments/results
+# make compare   train and compare PaLM, Gopher and RETRO; ARGS="--seeds 3" hands on options
+# make ablations the papers' tables, and curves over size, tokens and database; resumable
+# make test      the tests; ARGS="tests/models -k retro" runs some of them
+# make lint      ruff (errors and format) and mypy (types)
+# make bench     speed beside peers and the machine's ceiling; ARGS="--only decoding"
+# make report    pages in docs and the README's tables, from experiments/results
 # make setup     only create .venv
+# make help      these lines; python -m experiments lists every command
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 READY := $(VENV)/.ready
 PEERS := .venv-bench
 
-.PHONY: setup compare ablations test bench report
+.PHONY: setup compare ablations test lint bench report help
 
 setup: $(READY)
 
@@ -24,11 +26,19 @@ ablations: $(READY)
 test: $(READY)
 	$(VENV)/bin/python -m pytest $(ARGS)
 
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
 bench: $(READY) $(PEERS)/.ready
 	$(VENV)/bin/python -m benchmarks.run $(ARGS)
 
 report: $(READY)
 	$(VENV)/bin/python -m experiments.publish $(ARGS)
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
 
 $(PEERS)/.ready: benchmarks/requirements.txt benchmarks/requirements-without-dependencies.txt | $(READY)
 	$(PYTHON) -m venv $(PEERS)

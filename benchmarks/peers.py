@@ -5,6 +5,7 @@ README shows, with torch.optim.Adam and random tokens.
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from benchmarks.worker import Job, serve
 from processes import host
 
 
-def palm(num_layers, num_heads, head_size, d_model, d_ff, vocab_size):
+def palm(num_layers: int, num_heads: int, head_size: int, d_model: int, d_ff: int, vocab_size: int) -> Any:
     from palm_pytorch.palm_pytorch import PaLM
 
     return PaLM(
@@ -61,10 +62,10 @@ def embed(folder: str, texts: str, keep_memory: bool) -> Job:
 
     model = SentenceTransformer(folder, device="cpu")
     model.max_seq_length = 128
-    wanted = json.loads(Path(texts).read_text())
-    burst = lambda: model.encode(wanted, show_progress_bar=False)
+    chunks = json.loads(Path(texts).read_text())
+    burst = lambda: model.encode(chunks, show_progress_bar=False)
     return burst, {
-        "first_key": model.encode(wanted[:1])[0].tolist(),
+        "first_key": model.encode(chunks[:1])[0].tolist(),
         "versions": {package: version(package) for package in ("torch", "sentence-transformers")},
     }
 

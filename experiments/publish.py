@@ -1,6 +1,5 @@
-"""The pages that show what was measured: docs/results.md, docs/report.html, a card for every run in
-docs/cards and the tables in the README, made from the results.json files below experiments/results and from
-nothing else.
+"""The pages that show what was measured, from the results.json files below experiments/results alone:
+docs/results.md, docs/report.html, docs/cards, and the tables in README.md and docs/findings.md.
 
 python -m experiments.publish            writes them (make report)
 python -m experiments.publish --check    names the pages that do not agree with the files, and exits with 1
@@ -10,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from command import command
-from reports.pages import differing, pages, readme, write
+from reports.pages import differing, pages, with_tables, write
 from reports.sections import sections
 from storage.files import write_atomic
 
 HERE = Path(__file__).parent
-RESULTS, DOCS, README = HERE / "results", HERE.parent / "docs", HERE.parent / "README.md"
+RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
+BY_HAND = (HERE.parent / "README.md", DOCS / "findings.md")  # but for the tables between their comments
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,18 @@ class Options:
 def publish(options: Options) -> None:
     """Writes or checks the committed pages."""
     measured = sections(RESULTS)
-    expected, text = pages(measured), README.read_text(encoding="utf-8")
-    expected_text = readme(text, measured)
+    expected = pages(measured)
+    by_hand = {path: path.read_text(encoding="utf-8") for path in BY_HAND}
+    outdated = {path: new for path, text in by_hand.items() if (new := with_tables(text, measured)) != text}
     wrong = [path.relative_to(DOCS.parent) for path in differing(expected, DOCS)]
-    wrong += [README.relative_to(HERE.parent)] if text != expected_text else []
+    wrong += [path.relative_to(HERE.parent) for path in outdated]
     complaint = " does not agree with the results: make report" if options.check else ""
     for path in wrong:
         print(f"{path}{complaint}")
     if not options.check:
         write(expected, DOCS)
-        if text != expected_text:
-            write_atomic(README, expected_text)
+        for path, text in outdated.items():
+            write_atomic(path, text)
     elif wrong:
         raise SystemExit(1)
 

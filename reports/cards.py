@@ -15,7 +15,7 @@ from data.stdlib import LEFT_OUT_FOLDERS, MINIMUM_DOCSTRING_CHARACTERS
 from reports.section import Section
 from reports.tables import github
 from reports.templates.fill import template
-from reports.words import FAMILIES, count, plural
+from reports.words import TITLES, count, plural
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -23,7 +23,7 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 def card(section: Section) -> str:
     """docs/cards/NAME.md."""
     results = section.results
-    families = [FAMILIES.get(family, family) for family in section.families]
+    families = [TITLES.get(family, family) for family in section.families]
     return template("card.md.j2", html=False).render(
         section=section,
         github=github,
@@ -127,7 +127,7 @@ def _collection(results: Mapping) -> list[str]:
 
 def _preparation(results: Mapping) -> list[str]:
     size, style = _option(results, "vocab_size"), _option(results, "tokenizer")
-    manner = f" in the manner of {FAMILIES.get(style, style)}" if style else ""
+    manner = f" in the manner of {TITLES.get(style, style)}" if style else ""
     return [
         "Documents that are equal, that belong to one group, or whose sets of runs of "
         f"{SHINGLE_WORDS} words have a Jaccard similarity of {JACCARD_THRESHOLD:g} or more, stand on one "

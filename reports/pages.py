@@ -1,5 +1,5 @@
-"""The pages of all runs together, from sections alone: docs/results.md, docs/report.html, the cards and the
-README's tables. (report.html in the folder of a run is made by reports/comparison/page.py.)
+"""The pages of all runs together, from sections alone: docs/results.md, docs/report.html, the cards, and the
+tables of pages by hand. (report.html in the folder of a run is made by reports/comparison/page.py.)
 """
 
 import re
@@ -84,12 +84,15 @@ def pages(sections: Sequence[Section]) -> dict[str, str]:
     }
 
 
-def readme(text: str, sections: Sequence[Section]) -> str:
-    """The README's `text` with the tables of `sections` between `<!-- NAME: … -->` and `<!-- end -->`."""
+def with_tables(text: str, sections: Sequence[Section]) -> str:
+    """A page by hand (README.md, docs/findings.md) with the tables of `sections` between `<!-- NAME: … -->`
+    and `<!-- end -->`: of the models compared, their differences, the leakage, the papers' directions.
+    """
     compared = next((section.tables for section in sections if section.name == "compare"), ())
-    tables = {"compare": compared, "directions": filter(None, [_counted(sections)])}
-    written = {name: "\n\n".join(map(github, several)) for name, several in tables.items()}
-    return filled(text, {name: table for name, table in written.items() if table})
+    tables = dict(zip(("compare", "differences", "leakage"), compared))
+    if counted := _counted(sections):
+        tables["directions"] = counted
+    return filled(text, {name: str(github(table)) for name, table in tables.items()})
 
 
 def _tidy(markdown: str) -> str:

@@ -65,6 +65,8 @@ class Row:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def changed(name: str, group: str, config: Any, against: str, paper: Paper | None, note: str = "", **fields):
+def changed(
+    name: str, group: str, config: Any, against: str, paper: Paper | None, note: str = "", **fields: Any
+) -> Row:
     """The row that trains `config` with other `fields`."""
     return Row(name, group, against, fields, paper, note, dataclasses.replace(config, **fields))

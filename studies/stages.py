@@ -4,6 +4,7 @@ leader measures.
 
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class Stages:
         self.rows: list[dict] = []
 
     @contextmanager
-    def measured(self, stage: str, may_reuse: bool = True):
+    def measured(self, stage: str, may_reuse: bool = True) -> Iterator[None]:
         if not is_leader():
             yield
             return

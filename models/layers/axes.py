@@ -8,7 +8,7 @@ device its slice. So a residual operator costs one gather and one sum-and-scatte
 is everything, and these functions do nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import reduce
@@ -51,7 +51,7 @@ _inside: ContextVar[Place | None] = ContextVar("inside", default=None)
 
 
 @contextmanager
-def placed_by(place: Place | None):
+def placed_by(place: Place | None) -> Iterator[None]:
     """Within this context operators run as `place` says; None is no mesh."""
     token = _place.set(place)
     try:
