@@ -47,10 +47,6 @@ def null_check(results: Mapping) -> NullCheck | None:
         seeds, drawn = rng.permutation(len(nats_sd)), rng.integers(len(bytes_d), size=len(bytes_d))
         a_sd, b_sd = nats_sd[seeds[:half]][:, drawn], nats_sd[seeds[half : 2 * half]][:, drawn]
         differences.append(paired_over_seeds(a_sd, b_sd, bytes_d[drawn]))
-    return NullCheck(
-        of=of,
-        seeds=half,
-        draws=DRAWS,
-        cannot_tell=sum(not difference.excludes_zero for difference in differences),
-        detectable=float(np.median([difference.detectable for difference in differences])),
-    )
+    undecided = sum(not difference.excludes_zero for difference in differences)
+    median = float(np.median([difference.detectable for difference in differences]))
+    return NullCheck(of, half, DRAWS, undecided, median)

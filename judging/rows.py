@@ -55,7 +55,7 @@ class JudgedRow:
     @property
     def detectable(self) -> float | None:
         """Bits per byte: the smallest difference that would have been; None on fewer than two seeds."""
-        return self.difference and self.difference.detectable
+        return None if self.difference is None else self.difference.detectable
 
     def outcome(self, difference: Comparison) -> str:
         """better, worse or cannot tell of this row's difference or gain; or why that is not to be said."""
@@ -106,18 +106,16 @@ def interaction(results: Mapping, a: str, b: str) -> Comparison | None:
     four have: whether what a row changes depends on what else is there.
     """
     rows = {row["name"]: row for row in results["rows"]}
-    sides = []
-    for name in (a, b):
-        nats, theirs = losses(rows[name]), losses(rows[rows[name]["against"]])
-        sides.append({seed: nats[seed] - theirs[seed] for seed in nats if seed in theirs})
-    return _compared(*sides, document_bytes(results))
+    own, other = ((losses(rows[name]), losses(rows[rows[name]["against"]])) for name in (a, b))
+    beyond = lambda nats, theirs: {seed: nats[seed] - theirs[seed] for seed in nats if seed in theirs}
+    return _compared(beyond(*own), beyond(*other), document_bytes(results))
 
 
 def gain_interaction(results: Mapping, a: str, b: str) -> Comparison | None:
     """The gain on − off of row a − that of row b, by their names, over the seeds that both have."""
     rows = {row["name"]: row for row in results["rows"]}
-    gains = [_gains(losses(rows[name]), losses(rows[name], "nats_off")) for name in (a, b)]
-    return _compared(*gains, document_bytes(results))
+    own, other = (_gains(losses(rows[name]), losses(rows[name], "nats_off")) for name in (a, b))
+    return _compared(own, other, document_bytes(results))
 
 
 def losses(row: Mapping, evaluation: str = "nats") -> dict[int, np.ndarray]:

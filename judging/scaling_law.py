@@ -125,7 +125,7 @@ def _laws(budgets_b: np.ndarray, bits_rb: np.ndarray) -> list[Law]:
         around = np.exp(np.linspace(-step, step, len(EXPONENTS)))
         exponents_rc = np.clip(c[:, None] * around, EXPONENTS[0], EXPONENTS[-1])
         step *= 2 / len(EXPONENTS)
-    return [Law(*map(float, numbers), scale) for numbers in zip(a, b, c)]
+    return [Law(float(a), float(b), float(c), scale) for a, b, c in zip(a, b, c)]
 
 
 def _non_negative(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

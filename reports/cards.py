@@ -12,10 +12,11 @@ import numpy as np
 from data.duplicates import JACCARD_THRESHOLD
 from data.ngrams import SHINGLE_WORDS
 from data.stdlib import LEFT_OUT_FOLDERS, MINIMUM_DOCSTRING_CHARACTERS
+from reports.forms import TITLES
 from reports.section import Section
 from reports.tables import github
 from reports.templates.fill import template
-from reports.words import TITLES, count, plural
+from reports.words import count, plural
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -42,7 +43,7 @@ def card(section: Section) -> str:
 
 
 def _option(results: Mapping, name: str) -> Any:
-    """What the run was told; None where the file does not say."""
+    """An option of the run; None where the file does not say."""
     config = results["config"]
     return config.get("options", config).get(name)
 

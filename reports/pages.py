@@ -21,21 +21,22 @@ TERMS = {
     "Bits per byte": "the loss on held-out text in bits, summed over its tokens and divided by its UTF-8 "
     "bytes. It can be compared between tokenizers; less is better.",
     "Difference": "a row minus the row that it is against. Both were trained from the same seeds on the same "
-    "batches and are read on the same documents, so it is known far better than either number.",
+    "batches and evaluated on the same documents, so it is known far better than either number.",
     "The two intervals": "95 % each. Over seeds: Student's t on the paired differences of the seeds; would "
     f"other seeds say the same? Over documents: held-out documents drawn again with replacement, "
     f"{RESAMPLES:,} times; would other documents?",
     "Verdict": "what a paper says is reproduced or opposite where both intervals exclude zero, and otherwise "
-    "cannot be told at this size. Where a paper says that two are equal, both intervals have to lie within "
-    f"±{EQUAL_WITHIN:g} bits per byte. On fewer than {SEEDS_FOR_A_VERDICT} finished seeds nothing is said; a "
-    "row that diverged is called that, and the seeds that did not are no excuse.",
-    "Could see": "the larger half-width of the two intervals: a difference smaller than that could not have "
-    "been told from zero, so “cannot tell” says no more than that it is not larger.",
-    "Gain": "the same trained model read with its neighbours minus without them. Without near-duplicates: on "
-    "the documents of which less than a given share of 13-grams occurs in the training text. By the gain: "
-    "the verdict on the difference of two models' gains. Two trainings differ by chance in their losses "
-    "with and without neighbours alike, which the gain leaves out; it says what retrieval is worth, not "
-    "which model predicts better.",
+    "undecided (“cannot tell at this size”). Where a paper says that two are equal, both intervals have to "
+    f"lie within ±{EQUAL_WITHIN:g} bits per byte. On fewer than {SEEDS_FOR_A_VERDICT} finished seeds nothing "
+    "is said; a row that diverged is called that, and the seeds that did not are no excuse.",
+    "Detectable": "the smallest detectable difference, the larger half-width of the two intervals: a smaller "
+    "one could not have been distinguished from zero, so “cannot tell” says no more than that it is not "
+    "larger.",
+    "Gain": "the same trained model evaluated with its neighbours minus without them. Without "
+    "near-duplicates: on the documents of which less than a given share of 13-grams occurs in the training "
+    "text. By the gain: the verdict on the difference of two models' gains. Two trainings differ by chance "
+    "in their losses with and without neighbours alike, which the gain leaves out; it says what retrieval is "
+    "worth, not which model predicts better.",
     "Null check": f"the published form under other seeds against itself, in {DRAWS} random divisions of "
     "its seeds on documents drawn with replacement. A 95 % interval is wrong in one of twenty; the divisions "
     "share the same models, so they tend to be right or wrong together.",
@@ -43,7 +44,7 @@ TERMS = {
     "two may be called different. Look at how large a difference is, too.",
     "FLOPs, MFU, memory": "FLOPs are those of the model (6N + 12LHKT, PaLM appendix B), retrieval included; "
     "MFU is against the machine's own measured rate of matrix products; MiB is the largest resident memory "
-    "of a cell's process.",
+    "of a training run's process.",
 }
 
 

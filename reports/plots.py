@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.words import Form
+from reports.forms import Form
 
 LIGHT = {
     "page": "#fdfdfc", "ink": "#1d2226", "faint": "#6a7178", "rule": "#d3d7db",

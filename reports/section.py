@@ -34,7 +34,7 @@ class Sentences:
         legend: how to read the tables.
     """
 
-    judged: Judged
+    judged: Any  # of the kind's Judged
     title: str
     subject: str
     question: str
@@ -52,20 +52,24 @@ class Section:
 
     Attributes:
         name: of the folder that the file lies in, and of the section's anchor.
-        title: of the sentences, with a part of `name` where several files are of one experiment.
+        suffix: of the title, where several files are of one experiment.
         plots: by what they show.
         links: further pages of this file, by name, relative to the repository.
         models: the table of a card, and the families that are in it; None where no model was trained on text.
     """
 
     name: str
-    title: str
     sentences: Sentences
     tables: tuple[Table, ...]
     plots: Mapping[str, Markup] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     models: Table | None = None
     families: tuple[str, ...] = ()
+    suffix: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.sentences.title + self.suffix
 
     @property
     def results(self) -> Mapping[str, Any]:

@@ -72,7 +72,6 @@ def _distinguished(unnamed: Sequence[Section]) -> list[Section]:
     for section in unnamed:
         experiment = _slug(section.experiment)
         if titles.count(section.title) > 1 and section.name != experiment:
-            rest = section.name.removeprefix(f"{experiment}-")
-            section = replace(section, title=f"{section.title} ({rest})")
+            section = replace(section, suffix=f" ({section.name.removeprefix(f'{experiment}-')})")
         named.append(section)
     return named

@@ -29,8 +29,9 @@ def write_page(results: Mapping, path: Path) -> None:
     """
     script = (HERE / "templates/sources.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
-    filters = {"visible": visible, "nats": "{:.2f}".format, "signed": _signed}
-    page = template("sources.html.j2", html=True, **filters).render(
+    page = template(
+        "sources.html.j2", html=True, visible=visible, nats="{:.2f}".format, signed=_signed
+    ).render(
         results=results,
         texts=[text_view(generation, number) for number, generation in enumerate(results["generations"], 1)],
         plots=plots,

@@ -88,5 +88,6 @@ def filled(text: str, sections: Mapping[str, str]) -> str:
     """Markdown with what stands between `<!-- NAME -->` or `<!-- NAME: … -->` and `<!-- end -->` replaced."""
     for name, content in sections.items():
         place = rf"(<!-- {name}(?:: [^\n]*)? -->\n).*?(?=<!-- end -->)"
-        text = re.sub(place, lambda match, new=content: f"{match[1]}{new}\n", text, flags=re.DOTALL)
+        keep, new = r"\g<1>", content.replace("\\", r"\\")  # a backslash names no group
+        text = re.sub(place, f"{keep}{new}\n", text, flags=re.DOTALL)
     return text

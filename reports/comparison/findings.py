@@ -9,19 +9,8 @@ from collections.abc import Mapping
 from statistics import mean
 
 from judging.verdicts import BETTER, SEEDS_FOR_A_VERDICT, UNDECIDED, WORSE
-from reports.words import (
-    ALL,
-    GOPHER,
-    NO_NEAR_DUPLICATES,
-    Form,
-    count,
-    form_name,
-    form_of,
-    forms,
-    pair_name,
-    plural,
-    signed,
-)
+from reports.forms import ALL, GOPHER, NO_NEAR_DUPLICATES, Form, form_name, form_of, forms, pair_name
+from reports.words import count, plural, signed
 
 INITIALISATIONS = {
     "published": "with the published initialisation",
@@ -147,7 +136,7 @@ def _effect(row: Mapping, without_near_duplicates: Mapping | None) -> str:
     return {
         BETTER: f"gains from retrieval {numbers}",
         WORSE: f"loses through retrieval {numbers}",
-        UNDECIDED: f"shows no gain from retrieval that can be told from zero {numbers}",
+        UNDECIDED: f"shows no gain from retrieval that can be distinguished from zero {numbers}",
     }.get(row["verdict"], f"changes with retrieval {numbers}")
 
 

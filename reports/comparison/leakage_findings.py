@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from data.token_store import CHUNK
 from judging.verdicts import BETTER
+from reports.forms import ALL, Form, form_name, form_of, forms, pair_name
 from reports.tables import Table, plain_table
-from reports.words import ALL, Form, bits, figure, form_name, form_of, forms, pair_name, signed
+from reports.words import bits, figure, signed
 
 LOW, WHOLE = 1 / 8, 1.0
 SHOWN = (LOW, 1 / 2, WHOLE)

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from data.token_store import CHUNK
 from reports.comparison import findings
 from reports.comparison.leakage_findings import alphas, comparisons, means, pairs, percent
+from reports.forms import ALL, domain_name, form_name, forms, pair_name
 from reports.plots import LIGHT, colour_of, svg
-from reports.words import ALL, bits, domain_name, form_name, forms, pair_name
+from reports.words import bits
 
 ASIDE = 0.11  # of the way to the next α, so that intervals do not cover each other
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import fill
 
 from judging.comparisons import with_verdicts
-from reports import plots, words
+from reports import forms, plots, words
 from reports.comparison import findings, leakage_findings, leakage_plots, tables
 from reports.comparison import plots as drawings
 from reports.comparison.plots import summary_png
@@ -52,7 +52,7 @@ def write_report(results: Mapping, path: Path) -> None:
     page = template(TEMPLATE, html=True, **numbers).render(
         results=results,
         findings=findings,
-        words=words,
+        forms=forms,
         plots=plots,
         drawings=drawings,
         tables=tables,

@@ -1,6 +1,7 @@
 """The plots of a comparison: bits per byte, paired differences, and loss over tokens."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -8,20 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.comparison import findings
+from reports.forms import ALL, NO_NEAR_DUPLICATES, Form, form_name, forms, in_order, pair_name
 from reports.plots import FIGURE_WIDTH, LIGHT, ROW_HEIGHT, colour_of, png, row_label, svg
-from reports.words import (
-    ALL,
-    NO_NEAR_DUPLICATES,
-    Form,
-    bits,
-    bounds,
-    count,
-    form_name,
-    forms,
-    in_order,
-    pair_name,
-    signed,
-)
+from reports.words import bits, bounds, count, signed
 
 PAIR_HEIGHT = 1.5  # rows: a pair has a second interval, for documents without near-duplicates
 SMOOTHING = 0.02  # of a curve's points
@@ -75,7 +65,7 @@ def draw_bits_per_byte(axes: Axes, results: Mapping) -> None:
         if row["domain"] == ALL:
             axes.axvline(row["bits_per_byte"], color=LIGHT["faint"], linestyle=(0, (4, 3)), linewidth=1)
             beyond = all(row["bits_per_byte"] > mean["bits_per_byte"] for mean in results["means"])
-            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
             place |= {"xytext": (-4, 0), "ha": "right"} if beyond else {"xytext": (4, 0), "ha": "left"}
             axes.annotate("unigram", (row["bits_per_byte"], 0.02), color=LIGHT["faint"], **place)
     _rows(axes, len(evaluated))

@@ -7,8 +7,9 @@ from judging.comparisons import with_verdicts
 from reports.comparison import findings
 from reports.comparison.plots import bits_per_byte_svg, differences_svg
 from reports.comparison.tables import tables
+from reports.forms import Form, form_name, forms
 from reports.section import Judged, Section, Sentences, models_table
-from reports.words import Form, bits, bounds, count, flops, form_name, forms
+from reports.words import bits, bounds, count, flops
 
 
 def judged(results: Mapping[str, Any]) -> Judged:
@@ -40,7 +41,6 @@ def laid_out(name: str, sentences: Sentences) -> Section:
         drawn["Paired differences"] = differences_svg(results, f"{name}-differences")
     return Section(
         name=name,
-        title=sentences.title,
         sentences=sentences,
         tables=tuple(tables(results)),
         plots=drawn,

@@ -4,23 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.comparison import findings, leakage_findings
-from reports.tables import Cell, Table, plain_table
-from reports.words import (
+from reports.forms import (
     ALL,
     DOCUMENTS,
     NO_NEAR_DUPLICATES,
-    bits,
-    bounds,
-    count,
     domain_name,
-    figure,
-    flops,
     form_name,
     form_of,
     forms,
     pair_name,
-    signed,
 )
+from reports.tables import Cell, Table, plain_table
+from reports.words import bits, bounds, count, figure, flops, signed
 
 SHORT = {ALL: "all", NO_NEAR_DUPLICATES: "no near-dupl."}
 
@@ -135,20 +130,16 @@ def leakage_table(results: Mapping, domain: str) -> Table:
     documents and over seeds.
     """
     amounts = leakage_findings.amounts(results, domain)
-    rows = [[(name,), *((f"{row[name]:,}",) for row in amounts.values())] for name in ("chunks", "bytes")]
+    rows: list[tuple[Cell, ...]]
+    rows = [_cells(name, *(f"{row[name]:,}" for row in amounts.values())) for name in ("chunks", "bytes")]
     for form in forms(results):
         means = leakage_findings.means(results, form, domain).values()
-        figures = [(f"{row['bits_per_byte']:.4f}", bounds(row["interval"])) for row in means]
-        rows.append([(form_name(form),), *figures])
+        figures = ((f"{row['bits_per_byte']:.4f}", bounds(row["interval"])) for row in means)
+        rows.append(((form_name(form),), *figures))
     for a, b in leakage_findings.pairs(results):
-        entries = leakage_findings.comparisons(results, a, b, domain).values()
+        entries = map(_difference, leakage_findings.comparisons(results, a, b, domain).values())
         # Over documents first, as below the forms.
-        texts = [_difference(row) for row in entries]
-        rows.append(
-            [
-                (pair_name(a, b),),
-                *((mean, documents, seeds, verdict) for mean, seeds, documents, verdict in texts),
-            ]
-        )
+        differences = ((mean, documents, seeds, verdict) for mean, seeds, documents, verdict in entries)
+        rows.append(((pair_name(a, b),), *differences))
     header = ("r(C) at most", *map(leakage_findings.percent, amounts))
-    return Table(f"Leakage: {domain_name(domain)}", header, (("", tuple(map(tuple, rows))),))
+    return Table(f"Leakage: {domain_name(domain)}", header, (("", tuple(rows)),))

@@ -2,7 +2,7 @@
 how to read them, and the notes below.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
@@ -80,7 +80,7 @@ def _compared(name: str, difference: Comparison | None) -> dict[str, str]:
     return dict(zip(with_intervals(name), [signed(difference.mean), *ends], strict=True))
 
 
-def _measured(row: Mapping[str, Any], name: str, together) -> float | None:
+def _measured(row: Mapping[str, Any], name: str, together: Callable[..., float]) -> float | None:
     """Over the finished trials, as far as they have it."""
     trials = [trial for trial in row["cells"] if trial["status"] == "finished"]
     values = [trial[name] for trial in trials if trial[name] is not None]
@@ -88,8 +88,8 @@ def _measured(row: Mapping[str, Any], name: str, together) -> float | None:
 
 
 def verdict_text(judged: JudgedRow) -> str:
-    """The verdict; for a row whose seeds did not all finish, how many did not and their last word; and what
-    its neighbours do for a row that is compared with none.
+    """The verdict; how many seeds did not finish, with their last loss; and what its neighbours do for a row
+    that is compared with none.
     """
     text = judged.verdict
     for kind in (DIVERGED, FAILED):

@@ -11,7 +11,8 @@ import numpy as np
 from judging.intervals import Comparison
 from judging.rows import JudgedRow, gain_interaction, interaction, losses
 from judging.scaling_law import ScalingFit, fit_scaling
-from reports.words import count, flops, form_name
+from reports.forms import form_name
+from reports.words import count, flops
 
 # Rows that evaluate the same trials differ in one of these.
 AXES = {
@@ -70,9 +71,8 @@ def curves(judged: Sequence[JudgedRow]) -> list[Curves]:
         lines = _lines(judged, axis)
         for measured in DRAWN[axis]:
             drawn = [_curve(label, line, axis, MEASURED[measured], rows) for label, line in lines.items()]
-            drawn = tuple(curve for curve in drawn if len(curve.points) > 1)
-            if drawn:
-                by_axis.append(Curves(axis, measured, drawn))
+            if drawn := [curve for curve in drawn if len(curve.points) > 1]:
+                by_axis.append(Curves(axis, measured, tuple(drawn)))
     return by_axis
 
 

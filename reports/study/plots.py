@@ -2,7 +2,8 @@
 what changes along an axis. In all of them thin lines are 95 % over documents, broad ones over seeds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -87,7 +88,7 @@ def _clipped(
         axes.plot([difference.mean], [y], marker="o", color=colour, markersize=5, markerfacecolor=fill)
 
 
-def _bars(lines, at: float, difference: Comparison, colour: str) -> None:
+def _bars(lines: Callable[..., Any], at: float, difference: Comparison, colour: str) -> None:
     """`lines` are axes.hlines or axes.vlines."""
     if difference.over_seeds is not None:
         lines(at, *difference.over_seeds, color=colour, linewidth=4.5, alpha=0.35)

@@ -100,7 +100,6 @@ def laid_out(name: str, sentences: Sentences) -> Section:
         drawn[f"By {AXES[one.axis]}: {one.measured}"] = plots.curves_svg(f"{name}-{number}", one)
     return Section(
         name=name,
-        title=sentences.title,
         sentences=sentences,
         tables=(full_table(study.rows),),
         plots={title: svg for title, svg in drawn.items() if svg is not None},

@@ -141,7 +141,6 @@ def laid_out(name: str, sentences: Sentences) -> Section:
     """The sentences with the table of strategies."""
     return Section(
         name=name,
-        title=sentences.title,
         sentences=sentences,
         tables=(table_of(measured(sentences.judged.results), "Strategies"),),
         links={"what to read in it": "docs/parallelism.md"},

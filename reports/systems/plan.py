@@ -119,7 +119,7 @@ def sentences(judged: JudgedPlans) -> Sentences:
     return Sentences(
         judged=judged,
         title="The published runs, planned",
-        subject="compiled for TPUs that are not there",
+        subject="compiled ahead of time, on a machine without TPUs",
         question="Do the papers' train steps fit their pods, and how fast would they be?",
         brief=(f"{judged.fit} of {steps} train steps fit their chips. MFU predicted: {mfus}.",),
         notes=tuple(judged.results["assumptions"]),
@@ -130,7 +130,6 @@ def laid_out(name: str, sentences: Sentences) -> Section:
     """The sentences with the table of runs."""
     return Section(
         name=name,
-        title=sentences.title,
         sentences=sentences,
         tables=(table_of(plans(sentences.judged.results), "Runs"),),
         links={"where a step goes": "docs/plan.md"},

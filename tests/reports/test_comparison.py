@@ -8,17 +8,8 @@ import pytest
 from judging.comparisons import with_verdicts
 from reports.comparison import findings
 from reports.comparison.page import markdown_table, save_plot, terminal_table, write_report
-from reports.words import (
-    GOPHER,
-    NO_NEAR_DUPLICATES,
-    bits,
-    bounds,
-    count,
-    domain_name,
-    flops,
-    form_name,
-    form_of,
-)
+from reports.forms import GOPHER, NO_NEAR_DUPLICATES, domain_name, form_name, form_of
+from reports.words import bits, bounds, count, flops
 
 HOSTILE = '<script>alert("x")</script> & $\\alpha$ \x00\ud800'
 PUBLISHED_ON, PUBLISHED_OFF = ("retro", "on", "published"), ("retro", "off", "published")

@@ -8,7 +8,8 @@ import pytest
 from judging.comparisons import with_verdicts
 from reports.comparison import findings, leakage_findings
 from reports.comparison.page import markdown_table, save_plot, terminal_table, write_report
-from reports.words import bits, bounds, form_name, forms, signed
+from reports.forms import form_name, forms
+from reports.words import bits, bounds, signed
 from tests.reports.test_comparison import BITS, COPYING_OFF, COPYING_ON, cells, make_results, page_of
 
 ALPHAS = [eighths / 8 for eighths in range(1, 9)]
