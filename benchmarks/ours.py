@@ -164,8 +164,11 @@ def _direct(q_bthk, k_bsgk, v_bsgk):
 
 
 def _direct_relative(content_bthk, position_bthk, relative_nhk, k_bsgk, v_bsgk):
-    by_distance = attention.logits_by_distance(position_bthk, relative_nhk, k_bsgk.shape[1])
-    return _over_the_square(attention.grouped_logits(content_bthk, k_bsgk) + by_distance, v_bsgk)
+    position_hbtk, relative_hnk = position_bthk.transpose(2, 0, 1, 3), relative_nhk.transpose(1, 0, 2)
+    by_distance = attention.logits_by_distance(position_hbtk, relative_hnk, k_bsgk.shape[1])
+    return _over_the_square(
+        attention.grouped_logits(content_bthk, k_bsgk) + by_distance.swapaxes(0, 1), v_bsgk
+    )
 
 
 def _over_the_square(logits_bhts, v_bsgk):

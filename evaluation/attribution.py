@@ -14,7 +14,7 @@ import numpy as np
 from optax import softmax_cross_entropy_with_integer_labels as token_nats
 
 from models.decoder import Cache, Model, Neighbours, Params
-from models.retro.model import attending_spans
+from models.retro.cached_step import attending_spans
 from models.retro.shares import attention_shares
 
 
@@ -52,13 +52,13 @@ def attribute(model: Model, params: Params, tokens_t: np.ndarray, neighbours: Ne
 
     def read(cache, u, start, stop, left_out=()):
         """The nats of a span, and the cache behind it, without some neighbours of chunk u."""
-        span, found = slice(start, stop), None
+        span, near = slice(start, stop), None
         if u >= 0:
             span = slice(start, start + m)
             mask = neighbours.mask[None, u : u + 1].copy()
             mask[:, :, list(left_out)] = False
-            found = Neighbours(neighbours.tokens[None, u : u + 1], mask)
-        nats, cache = _step(model.step, params, cache, inputs_bt[:, span], targets_bt[:, span], found)
+            near = Neighbours(neighbours.tokens[None, u : u + 1], mask)
+        nats, cache = _step(model.step, params, cache, inputs_bt[:, span], targets_bt[:, span], near)
         return nats[: stop - start], cache
 
     on = off = jax.jit(model.cache, static_argnums=(1, 2))(params, 1, inputs_bt.shape[1])

@@ -16,7 +16,7 @@ import numpy as np
 
 from data.tokenizers import Tokenizer
 from models.decoder import Cache, Model, Neighbours, Params
-from models.retro.model import attending_spans
+from models.retro.cached_step import attending_spans
 from progress import bar
 from retrieval.database.live import Retrieved
 
@@ -26,7 +26,7 @@ STEPS = (64, 8, 1)
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to go on. temperature 0 takes the likeliest token; top_p 1 samples from all of them.
+    """How a text is continued. temperature 0 takes the likeliest token; top_p 1 samples from all of them.
 
     new_tokens: at most. stop: strings that end a continuation and are cut from it.
     """
@@ -89,13 +89,13 @@ def generate(
             neighbours = None
             if chunk and (start + 1) % chunk == 0:
                 rows = [row for row, end in enumerate(ends) if end is None]
-                found = retrieve(tokens_bt[rows, start + 1 - chunk : start + 1])
-                neighbours = _for_all_rows(found, rows, len(prompts))
-                for row, *fields in zip(rows, *found):
+                answer = retrieve(tokens_bt[rows, start + 1 - chunk : start + 1])
+                neighbours = _for_all_rows(answer, rows, len(prompts))
+                for row, *fields in zip(rows, *answer):
                     retrieved[row].append(Retrieved(*fields))
             next_b, nats_b, cache = _read(
-                model.step, params, cache, tokens_bt[:, start:stop], neighbours, keys, stop,
-                sampling.temperature, sampling.top_p,
+                model.step, params, cache, tokens_bt[:, start:stop], neighbours, keys,
+                (sampling.temperature, sampling.top_p),
             )  # fmt: skip
             next_b, nats_b = np.asarray(next_b), np.asarray(nats_b)
             for row, length in enumerate(lengths):
@@ -142,16 +142,19 @@ def steps(known: int, total: int, chunk: int | None = None) -> Iterator[tuple[in
     yield from ((position, position + 1) for position in range(known, total))
 
 
-@functools.partial(jax.jit, static_argnames=("step", "temperature", "top_p"), donate_argnames="cache")
+@functools.partial(jax.jit, static_argnames=("step", "manner"), donate_argnames="cache")
 def _read(
     step: Callable, params: Params, cache: Cache, tokens_bt: jax.Array, neighbours: Neighbours | None,
-    keys: jax.Array, position: int, temperature: float, top_p: float,
+    keys: jax.Array, manner: tuple[float, float],
 ) -> tuple[jax.Array, jax.Array, Cache]:  # fmt: skip
-    """Reads tokens up to `position` − 1 -> the tokens drawn for `position` [B], their nats [B], the cache."""
+    """Reads tokens -> the tokens drawn for the position after them [B], their nats [B], the cache.
+
+    manner: temperature and top_p.
+    """
     logits_btv, cache = step(params, cache, tokens_bt, neighbours)
     logits_bv = logits_btv[:, -1]
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, position)
-    next_b = next_token(logits_bv, keys, temperature, top_p)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, cache["position"])
+    next_b = next_token(logits_bv, keys, *manner)
     drawn_b = jnp.take_along_axis(logits_bv, next_b[:, None], axis=1)[:, 0]
     return next_b, jax.nn.logsumexp(logits_bv, axis=-1) - drawn_b, cache
 
@@ -199,11 +202,11 @@ def nucleus(logits_bv: jax.Array, top_p: float) -> jax.Array:
     return jnp.where(kept_bv, logits_bv, -jnp.inf)
 
 
-def _for_all_rows(found: Retrieved, rows: Sequence[int], batch: int) -> Neighbours:
-    """What was found for `rows`, as the neighbours of one chunk of all rows; nothing for the others."""
-    shape = (batch, 1, *found.tokens.shape[1:])
+def _for_all_rows(retrieved: Retrieved, rows: Sequence[int], batch: int) -> Neighbours:
+    """What was retrieved for `rows`, as the neighbours of one chunk of all rows; none for the others."""
+    shape = (batch, 1, *retrieved.tokens.shape[1:])
     neighbours = Neighbours(np.zeros(shape, np.int32), np.zeros(shape, bool))
-    neighbours.tokens[rows, 0], neighbours.mask[rows, 0] = found.tokens, found.mask
+    neighbours.tokens[rows, 0], neighbours.mask[rows, 0] = retrieved.tokens, retrieved.mask
     return neighbours
 
 

@@ -37,21 +37,37 @@ class Neighbours(NamedTuple):
     mask: jax.Array
 
 
+# What rides beside the tokens of a batch: RETRO's neighbours, or nothing.
+Beside = Neighbours | None
+
+
+class Carry(NamedTuple):
+    """What goes from layer to layer, and from part to part where a model is cut into several.
+
+    x: [B, T, D]. encoded: what an operator that stands in some layers reads in all of them, such as RETRO's
+    encoded neighbours; None before the first. auxiliary_loss: what layers add to the loss; None where none
+    does.
+    """
+
+    x: jax.Array
+    encoded: Any = None
+    auxiliary_loss: jax.Array | None = None
+
+
 @dataclass(frozen=True)
 class Model:
     """Pure functions made from a configuration. `params` is a tree whose first keys are the operators.
 
     init: key -> params.
-    hidden: (params, tokens [B, T], neighbours or None) -> [B, T, D]. Position t sees tokens ≤ t.
+    hidden: (params, tokens [B, T], beside) -> [B, T, D]. Position t sees tokens ≤ t.
     unembed: (params, [B, T, D]) -> logits [B, T, V] in float32, by the final norm and the embedding alone.
     embed: (params, tokens) -> [B, T, D].
     layers: (params, [B, T, D], start, stop) -> [B, T, D] after the dense layers start … stop − 1.
     take: (params, start, stop) -> the parameters of layers start … stop − 1 alone, for `run`.
-    run: (what take gave, carry, start, stop, neighbours or None) -> carry: these layers. A carry is (x [B,
-    T, D], what later layers need beside it: None, or RETRO's encoded neighbours).
+    run: (what take gave, Carry, start, stop, beside) -> Carry: these layers.
     cache: (params, batch, length) -> a Cache with room for `length` positions of which none is read.
-    step: (params, cache, tokens [B, t], neighbours or None) -> (logits [B, t, V], cache): reads the next t
-    tokens, as `apply` on the whole would. For RETRO see models.retro.model.attending_spans.
+    step: (params, cache, tokens [B, t], beside) -> (logits [B, t, V], cache): reads the next t tokens, as
+    `apply` on the whole would. For RETRO see models.retro.cached_step.attending_spans.
     """
 
     config: Any
@@ -61,13 +77,13 @@ class Model:
     embed: Callable[[Params, jax.Array], jax.Array]
     layers: Callable[[Params, jax.Array, int, int], jax.Array]
     take: Callable[[Params, int, int], Params]
-    run: Callable[..., tuple[jax.Array, Any]]
+    run: Callable[..., Carry]
     cache: Callable[[Params, int, int], Cache]
     step: Callable[..., tuple[jax.Array, Cache]]
 
-    def apply(self, params: Params, tokens_bt: jax.Array, neighbours: Neighbours | None = None) -> jax.Array:
-        """Logits [B, T, V] in float32 of tokens [B, T]; a dense model has no use for neighbours."""
-        return self.unembed(params, self.hidden(params, tokens_bt, neighbours))
+    def apply(self, params: Params, tokens_bt: jax.Array, beside: Beside = None) -> jax.Array:
+        """Logits [B, T, V] in float32 of tokens [B, T]; a dense model ignores `beside`."""
+        return self.unembed(params, self.hidden(params, tokens_bt, beside))
 
 
 class Operator(NamedTuple):
@@ -76,11 +92,11 @@ class Operator(NamedTuple):
     """
 
     init: Callable[..., Params]
-    apply: Callable[..., jax.Array]
+    apply: Callable[..., Any]
 
 
 class Residual(NamedTuple):
-    """x -> x + f(x), and how it goes on from what it has read; parameters are those of `whole` throughout.
+    """x -> x + f(x), and how it resumes after what it has read; parameters are those of `whole` throughout.
 
     whole: x [B, T, D] -> x. past: (x, length) -> an empty cache of one layer, {} where a position needs no
     other. step: (x, past, position) -> (x, what these positions add to the cache).
@@ -91,7 +107,7 @@ class Residual(NamedTuple):
     step: Operator
 
 
-def operator(function: Callable[..., jax.Array], *inputs: Names, output: Names = STREAM) -> Operator:
+def operator(function: Callable[..., Any], *inputs: Names, output: Names = STREAM) -> Operator:
     """Makes an operator of a function that builds and calls Haiku modules.
 
     inputs, output: the logical axes of what it is applied to and returns. With them, it runs on shares where

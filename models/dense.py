@@ -11,23 +11,25 @@ import jax
 import jax.numpy as jnp
 
 from models.decoder import Model, Operator, Residual, operator
-from models.depth import extended, init_stack, layers_of, scan_layers, step_layers
+from models.depth import Depth
 from models.layers.attention import CausalAttention
-from models.layers.axes import STREAM, added, whole
+from models.layers.axes import BATCH, LENGTH, STREAM, VOCAB, added, whole
+from models.layers.embedding import Embedding
+from models.stack import init_stack
 
 
 def attending(
     norm: Callable[[], hk.Module],
     attention: Callable[[], CausalAttention],
-    beside: Callable[[jax.Array], jax.Array] | None = None,
+    parallel: Callable[[jax.Array], jax.Array] | None = None,
 ) -> Residual:
-    """x + attention(norm(x)), and in a parallel block + beside(norm(x)), one norm for both.
+    """x + attention(norm(x)), and in a parallel block + parallel(norm(x)), one norm for both.
 
     norm, attention: make the module, inside a Haiku transform.
     """
 
     def total(x_btd, normed, attended):
-        return added(x_btd, *([] if beside is None else [beside(normed)]), attended)
+        return added(x_btd, *([] if parallel is None else [parallel(normed)]), attended)
 
     def sequence(x_btd):
         normed = norm()(whole(x_btd))
@@ -69,8 +71,39 @@ class DecoderOperators(NamedTuple):
     score: Operator
 
 
+def decoder_operators(
+    config: Any, norm: Callable[[], hk.Module], residuals: Mapping[str, Residual], **scales: Any
+) -> DecoderOperators:
+    """The operators of a decoder with these residuals.
+
+    norm: makes the module, inside a Haiku transform.
+    scales: how the embedding is drawn, scaled and tied; see `Embedding`.
+    """
+
+    def embedding():
+        learned = config.max_length if config.positions == "learned" else 0
+        return Embedding(
+            config.vocab_size, config.d_model, learned_positions=learned,
+            vocab_multiple=config.vocab_multiple, **scales,
+        )  # fmt: skip
+
+    def embed(tokens_bt, position):
+        return embedding().embed(tokens_bt, position)
+
+    def score(x_btd):
+        return embedding().unembed(norm()(whole(x_btd)))
+
+    return DecoderOperators(
+        operator(embed, (BATCH, LENGTH), ()),
+        residuals,
+        operator(lambda x_btd: norm()(x_btd)),
+        operator(score, STREAM, output=(BATCH, LENGTH, VOCAB)),
+    )
+
+
 def dense_decoder(config: Any, ops: DecoderOperators) -> Model:
     """The model that runs `ops.residuals` config.num_layers times."""
+    depth = Depth(ops.residuals, config.num_layers, config.remat)
 
     def init(key):
         keys = jax.random.split(key, 2 + len(ops.residuals))
@@ -85,32 +118,15 @@ def dense_decoder(config: Any, ops: DecoderOperators) -> Model:
             "final_norm": ops.final_norm.init(keys[-1], x_btd),
         }
 
-    def layers(params, x_btd, start, stop):
-        def body(layer, x):
-            for name, residual in ops.residuals.items():
-                x = residual.whole.apply(layer[name], x)
-            return x
-
-        stack = {name: params[name] for name in ops.residuals}
-        return scan_layers(body, stack, x_btd, start, stop, config.remat)
-
-    def take(params, start, stop):
-        return {name: layers_of(params[name], start, stop) for name in ops.residuals}
-
-    def run(taken, carry, start, stop, neighbours=None):
-        del neighbours
-        x_btd, beside = carry
-        return layers(taken, x_btd, 0, stop - start), beside
-
     def embed(params, tokens_bt, position=0):
         return ops.embedding.apply(params["embedding"], tokens_bt, position)
 
     def unembed(params, x_btd):
         return ops.score.apply({**params["embedding"], **params["final_norm"]}, x_btd)
 
-    def hidden(params, tokens_bt, neighbours=None):
-        del neighbours  # a dense model: the argument is there so that every family is called alike
-        return layers(params, embed(params, tokens_bt), 0, config.num_layers)
+    # A dense model has no use for what rides beside the tokens: every family is called alike.
+    def hidden(params, tokens_bt, beside=None):
+        return depth.plain(params, embed(params, tokens_bt), 0, config.num_layers)
 
     def cache(params, batch, length):
         x_btd = jnp.zeros((batch, 1, config.d_model), params["embedding"]["embedding"]["table"].dtype)
@@ -121,12 +137,10 @@ def dense_decoder(config: Any, ops: DecoderOperators) -> Model:
         empty = {name: past(residual)(params[name]) for name, residual in ops.residuals.items()}
         return {"position": jnp.zeros((), jnp.int32), "layers": empty}
 
-    def step(params, cache, tokens_bt, neighbours=None):
-        del neighbours
-        position, layers = cache["position"], cache["layers"]
+    def step(params, cache, tokens_bt, beside=None):
+        position = cache["position"]
         x_btd = embed(params, tokens_bt, position)
-        x_btd, added = step_layers(ops.residuals, params, layers, x_btd, position, 0, config.num_layers)
-        layers = extended(layers, added, position)
+        x_btd, layers, _ = depth.step(params, cache["layers"], x_btd, position)
         return unembed(params, x_btd), {"position": position + tokens_bt.shape[1], "layers": layers}
 
-    return Model(config, init, hidden, unembed, embed, layers, take, run, cache, step)
+    return Model(config, init, hidden, unembed, embed, depth.plain, depth.take, depth.run, cache, step)

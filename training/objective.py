@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from errors import InputError
-from models.decoder import Model
+from models.decoder import Carry, Model
 from models.families import FAMILIES
 from parallelism.interface import Objective, Part
 from training.losses import in_parts, next_token_sums, token_nats
@@ -74,9 +74,9 @@ def objective(
     def apply(start, stop, taken, carry, batch):
         taken = cast_for_compute(taken, precision)
         if start == 0:
-            carry = model.embed(taken["head"], batch["tokens"]), None
+            carry = Carry(model.embed(taken["head"], batch["tokens"]))
         carry = model.run(taken["layers"], carry, start, stop, batch["neighbours"])
-        return of_head(taken["head"], carry[0], batch) if stop == num_layers else carry
+        return of_head(taken["head"], carry.x, batch) if stop == num_layers else carry
 
     def parts(count: int) -> list[Part]:
         if not 1 <= count <= num_layers:

@@ -6,13 +6,11 @@ from dataclasses import fields
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from errors import InputError
 from models.bert.model import ACTIVATIONS, BertConfig, encoder
+from models.weights import parameters, read_tensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # Heads and buffers that the hidden states do not depend on.
@@ -101,37 +99,15 @@ def canonical_name(name: str) -> str:
 def read_params(path: Path, config: BertConfig) -> Mapping:
     """The parameters of models.bert.model.encoder from a safetensors file, as float32.
 
-    Raises InputError that names missing tensors, tensors that nothing here reads, and wrong shapes.
+    Raises:
+      InputError: tensors are missing, have a wrong shape, or nothing here reads them; the error names them.
     """
-    try:
-        tensors = {
-            canonical_name(name): np.asarray(value, np.float32) for name, value in load_file(path).items()
-        }
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"The BERT weights {path} cannot be read ({error}). Fetch a damaged file again; save a "
-            "checkpoint that has only pytorch_model.bin as safetensors first."
-        ) from error
     names = tensor_names(config)
-    wanted = set(jax.tree.leaves(names))
-    if missing := sorted(wanted - tensors.keys()):
-        raise InputError(f"{path} lacks {len(missing)} tensors of its {CONFIG}: {', '.join(missing[:8])}.")
-    if foreign := sorted(name for name in tensors.keys() - wanted if not name.startswith(UNUSED)):
-        raise InputError(
-            f"{path} holds {len(foreign)} tensors that its {CONFIG} has no place for: "
-            f"{', '.join(foreign[:8])}."
-        )
+    tensors = read_tensors(path, jax.tree.leaves(names), UNUSED, canonical_name)
 
-    def parameter(leaf: str | tuple[tuple[str, ...], ...], expected: jax.ShapeDtypeStruct) -> jax.Array:
+    def tensor(leaf: str | tuple[tuple[str, ...], ...]) -> np.ndarray:
         if isinstance(leaf, str):
-            value = tensors[leaf]
-        else:
-            value = np.stack([np.concatenate([tensors[part].T for part in layer], axis=-1) for layer in leaf])
-        if value.shape != expected.shape:
-            raise InputError(
-                f"{path}: {leaf} make {value.shape}, but its {CONFIG} asks for {expected.shape}."
-            )
-        return jnp.asarray(value)
+            return tensors[leaf]
+        return np.stack([np.concatenate([tensors[part].T for part in layer], axis=-1) for layer in leaf])
 
-    shapes = jax.eval_shape(encoder(config)[0], jax.random.key(0))
-    return jax.tree.map(parameter, names, shapes, is_leaf=lambda node: not isinstance(node, Mapping))
+    return parameters(path, names, jax.eval_shape(encoder(config)[0], jax.random.key(0)), tensor)

@@ -2,12 +2,12 @@
 2.1).
 """
 
-from models.decoder import Model, operator
-from models.dense import DecoderOperators, attending, dense_decoder, positionwise
+from functools import partial
+
+from models.decoder import Model
+from models.dense import DecoderOperators, attending, decoder_operators, dense_decoder, positionwise
 from models.gopher.config import GopherConfig
 from models.layers.attention import CausalAttention
-from models.layers.axes import BATCH, LENGTH, STREAM, VOCAB, whole
-from models.layers.embedding import Embedding
 from models.layers.feed_forward import FeedForward
 from models.layers.norms import NORMS
 
@@ -26,16 +26,7 @@ def gopher_operators(config: GopherConfig) -> DecoderOperators:
     """
     residual_scale = (2 * config.num_layers) ** -0.5
     root = config.d_model**0.5
-
-    def norm():
-        return NORMS[config.norm](name="norm")
-
-    def embedding():
-        learned = config.max_length if config.positions == "learned" else 0
-        return Embedding(
-            config.vocab_size, config.d_model, std=1 / root, input_scale=root, learned_positions=learned,
-            vocab_multiple=config.vocab_multiple,
-        )  # fmt: skip
+    norm = partial(NORMS[config.norm], name="norm")
 
     def attention():
         return CausalAttention(
@@ -46,16 +37,5 @@ def gopher_operators(config: GopherConfig) -> DecoderOperators:
     def mlp(x_btd):
         return FeedForward(config.d_ff, config.activation, residual_scale)(x_btd)
 
-    return DecoderOperators(
-        embedding=operator(
-            lambda tokens_bt, position: embedding().embed(tokens_bt, position), (BATCH, LENGTH), ()
-        ),
-        residuals={
-            "attention": attending(norm, attention),
-            "feed_forward": positionwise(norm, mlp),
-        },
-        final_norm=operator(lambda x_btd: norm()(x_btd)),
-        score=operator(
-            lambda x_btd: embedding().unembed(norm()(whole(x_btd))), STREAM, output=(BATCH, LENGTH, VOCAB)
-        ),
-    )
+    residuals = {"attention": attending(norm, attention), "feed_forward": positionwise(norm, mlp)}
+    return decoder_operators(config, norm, residuals, std=1 / root, input_scale=root)

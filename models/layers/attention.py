@@ -1,5 +1,6 @@
 """Attention modules: causal self-attention with the papers' head sharing and positions, and RETRO's attention
-over aligned runs of keys. The arithmetic of the causal form lives in causal_attention.py.
+over aligned runs of keys. The arithmetic is that of dot_product_attention.py, relative positions those of
+positions.py.
 """
 
 from collections.abc import Mapping
@@ -14,11 +15,11 @@ from models.layers.dot_product_attention import (
     causal_attention,
     causal_relative_attention,
     grouped_logits,
-    masked_softmax,
     weighted,
 )
 from models.layers.linear import linear
-from models.layers.positions import logits_by_distance, rotary, sinusoids
+from models.layers.masking import masked_softmax
+from models.layers.positions import biased, logits_by_distance, relative, rotary
 
 KEY_VALUE_HEADS = ("multi_query", "multi_head")
 POSITIONS = ("rope", "learned", "relative")
@@ -28,12 +29,7 @@ Past = Mapping[str, jax.Array]
 
 
 class _Attention(hk.Module):
-    """The projections, and Transformer-XL's relative positions where `relative` (Dai et al. 2019; Gopher
-    section 2.1, RETRO 2.4):
-
-    score(i, j) = [(q_i + u)·k_j + (q_i + v)·W_r R_{d(i, j)}] / √K, with R a sinusoid of the distance, W_r, u
-    and v learned. Without, score(i, j) = q_i·k_j / √K.
-    """
+    """The projections; score(i, j) = q_i·k_j / √K, or with relative positions that of positions.py."""
 
     def __init__(self, num_heads: int, head_size: int, relative: bool, output_scale: float, name: str):
         super().__init__(name=name)
@@ -46,18 +42,6 @@ class _Attention(hk.Module):
         num_heads = num_heads or self.num_heads
         projected = linear(num_heads * self.head_size, name)(x)
         return projected.reshape(*x.shape[:-1], num_heads, self.head_size)
-
-    @hk.transparent
-    def biased(self, q: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Queries [..., H, K] -> (q + u)/√K and (q + v)/√K."""
-        bias = [hk.get_parameter(name, q.shape[-2:], init=jnp.zeros) for name in ("u", "v")]
-        content, position = (q + jnp.expand_dims(b.astype(q.dtype), range(q.ndim - 2)) for b in bias)
-        return content * self.head_size**-0.5, position * self.head_size**-0.5
-
-    @hk.transparent
-    def by_distance(self, distances_n: jax.Array, like: jax.Array) -> jax.Array:
-        """[N] distances -> W_r R [N, H, K], R as wide as `like` and of its type."""
-        return self.heads(sinusoids(distances_n, like.shape[-1]).astype(like.dtype), "relative")
 
     @hk.transparent
     def output(self, mixed: jax.Array, d_model: int) -> jax.Array:
@@ -90,7 +74,7 @@ class CausalAttention(_Attention):
         q, k, v = self._project(x_btd, jnp.arange(length))
         if self.relative:
             relative_nhk = self._falling(length - 1, 0, x_btd)
-            mixed_bthk = causal_relative_attention(*self.biased(q), relative_nhk, k, v)
+            mixed_bthk = causal_relative_attention(*biased(q), relative_nhk, k, v)
         else:
             mixed_bthk = causal_attention(q, k, v)
         return self.output(mixed_bthk, d_model)
@@ -116,13 +100,15 @@ class CausalAttention(_Attention):
         room = keys.shape[1]
         mask_ts = position + jnp.arange(length)[:, None] >= jnp.arange(room)[None]
         if self.relative:
-            content, q = self.biased(q)
+            content, q = biased(q)
             # Distances of these queries: position + T − 1 for the last to key 0, down to that of the first
             # to the last key.
             relative_nhk = jax.lax.dynamic_slice_in_dim(
                 past["relative"], room - length - position, room + length - 1
             )
-            logits = grouped_logits(content, keys) + logits_by_distance(q, relative_nhk, room)
+            relative_hnk = relative_nhk.transpose(1, 0, 2)
+            by_distance = logits_by_distance(q.transpose(2, 0, 1, 3), relative_hnk, room)
+            logits = grouped_logits(content, keys) + by_distance.transpose(1, 0, 2, 3)
         else:
             logits = grouped_logits(q * self.head_size**-0.5, keys)
         mixed_bthk = weighted(masked_softmax(logits, mask_ts[None, None]), values)
@@ -139,7 +125,8 @@ class CausalAttention(_Attention):
     @hk.transparent
     def _falling(self, largest: int, smallest: int, like: jax.Array) -> jax.Array:
         """W_r R for the distances largest … smallest; beyond the training length all are alike."""
-        return self.by_distance(jnp.minimum(jnp.arange(largest, smallest - 1, -1), self.max_length - 1), like)
+        distances_n = jnp.minimum(jnp.arange(largest, smallest - 1, -1), self.max_length - 1)
+        return relative(distances_n, self.num_heads, self.head_size, like)
 
 
 class CrossAttention(_Attention):
@@ -174,7 +161,8 @@ class CrossAttention(_Attention):
         """W_r R [T + S − 1, H, K] of all distances of T queries to S keys, falling; None without."""
         if not self.relative:
             return None
-        return self.by_distance(jnp.arange(length - 1 + offset, offset - num_keys, -1), like)
+        distances_n = jnp.arange(length - 1 + offset, offset - num_keys, -1)
+        return relative(distances_n, self.num_heads, self.head_size, like)
 
     @hk.name_like("__call__")
     def shares(self, x_btd: jax.Array, keys_bcse: jax.Array, mask_bcs: jax.Array, offset: int) -> jax.Array:
@@ -205,7 +193,7 @@ class CrossAttention(_Attention):
     @hk.transparent
     def _queries(self, x_btd):
         q_bthk = self.heads(x_btd, "query")
-        return self.biased(q_bthk) if self.relative else (q_bthk * self.head_size**-0.5, None)
+        return biased(q_bthk) if self.relative else (q_bthk * self.head_size**-0.5, None)
 
     @hk.transparent
     def _attend(self, queries, memory, distances_nhk, mask_bcs, d_model):

@@ -1,8 +1,28 @@
 """The arithmetic of attention, without parameters. The causal forms go block by block of queries, forward and
-backward, so that [B, H, T, T] is never held: memory grows linearly in T.
+backward, so that [B, H, T, T] is never held: memory grows linearly in T (Dao et al. 2022, FlashAttention).
 
-Shape legend beside this folder's: G key/value heads, 1 (multi-query) or H (multi-head); n = H/G query heads
-that share one; M = n·T rows, the queries of one key/value head.
+Rough sketch, for one block of queries at a time:
+
+    logits  = q·k, or content·k + position·R
+    weights = exp(logits − max)              0 for the future
+    mixed   = weights v / Σ weights          and log Z = max + log Σ weights, which is kept
+
+    weights   = exp(logits − log Z)          backward: computed again
+    d_weights = d_mixed·v
+    d_logits  = weights (d_weights − Σ d_mixed·mixed)
+    d_v       = weightsᵀ d_mixed             d_rows, d_k and d_R follow from d_logits
+
+Glossary of shapes:
+- B: sequences of the batch.
+- T: queries of a sequence; t: of a block.
+- S: keys of a sequence.
+- H: query heads.
+- G: key/value heads, 1 (multi-query) or H (multi-head).
+- n: query heads that share a key/value head, H/G.
+- M: rows, the queries of one key/value head: n·t.
+- N: distances.
+- C: runs of keys that lie side by side, such as neighbours; Z: keys of all of them, C·S.
+- K: size of a head.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,9 +32,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from models.layers.positions import shift
+from models.layers.masking import MASKED, masked_softmax
+from models.layers.positions import logits_by_distance
 
-MASKED = -1e30  # finite, so that a row without any key stays free of NaN
 BLOCK = 64  # queries whose weights are held at once
 SEGMENTS = 8  # shapes that are compiled: a segment's blocks all see the keys that its last one sees
 
@@ -97,13 +117,10 @@ def _relative_scores(rows, k_gbsk, relative_hnk):
 
 
 def _distance_scores(position_gbntk, relative_hnk, num_keys):
-    """Batch and queries are the rows of one product per head: XLA's CPU backend takes four times as long over
-    the gradient of the product written with both as they come.
-    """
     groups, batch, shared, length, size = position_gbntk.shape
-    rows_hmk = position_gbntk.swapaxes(1, 2).reshape(groups * shared, batch * length, size)
-    by_distance = jnp.einsum("hmk,hnk->hmn", rows_hmk, relative_hnk, preferred_element_type=jnp.float32)
-    return shift(by_distance.reshape(groups, shared, batch, length, -1).swapaxes(1, 2), num_keys)
+    rows_hbtk = position_gbntk.swapaxes(1, 2).reshape(groups * shared, batch, length, size)
+    logits_hbts = logits_by_distance(rows_hbtk, relative_hnk, num_keys, jnp.float32)
+    return logits_hbts.reshape(groups, shared, batch, length, num_keys).swapaxes(1, 2)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -263,13 +280,6 @@ def _weighted_rows(weights_gbnts: jax.Array, v_gbsk: jax.Array) -> jax.Array:
     """Sums of values -> [G, B, n, t, K] in float32."""
     mixed = jnp.einsum("gbms,gbsk->gbmk", _folded(weights_gbnts), v_gbsk, preferred_element_type=jnp.float32)
     return mixed.reshape(*weights_gbnts.shape[:-1], -1)
-
-
-def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Softmax in float32 over the last axis where `mask` (broadcastable) holds; a row without any key is
-    uniform.
-    """
-    return jax.nn.softmax(jnp.where(mask, logits.astype(jnp.float32), MASKED), axis=-1).astype(logits.dtype)
 
 
 def grouped_logits(q_bthk: jax.Array, k_bsgk: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from errors import InputError
 from models.layers.axes import VOCAB, first_of_share, own_slice, share, summed
-from models.layers.dot_product_attention import MASKED
+from models.layers.masking import MASKED
 
 
 class Embedding(hk.Module):

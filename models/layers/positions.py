@@ -1,9 +1,15 @@
-"""Positions: rotary embeddings (PaLM), and Transformer-XL's sinusoids of distances with their shift (Gopher,
-RETRO).
+"""Positions: rotary embeddings (PaLM), and Transformer-XL's relative positions (Dai et al. 2019, section 3.3;
+Gopher section 2.1, RETRO 2.4):
+
+score(i, j) = [(q_i + u)·k_j + (q_i + v)·W_r R_{d(i, j)}] / √K, with R a sinusoid of the distance d(i, j).
+W_r, u and v are learned, and belong to the module in which they are asked for.
 """
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
+
+from models.layers.linear import linear
 
 WAVELENGTH = 10_000.0
 
@@ -53,13 +59,30 @@ def shift(logits: jax.Array, num_keys: int) -> jax.Array:
     return flat.reshape(*batch, length, distances)[..., :num_keys]
 
 
-def logits_by_distance(q_bthk: jax.Array, relative_nhk: jax.Array, num_keys: int) -> jax.Array:
-    """The position term (q + v)·W_r R_{d(i, j)}, from R in order of falling distance -> [B, H, T, num_keys].
+def biased(q: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Queries [..., H, K] -> (q + u)/√K and (q + v)/√K."""
+    bias = [hk.get_parameter(name, q.shape[-2:], init=jnp.zeros) for name in ("u", "v")]
+    content, position = (q + jnp.expand_dims(b.astype(q.dtype), range(q.ndim - 2)) for b in bias)
+    return content * q.shape[-1] ** -0.5, position * q.shape[-1] ** -0.5
 
-    The batch is folded into the rows of one product per head: XLA's CPU backend takes four times as long over
-    the gradient of the product written with B and H as they come.
+
+def relative(distances_n: jax.Array, num_heads: int, head_size: int, like: jax.Array) -> jax.Array:
+    """[N] distances -> W_r R [N, H, K], R as wide as `like` and of its type."""
+    sinusoids_nd = sinusoids(distances_n, like.shape[-1]).astype(like.dtype)
+    return linear(num_heads * head_size, "relative")(sinusoids_nd).reshape(-1, num_heads, head_size)
+
+
+def logits_by_distance(
+    q_hbtk: jax.Array, relative_hnk: jax.Array, num_keys: int, dtype: jnp.dtype | None = None
+) -> jax.Array:
+    """The position term (q + v)·W_r R_{d(i, j)}, from R in order of falling distance -> [H, B, T, num_keys].
+
+    Batch and queries are the rows of one product per head: XLA's CPU backend takes four times as long over
+    the gradient of the product written with both as they come.
+
+    dtype: what the product is summed and returned in; that of its factors unless given.
     """
-    batch, length, heads, size = q_bthk.shape
-    q_hmk = q_bthk.transpose(2, 0, 1, 3).reshape(heads, batch * length, size)
-    by_distance = jnp.einsum("hmk,hnk->hmn", q_hmk, relative_nhk.transpose(1, 0, 2))
-    return shift(by_distance.reshape(heads, batch, length, -1), num_keys).transpose(1, 0, 2, 3)
+    heads, batch, length, size = q_hbtk.shape
+    q_hmk = q_hbtk.reshape(heads, batch * length, size)
+    by_distance = jnp.einsum("hmk,hnk->hmn", q_hmk, relative_hnk, preferred_element_type=dtype)
+    return shift(by_distance.reshape(heads, batch, length, -1), num_keys)

@@ -11,7 +11,7 @@ the circuit is laid into the initial weights, of the same shapes as published:
    neighbour's token itself; the output writes it into the residual stream, where the tied embedding scores
    it.
 
-Encoder and decoder must speak of tokens in the same space, and go on doing so while the embedding moves: the
+Encoder and decoder must speak of tokens in the same space, also while the embedding moves: the
 initialisation needs `encoder_embedding="shared"`, and a decoder whose embeddings are tied.
 """
 

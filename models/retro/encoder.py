@@ -4,14 +4,13 @@ Shape legend beside models.layers': U chunks, M = m tokens of a chunk, C = k nei
 neighbour, E encoder width, G = B·U·C neighbours as one batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from models.decoder import Neighbours, Operator, Params, operator
-from models.depth import init_stack, layer, rematerialised, scan_layers
 from models.layers.attention import CrossAttention
 from models.layers.axes import BATCH, LENGTH, STREAM, added, own_slice, whole
 from models.layers.embedding import Embedding
@@ -19,6 +18,7 @@ from models.layers.feed_forward import FeedForward
 from models.layers.linear import linear
 from models.layers.norms import RMSNorm
 from models.retro.config import RETROConfig
+from models.stack import init_stack, layer, rematerialised, scan_layers
 
 
 def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
@@ -66,7 +66,7 @@ def encoder_operators(config: RETROConfig) -> dict[str, Operator]:
     }
 
 
-def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) -> Params:
+def init_encoder(ops: Mapping[str, Operator], config: RETROConfig, key: jax.Array) -> Params:
     """Attention and feed-forward for every layer, cross-attention for the first alone, as the counts need;
     none where the encoder is not conditioned on the retrieving chunk.
     """
@@ -86,7 +86,7 @@ def init_encoder(ops: dict[str, Operator], config: RETROConfig, key: jax.Array) 
 
 
 def encode_neighbours(
-    ops: dict[str, Operator],
+    ops: Mapping[str, Operator],
     config: RETROConfig,
     params: Params,
     neighbours: Neighbours,

@@ -5,10 +5,11 @@ layers, and only the weights of chunked cross-attention are computed once more.
 import jax
 import jax.numpy as jnp
 
-from models.decoder import Neighbours, Params, operator
-from models.depth import layer
+from models.decoder import Carry, Neighbours, Params, operator
 from models.retro.config import RETROConfig
-from models.retro.model import cross_attention, decoder_operators, neighbours_read, retro
+from models.retro.model import retro
+from models.retro.operators import cross_attention, neighbours_read, retro_operators
+from models.stack import layer
 
 
 def attention_shares(
@@ -21,17 +22,17 @@ def attention_shares(
     zero where all are missing. Queries past the sequence's end mean nothing.
     """
     model = retro(config)
-    name, before = next(iter(decoder_operators(config).residuals.items()))
+    name, before = next(iter(retro_operators(config).decoder.residuals.items()))
     weigh = operator(lambda *inputs: cross_attention(config).shares(*inputs))
     mask_bucr = neighbours_read(config, neighbours).mask
 
     def run(carry, start, stop):
         return model.run(model.take(params, start, stop), carry, start, stop, neighbours)
 
-    carry, done, shares = (model.embed(params, tokens_bt), None), 0, []
+    carry, done, shares = Carry(model.embed(params, tokens_bt)), 0, []
     for index, number in enumerate(config.cca_layers):
-        x_btd, encoded = run(carry, done, number - 1)
-        carry, done = run((x_btd, encoded), number - 1, number), number
-        asking_btd = before.whole.apply(layer(params[name], number - 1), x_btd)
-        shares.append(weigh.apply(layer(params["cca"], index), asking_btd, carry[1], mask_bucr))
+        carry = run(carry, done, number - 1)
+        asking_btd = before.whole.apply(layer(params[name], number - 1), carry.x)
+        carry, done = run(carry, number - 1, number), number
+        shares.append(weigh.apply(layer(params["cca"], index), asking_btd, carry.encoded, mask_bucr))
     return jnp.stack(shares)

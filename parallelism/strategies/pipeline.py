@@ -190,8 +190,8 @@ def _reads(
     paths, leaves = zip(*jax.tree.leaves_with_path(params))
     sizes = [leaf.shape[0] for leaf in leaves]
     numbered = [np.stack([np.full(size, leaf), np.arange(size)], axis=1) for leaf, size in enumerate(sizes)]
-    given, taken = jax.tree.flatten(part.take(jax.tree.structure(params).unflatten(numbered)))
-    rows = {int(array[0, 0]): array[:, 1] for array in given if len(array)}
+    arrays, taken = jax.tree.flatten(part.take(jax.tree.structure(params).unflatten(numbered)))
+    rows = {int(array[0, 0]): array[:, 1] for array in arrays if len(array)}
     for leaf, (path, size) in enumerate(zip(paths, sizes)):
         read = rows.get(leaf, np.arange(0))
         share = np.arange(size) // (size / count) == number

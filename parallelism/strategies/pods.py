@@ -90,18 +90,20 @@ def pods(
     params = jax.eval_shape(objective.init, jax.random.key(0))
     parts = _parts(objective)
     learns = [_pieces(part, params) for part in parts]
-    local = [
-        _pod(n, parts, learns, optimiser, params, whole_mesh.like, mesh, how.zero)
+    meshes = [
+        Mesh(mesh.devices[n : n + 1], AXES, axis_types=mesh.axis_types)
         for n, devices in enumerate(mesh.devices)
         if any(device.process_index == jax.process_index() for device in devices.flat)
     ]
+    local = [_pod(pod, parts, learns, optimiser, params, whole_mesh.like, how.zero) for pod in meshes]
     shardings = jax.tree.map(lambda like: like.sharding, whole_mesh.like)
-    meshes = [pod.mesh for pod in local]
 
     def step(state, batch):
         require_divisible(mesh, global_batch_size(mesh, batch), how.micro_batches)
         states = [_laid_out(pod.shardings, [state]) for pod in local]
-        gradients, values = component_a([state.params for state in states], cut(batch))
+        gradients, values = component_a(
+            [state.params for state in states], _cut(batch, local, how.micro_batches)
+        )
         results = [pod.component_b(*inputs) for pod, *inputs in zip(local, states, gradients, values)]
         states, reports = zip(*results)
         everywhere = dict.fromkeys(reports[0], NamedSharding(mesh, PartitionSpec()))
@@ -135,19 +137,6 @@ def pods(
                 observe(Transfer(part, sender, receiver, own[sender], received[receiver][sender]))
         return received
 
-    def cut(batch):
-        """By micro-batch and pod, the pod's rows; where a pod has several processes, each cuts up its own."""
-        shares = len(local) * how.micro_batches
-        leaves, tree = jax.tree.flatten(batch)
-        rows = [tree.unflatten(xs) for xs in zip(*(np.split(np.asarray(x), shares) for x in leaves))]
-        return [
-            [
-                global_batch(batch_sharding(pod.mesh), share)
-                for pod, share in zip(local, rows[m :: how.micro_batches])
-            ]
-            for m in range(how.micro_batches)
-        ]
-
     return dataclasses.replace(whole_mesh, step=step, lower=None)
 
 
@@ -172,16 +161,14 @@ class _Pod(NamedTuple):
 
 
 def _pod(
-    number: int,
+    mesh: Mesh,
     parts: Sequence[Part],
     learns: Sequence[Mapping[int, Piece]],
     optimiser: Optimiser,
     params: Any,
     like: TrainState,
-    whole_mesh: Mesh,
     zero: int,
 ) -> _Pod:
-    mesh = Mesh(whole_mesh.devices[number : number + 1], AXES, axis_types=whole_mesh.axis_types)
     kept = PARAMETER_PLACEMENT if zero == 3 else replicated_over_data(PARAMETER_PLACEMENT)
     place = place_activation(mesh, kept)
     shardings = jax.tree.map(lambda leaf: NamedSharding(mesh, leaf.sharding.spec), like)
@@ -259,6 +246,17 @@ def _pieces(part: Part, params: Any) -> dict[int, Piece]:
     return {n: Piece(int(a[0]) - 1, int(a[1]), int(b[1]) + 1) for n, (a, b) in ends.items()}
 
 
+def _cut(batch: Any, local: Sequence[_Pod], micro_batches: int) -> list[list[Any]]:
+    """By micro-batch and pod, the pod's rows; where a pod has several processes, each cuts up its own."""
+    leaves, tree = jax.tree.flatten(batch)
+    shares = zip(*(np.split(np.asarray(x), len(local) * micro_batches) for x in leaves))
+    rows = [tree.unflatten(arrays) for arrays in shares]
+    return [
+        [global_batch(batch_sharding(pod.mesh), share) for pod, share in zip(local, rows[m::micro_batches])]
+        for m in range(micro_batches)
+    ]
+
+
 def _forward(local, params, batch):
     """Enqueues a micro-batch on all pods.
 
@@ -282,8 +280,8 @@ def _backward(local, pulls, sums) -> Iterator[int]:
         pull, part = pulls.pop(), len(pulls)
         for n, pod in enumerate(local):
             earlier = {piece: sums[n].pop(piece) for piece in pod.learns[part] & sums[n].keys()}
-            found, descents[n] = pod.backward[part](pull[n], descents[n], earlier)
-            sums[n] |= found
+            totals, descents[n] = pod.backward[part](pull[n], descents[n], earlier)
+            sums[n] |= totals
         del pull
         yield part
 

@@ -28,14 +28,14 @@ def attributed():
 
 
 def test_losses_are_those_of_the_whole_model_with_none_all_and_all_but_one(attributed):
-    tokens, found = text()
-    masks = [found.mask, np.zeros_like(found.mask)]
+    tokens, near = text()
+    masks = [near.mask, np.zeros_like(near.mask)]
     for u, c in np.ndindex(CHUNKS, K):
-        masks.append(found.mask.copy())
+        masks.append(near.mask.copy())
         masks[-1][u, c] = False
     model, params = initialised(CONFIG)
     batch = len(masks)
-    neighbours = Neighbours(np.broadcast_to(found.tokens, (batch, *found.tokens.shape)), np.stack(masks))
+    neighbours = Neighbours(np.broadcast_to(near.tokens, (batch, *near.tokens.shape)), np.stack(masks))
     logits = jax.jit(model.apply)(params, np.tile(tokens[:-1], (batch, 1)), neighbours)
     nats = -np.asarray(jax.nn.log_softmax(logits))[:, np.arange(LENGTH - 1), tokens[1:]]
     np.testing.assert_allclose(attributed.nats_on, nats[0], rtol=0, atol=TOLERANCE)
@@ -46,13 +46,13 @@ def test_losses_are_those_of_the_whole_model_with_none_all_and_all_but_one(attri
         actual = attributed.nats_without[u, c]
         np.testing.assert_allclose(actual[: len(expected)], expected, rtol=0, atol=TOLERANCE)
         assert np.isnan(actual[len(expected) :]).all()
-        assert (np.abs(actual[: len(expected)] - nats[0, informed]).max() > 1e-3) == found.mask[u, c].any()
+        assert (np.abs(actual[: len(expected)] - nats[0, informed]).max() > 1e-3) == near.mask[u, c].any()
 
 
 def test_shares_are_means_over_what_predicts_a_token_and_sum_to_one(attributed):
-    tokens, found = text()
+    tokens, near = text()
     _, params = initialised(CONFIG)
-    batch = Neighbours(*(field[None] for field in found))
+    batch = Neighbours(*(field[None] for field in near))
     padded = np.append(tokens, 0)[None, :-1]  # as attribute reads it, so that nothing is compiled anew
     weights = np.asarray(jax.jit(attention_shares, static_argnums=0)(CONFIG, params, padded, batch))
     for u in range(CHUNKS):
@@ -64,6 +64,6 @@ def test_shares_are_means_over_what_predicts_a_token_and_sum_to_one(attributed):
 
 def test_a_text_that_has_retrieved_nothing_yet():
     """Its first chunk is complete, but no token follows."""
-    told = attribute(*initialised(CONFIG), *text(SHORT_CHUNK))
-    assert len(told.nats_on) == SHORT_CHUNK - 1 and told.shares.shape == (0, K)
-    np.testing.assert_allclose(told.nats_on, told.nats_off, rtol=0, atol=TOLERANCE)
+    attribution = attribute(*initialised(CONFIG), *text(SHORT_CHUNK))
+    assert len(attribution.nats_on) == SHORT_CHUNK - 1 and attribution.shares.shape == (0, K)
+    np.testing.assert_allclose(attribution.nats_on, attribution.nats_off, rtol=0, atol=TOLERANCE)

@@ -48,10 +48,10 @@ weights = st.lists(st.integers(1, 50), min_size=6, max_size=6)
 
 @given(rows=st.tuples(weights, weights), top_p=st.floats(0.01, 0.99))
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(rows, top_p):
-    found = jax.nn.softmax(nucleus(jnp.log(jnp.array(rows, jnp.float32)), top_p))
+    kept = jax.nn.softmax(nucleus(jnp.log(jnp.array(rows, jnp.float32)), top_p))
     expected = np.array([plain_nucleus(row, top_p) for row in rows])
-    np.testing.assert_array_equal(found > 0, expected > 0)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(kept > 0, expected > 0)
+    np.testing.assert_allclose(kept, expected, rtol=0, atol=1e-6)
 
 
 @given(rows=st.tuples(weights, weights), top_p=st.floats(1e-30, 0.01))
@@ -124,11 +124,11 @@ def prompts(*lengths):
     return [np.append(PairTokenizer.bos_id, rng.integers(4, 1024, n - 1)).astype(np.int32) for n in lengths]
 
 
-def run(family, given, options, keys=None, seed=0, tokenizer=None, retrieve=retrieve):
+def run(family, texts, options, keys=None, seed=0, tokenizer=None, retrieve=retrieve):
     model, params = initialised(small(family))
     return generate(
-        model, params, tokenizer or PairTokenizer(), given,
-        prompt_keys(seed, len(given)) if keys is None else keys,
+        model, params, tokenizer or PairTokenizer(), texts,
+        prompt_keys(seed, len(texts)) if keys is None else keys,
         options, retrieve if family == "retro" else None,
     )  # fmt: skip
 
@@ -154,8 +154,8 @@ def teacher_forced_nats(family, rows):
         neighbours = Neighbours(np.zeros(shape, np.int32), np.zeros(shape, bool))
         for b, row in enumerate(rows):
             assert len(row.retrieved) == (len(row.tokens) - 1) // M
-            for u, found in enumerate(row.retrieved):
-                neighbours.tokens[b, u], neighbours.mask[b, u] = found.tokens, found.mask
+            for u, near in enumerate(row.retrieved):
+                neighbours.tokens[b, u], neighbours.mask[b, u] = near.tokens, near.mask
     return -jax.nn.log_softmax(jax.jit(model.apply)(params, tokens, neighbours))
 
 
@@ -189,9 +189,9 @@ def test_greedy_choices_are_the_teacher_forced_models():
 def test_a_row_does_not_depend_on_the_rest_of_its_batch(sampled):
     """In another order, and among others of whose prompts more, or less, is read at once."""
     family, rows = sampled
-    given, keys = prompts(*LENGTHS), prompt_keys(5, 3)
+    texts, keys = prompts(*LENGTHS), prompt_keys(5, 3)
     for chosen in ([2, 1, 0], [0, 2, 0]):
-        again = run(family, [given[i] for i in chosen], SAMPLED, keys[np.array(chosen)])
+        again = run(family, [texts[i] for i in chosen], SAMPLED, keys[np.array(chosen)])
         for i, row in zip(chosen, again, strict=True):
             np.testing.assert_array_equal(row.tokens, rows[i].tokens)
             np.testing.assert_allclose(row.nats, rows[i].nats, rtol=0, atol=TOLERANCE)

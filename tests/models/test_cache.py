@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.decoder import Neighbours
 from models.families import build
-from models.retro.model import attending_spans
+from models.retro.cached_step import attending_spans
 from tests.models.small import FORMS, SHORT_CHUNK, initialised, neighbours, small, tokens
 
 LENGTH, ROOM, M = 23, 26, SHORT_CHUNK

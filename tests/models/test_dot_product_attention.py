@@ -67,8 +67,8 @@ def test_equals_the_direct_form(form, batch, length, groups, shared, size, block
         value, gradients = value_and_gradients(ours, arguments)
         expected, expected_gradients = value_and_gradients(theirs, arguments)
     np.testing.assert_allclose(value, expected, atol=1e-5)
-    for actual, wanted in zip(gradients, expected_gradients):
-        np.testing.assert_allclose(actual, wanted, atol=1e-4)
+    for gradient, expected in zip(gradients, expected_gradients):
+        np.testing.assert_allclose(gradient, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -25,11 +25,11 @@ def neighbours(batch=2):
 def test_shares_are_those_of_the_attention_that_the_model_runs_and_sum_to_one():
     """Every call of the module within the running model is asked for its own."""
     model, params = initialised(CONFIG)
-    ids, near, seen = tokens(LENGTH), neighbours(), []
+    ids, near, expected = tokens(LENGTH), neighbours(), []
 
     def watch(call, arguments, keywords, context):
         if isinstance(context.module, ChunkedCrossAttention) and context.method_name == "__call__":
-            jax.debug.callback(seen.append, context.module.shares(*arguments), ordered=True)
+            jax.debug.callback(expected.append, context.module.shares(*arguments), ordered=True)
         return call(*arguments, **keywords)
 
     with hk.intercept_methods(watch):
@@ -37,7 +37,7 @@ def test_shares_are_those_of_the_attention_that_the_model_runs_and_sum_to_one():
         jax.effects_barrier()
     shares = np.asarray(jax.jit(attention_shares, static_argnums=0)(CONFIG, params, ids, near))
     assert shares.shape == (len(CONFIG.cca_layers), 2, CHUNKS, SHORT_CHUNK, 2, K)
-    np.testing.assert_allclose(shares, np.stack(seen), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(shares, np.stack(expected), rtol=0, atol=1e-5)
 
     total = shares.sum(-1)
     np.testing.assert_allclose(total[:, :, [0, 2]], 1, rtol=0, atol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 
 from models.families import build, configuration, parameter_shapes, with_decoder_fields
 from models.layers.axes import placed_by
-from models.layers.dot_product_attention import MASKED
+from models.layers.masking import MASKED
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.rules import place_activation
 from tests.models.small import tokens

@@ -79,15 +79,15 @@ def in_blocks(family, shape, direction):
     return [one for one in collectives(program.as_text(), shape) if one.count == LAYERS]
 
 
-def counted(found, axis):
+def counted(operations, axis):
     """By kind, those along one axis that carry activations or weights: sums of gradients of what has no
     shards, norms, are checked by bytes.
     """
-    return Counter(one.kind for one in found if one.axes == (axis,) and one.kind != "all-reduce")
+    return Counter(one.kind for one in operations if one.axes == (axis,) and one.kind != "all-reduce")
 
 
-def backward(found, forward, axis):
-    return counted(found, axis) - counted(forward, axis)
+def backward(operations, forward, axis):
+    return counted(operations, axis) - counted(forward, axis)
 
 
 @pytest.fixture(scope="module", params=["palm", "gopher"])
@@ -106,38 +106,38 @@ def block_bytes(family, *ends):
 
 
 def test_tensor_parallel(family):
-    forward, found = in_blocks(family, TENSOR, "forward"), in_blocks(family, TENSOR, "both")
+    forward, operations = in_blocks(family, TENSOR, "forward"), in_blocks(family, TENSOR, "both")
     expected_forward, expected_backward = TENSOR_PARALLEL[family]
     assert counted(forward, "model") == expected_forward
-    assert backward(found, forward, "model") == expected_backward
+    assert backward(operations, forward, "model") == expected_backward
     activation = BATCH * LENGTH * WIDTH * 4
-    assert {one.array for one in found if one.kind != "all-reduce"} == {activation}
+    assert {one.array for one in operations if one.kind != "all-reduce"} == {activation}
     assert not [one for one in forward if one.kind == "all-reduce"]
     # What every device along model has whole: the norms' scales and PaLM's one key and value head.
-    sums = sum(one.array for one in found if one.kind == "all-reduce")
+    sums = sum(one.array for one in operations if one.kind == "all-reduce")
     assert sums == block_bytes(
         family, "scale", "multi_query_attention/key/w", "multi_query_attention/value/w"
     )
 
 
 def test_fully_sharded(family):
-    forward, found = in_blocks(family, FSDP, "forward"), in_blocks(family, FSDP, "both")
+    forward, operations = in_blocks(family, FSDP, "forward"), in_blocks(family, FSDP, "both")
     assert counted(forward, "data") == FULLY_SHARDED[0]
-    assert backward(found, forward, "data") == FULLY_SHARDED[1]
+    assert backward(operations, forward, "data") == FULLY_SHARDED[1]
     weights = block_bytes(family, "/w")
     assert sum(one.array for one in forward) == weights
-    assert sum(one.array for one in found if one.kind == "reduce-scatter") == weights
-    sums = sum(one.array for one in found if one.kind == "all-reduce")
+    assert sum(one.array for one in operations if one.kind == "reduce-scatter") == weights
+    sums = sum(one.array for one in operations if one.kind == "all-reduce")
     assert sums == block_bytes(family, "scale", "/u", "/v")
 
 
 def test_both_and_two_pods(family):
-    forward, found = in_blocks(family, BOTH, "forward"), in_blocks(family, BOTH, "both")
+    forward, operations = in_blocks(family, BOTH, "forward"), in_blocks(family, BOTH, "both")
     for axis, expected in (("model", TENSOR_PARALLEL[family]), ("data", FULLY_SHARDED)):
         assert counted(forward, axis) == expected[0]
-        assert backward(found, forward, axis) == expected[1]
+        assert backward(operations, forward, axis) == expected[1]
     # Pods exchange a device's own shards of the gradients, summed over the pod before, and nothing else.
-    between = [one for one in found if "pod" in one.axes]
+    between = [one for one in operations if "pod" in one.axes]
     assert {one.kind for one in between} == {"all-reduce"} and not [
         one for one in forward if "pod" in one.axes
     ]
@@ -156,7 +156,7 @@ def test_an_accidental_gather_is_seen(monkeypatch):
     monkeypatch.setattr(dense, "added", whole_again)
     build.cache_clear()
     try:
-        found = in_blocks("palm", TENSOR, "forward")
+        operations = in_blocks("palm", TENSOR, "forward")
     finally:
         build.cache_clear()
-    assert counted(found, "model") == {"all-gather": 2, "reduce-scatter": 1}
+    assert counted(operations, "model") == {"all-gather": 2, "reduce-scatter": 1}

@@ -129,19 +129,19 @@ def test_what_is_frozen_is_not_sent():
     strategy = made(
         pods, MeshShape(2, 1, 1), *frozen, observe=lambda transfer: sent.extend(transfer.sent.values())
     )
-    actual, wanted = (
+    actual, expected = (
         trained(runs, start=lambda runs: runs.init(jax.random.key(0)))
         for runs in (strategy, made(spmd, MeshShape(), *frozen))
     )
-    close(actual, wanted, TOLERANCE)
+    close(actual, expected, TOLERANCE)
     assert sum(x.size for x in sent) == STEPS * 2 * LAYERS * 2 * WIDTH * WIDTH
 
 
 def test_the_state_is_one_tree_of_arrays_over_the_whole_mesh(tmp_path):
     strategy = partitioned_over_two()
-    given = strategy.init(jax.random.key(0))
-    state, report = strategy.step(given, batch(0, ROWS))
-    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given))
+    initial = strategy.init(jax.random.key(0))
+    state, report = strategy.step(initial, batch(0, ROWS))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(initial))
     for leaf, like in zip(jax.tree.leaves(state), jax.tree.leaves(strategy.like), strict=True):
         assert (leaf.sharding, leaf.shape, leaf.dtype) == (like.sharding, like.shape, like.dtype)
     assert all(value.sharding.mesh == strategy.like.step.sharding.mesh for value in report.values())
