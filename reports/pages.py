@@ -61,13 +61,10 @@ def write(pages: Mapping[str, str], docs: Path) -> None:
 
 def differing(pages: Mapping[str, str], docs: Path) -> list[Path]:
     """The files below `docs` that are missing or differ from `pages`, and cards of runs that are no more."""
-    wrong = [docs / name for name, content in pages.items() if _read(docs / name) != content.encode()]
+    there = lambda path: path.read_bytes() if path.exists() else None
+    wrong = [docs / name for name, content in pages.items() if there(docs / name) != content.encode()]
     stale = [path for path in sorted((docs / "cards").glob("*.md")) if f"cards/{path.name}" not in pages]
     return wrong + stale
-
-
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
 
 
 def pages(sections: Sequence[Section]) -> dict[str, str]:

@@ -48,13 +48,12 @@ def report(database: Database, out: Path, run: Path | None = None) -> Path:
 
 
 def markdown(database: Database, figures: Mapping[str, Any]) -> str:
-    recall, ms, exact = figures["recall"], figures["ms"], figures["exact_ms"]
+    """report.md, from the figures of report.json."""
+    recall = figures["recall"]
     nprobe = "" if figures["nprobe"] is None else f", nprobe {figures['nprobe']}"
     warning = (
         f"\n**It finds fewer than {WARNED_BELOW:.0%} of the true neighbours.** Build it with longer codes, "
         "fewer lists, or `--index Flat`.\n"
-        if recall["reranked"] < WARNED_BELOW
-        else ""
     )
     parts = [
         f"# The retrieval database {database.folder.name}\n",
@@ -63,17 +62,17 @@ def markdown(database: Database, figures: Mapping[str, Any]) -> str:
         "## What it finds\n",
         f"recall@2 **{recall['reranked']:.3f}** after its candidates are ordered by their keys, "
         f"{recall['plain']:.3f} before, against exact search for {figures['queries']:,} chunks. A query's "
-        "own group of documents does not count.\n" + warning,
+        "own group of documents does not count.\n" + (warning if recall["reranked"] < WARNED_BELOW else ""),
         table(
             [
                 {
                     "search": name,
-                    "ms per query, batched": times["batched"],
-                    "ms per query, one by one": times["single"],
+                    "ms per query, batched": ms["batched"],
+                    "ms per query, one by one": ms["single"],
                 }
-                for name, times in (("by the index", ms), ("exact", exact))
+                for name, ms in (("by the index", figures["ms"]), ("exact", figures["exact_ms"]))
             ]
-        ),
+        ),  # fmt: skip
     ]
     if figures["curve"]:
         parts += ["![recall and time over nprobe](recall.png)\n", table(figures["curve"])]

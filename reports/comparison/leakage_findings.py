@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from data.token_store import CHUNK
 from judging.verdicts import BETTER
+from reports.comparison.findings import pairs
 from reports.forms import ALL, Form, form_name, form_of, forms, pair_name
 from reports.tables import Table, plain_table
 from reports.words import bits, figure, signed
@@ -31,12 +32,6 @@ def means(results: Mapping, form: Form, domain: str = ALL) -> dict[float, Mappin
     """A form's entries by α, those left out to which no chunk of the domain belongs."""
     rows = results["leakage"]["means"]
     return {row["alpha"]: row for row in rows if form_of(row) == form and row["domain"] == domain}
-
-
-def pairs(results: Mapping) -> list[tuple[Form, Form]]:
-    """The pairs that were compared."""
-    rows = results["leakage"]["comparisons"]
-    return list(dict.fromkeys((form_of(row["a"]), form_of(row["b"])) for row in rows))
 
 
 def comparisons(results: Mapping, a: Form, b: Form, domain: str = ALL) -> dict[float, Mapping]:
@@ -73,7 +68,7 @@ def sentences(results: Mapping) -> list[str]:
         f"{share:.0%} of the held-out bytes lie in chunks whose longest run shared with their {neighbours} "
         f"nearest training neighbours has at most {round(LOW * CHUNK)} tokens ({percent(LOW)} of a chunk)."
     )
-    return [text, *(_gain(results, a, b) for a, b in pairs(results) if share)]
+    return [text, *(_gain(results, a, b) for a, b in pairs(results["leakage"]) if share)]
 
 
 def _gain(results: Mapping, a: Form, b: Form) -> str:
@@ -104,7 +99,7 @@ def short_table(results: Mapping) -> Table:
     for form in forms(results):
         entries = means(results, form)
         rows.append([form_name(form), *(bits(entries[alpha]["bits_per_byte"]) for alpha in shown), ""])
-    for a, b in pairs(results):
+    for a, b in pairs(results["leakage"]):
         entries, left = comparisons(results, a, b), _share(surviving(results, a, b))
         name = pair_name(a, b).replace(" − ", "\n− ")
         rows.append([name, *(_difference(entries[alpha]) for alpha in shown), left])

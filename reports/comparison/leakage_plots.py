@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from data.token_store import CHUNK
 from reports.comparison import findings
-from reports.comparison.leakage_findings import alphas, comparisons, means, pairs, percent
+from reports.comparison.leakage_findings import alphas, comparisons, means, percent
 from reports.forms import ALL, domain_name, form_name, forms, pair_name
 from reports.plots import LIGHT, colour_of, svg
 from reports.words import bits
@@ -56,7 +56,7 @@ def draw_curves(panels: np.ndarray, results: Mapping, domain: str) -> None:
     compared = [
         Line(comparisons(results, a, b, domain), "difference", ("over_documents", "over_seeds"),
              pair_name(a, b), colour_of(a), hollow=b[1] != "off")
-        for a, b in pairs(results)
+        for a, b in findings.pairs(results["leakage"])
     ]  # fmt: skip
     for axes, lines in ((above, evaluated), (below, compared)):
         for number, line in enumerate(lines):

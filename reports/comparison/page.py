@@ -15,6 +15,7 @@ from reports import forms, plots, words
 from reports.comparison import findings, leakage_findings, leakage_plots, tables
 from reports.comparison import plots as drawings
 from reports.comparison.plots import summary_png
+from reports.forms import DOCUMENTS
 from reports.tables import WIDTH, Table, github, terminal
 from reports.templates.fill import template
 from storage.files import write_atomic
@@ -30,7 +31,7 @@ def terminal_table(results: Mapping) -> str:
     leakage = leakage_findings.has_leakage(results)
     parts = [
         _model_table_that_fits(results),
-        _plain(tables.narrow_difference_table(results)),
+        _plain(tables.grouped_difference_table(results, list(DOCUMENTS))),
         *([_plain(leakage_findings.short_table(results))] if leakage else []),
         fill("Seconds per stage: " + ", ".join(map(_stage, results["stages"])), WIDTH),
         fill(results["peak"]["convention"], WIDTH) + "\n" + fill(_reservations(results), WIDTH),

@@ -17,8 +17,6 @@ from reports.forms import (
 from reports.tables import Cell, Table, plain_table
 from reports.words import bits, bounds, count, figure, flops, signed
 
-SHORT = {ALL: "all", NO_NEAR_DUPLICATES: "no near-dupl."}
-
 
 def tables(results: Mapping) -> list[Table]:
     """The models, the paired differences and, where it was measured, the leakage, as the README has them."""
@@ -63,7 +61,7 @@ def model_table(results: Mapping, domains: Sequence[str]) -> Table:
 
 
 def _short(domain: str) -> str:
-    return SHORT.get(domain, domain[:12]).replace("no near-", "no near\n")
+    return "no near\ndupl." if domain == NO_NEAR_DUPLICATES else domain[:12]
 
 
 def difference_table(results: Mapping) -> Table:
@@ -77,23 +75,11 @@ def difference_table(results: Mapping) -> Table:
     return plain_table("Paired differences", header, rows)
 
 
-def narrow_difference_table(results: Mapping) -> Table:
-    """The same in fewer columns: a pair takes one row of two lines."""
-    header = ["paired difference a − b", "documents", "bits/byte"]
-    header += ["95 % over\nseeds", "95 % over\ndocuments", "a is"]
-    rows = []
-    for a, b, entries in findings.comparisons(results, list(DOCUMENTS)):
-        lines = [[SHORT[domain], *_difference(row)] for domain, row in entries.items()]
-        names = f"{form_name(a)}\n− {form_name(b)}"
-        rows.append([names, *map("\n".join, zip(*lines, strict=True))])
-    return plain_table("Paired differences", header, rows)
-
-
-def grouped_difference_table(results: Mapping) -> Table:
-    """Every pair on every domain, below the pair's name."""
+def grouped_difference_table(results: Mapping, domains: Sequence[str]) -> Table:
+    """Below every pair's name, its entry on each domain."""
     header = ("a − b", "bits per byte", "95 % over seeds", "95 % over documents", "a is")
     groups = []
-    for a, b, entries in findings.comparisons(results, findings.domains(results)):
+    for a, b, entries in findings.comparisons(results, domains):
         rows = (_cells(domain_name(domain), *_difference(row)) for domain, row in entries.items())
         groups.append((pair_name(a, b), tuple(rows)))
     return Table("Paired differences", header, tuple(groups))
@@ -136,7 +122,7 @@ def leakage_table(results: Mapping, domain: str) -> Table:
         means = leakage_findings.means(results, form, domain).values()
         figures = ((f"{row['bits_per_byte']:.4f}", bounds(row["interval"])) for row in means)
         rows.append(((form_name(form),), *figures))
-    for a, b in leakage_findings.pairs(results):
+    for a, b in findings.pairs(results["leakage"]):
         entries = map(_difference, leakage_findings.comparisons(results, a, b, domain).values())
         # Over documents first, as below the forms.
         differences = ((mean, documents, seeds, verdict) for mean, seeds, documents, verdict in entries)

@@ -97,6 +97,7 @@ def _bars(lines: Callable[..., Any], at: float, difference: Comparison, colour: 
 
 
 def curves_svg(name: str, curves: Curves) -> Markup:
+    """Every curve along its axis."""
     spoken = [
         f"{curve.label}: "
         + ", ".join(
