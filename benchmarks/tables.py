@@ -1,35 +1,29 @@
 """From raw results to tables, in the terminal and in benchmarks/README.md."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
+from reports.tables import filled, github, table_of
+from reports.words import four_digits
 
 FOLDER = Path(__file__).parent
-SECTION = r"(<!-- {name} -->\n).*?(<!-- end -->)"
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The rows of a result as a table, figures to four digits, with its convention and origin beneath."""
-    rows = [{name: _shown(value) for name, value in row.items()} for row in result["rows"]]
+    records = [{name: four_digits(value) for name, value in row.items()} for row in result["rows"]]
     environment = result["environment"]
-    table = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     return (
-        f"{table}\n\n{result['convention']}. {environment['cores']} cores, commit {environment['commit']}, "
+        f"{github(table_of(records))}\n\n"
+        f"{result['convention']}. {environment['cores']} cores, commit {environment['commit']}, "
         f"load {result['load']:.1f} at the start."
     )
 
 
 def with_tables(readme: str, results: dict[str, dict[str, Any]]) -> str:
     """`readme` with the section of every result filled in anew."""
-    for name, result in results.items():
-        table = markdown(result)
-        readme = re.sub(
-            SECTION.format(name=name), lambda m, t=table: f"{m[1]}{t}\n{m[2]}", readme, flags=re.DOTALL
-        )
-    return readme
+    return filled(readme, {name: markdown(result) for name, result in results.items()})
 
 
 def committed() -> dict[str, dict[str, Any]]:
@@ -38,9 +32,3 @@ def committed() -> dict[str, dict[str, Any]]:
         path.stem: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((FOLDER / "results").glob("*.json"))
     }
-
-
-def _shown(value):
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else value

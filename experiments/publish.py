@@ -28,19 +28,19 @@ class Options:
 
 def publish(options: Options) -> None:
     """Writes or checks the committed pages."""
-    found = sections(RESULTS)
-    made = pages(found)
-    by_hand = {path: with_tables(path.read_text(encoding="utf-8"), found) for path in BY_HAND}
-    outdated = [path for path, text in by_hand.items() if path.read_text(encoding="utf-8") != text]
-    wrong = [path.relative_to(DOCS.parent) for path in differing(made, DOCS)]
+    measured = sections(RESULTS)
+    expected = pages(measured)
+    by_hand = {path: path.read_text(encoding="utf-8") for path in BY_HAND}
+    outdated = {path: new for path, text in by_hand.items() if (new := with_tables(text, measured)) != text}
+    wrong = [path.relative_to(DOCS.parent) for path in differing(expected, DOCS)]
     wrong += [path.relative_to(HERE.parent) for path in outdated]
-    said = " does not agree with the results: make report" if options.check else ""
+    complaint = " does not agree with the results: make report" if options.check else ""
     for path in wrong:
-        print(f"{path}{said}")
+        print(f"{path}{complaint}")
     if not options.check:
-        write(made, DOCS)
-        for path in outdated:
-            write_atomic(path, by_hand[path])
+        write(expected, DOCS)
+        for path, text in outdated.items():
+            write_atomic(path, text)
     elif wrong:
         raise SystemExit(1)
 

@@ -6,7 +6,7 @@ documents with replacement, each with its nats and its bytes together, since bit
 the seeds. A difference counts when neither leaves room for zero. Suffixes: s seed, d document.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,10 @@ class Interval:
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 
+    def __iter__(self) -> Iterator[float]:
+        """low, high."""
+        return iter((self.low, self.high))
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -41,9 +45,22 @@ class Comparison:
     over_documents: Interval | None
 
     @property
+    def intervals(self) -> list[Interval]:
+        """Those that are known."""
+        return [interval for interval in (self.over_seeds, self.over_documents) if interval is not None]
+
+    @property
     def excludes_zero(self) -> bool:
-        intervals = [interval for interval in (self.over_seeds, self.over_documents) if interval is not None]
-        return bool(intervals) and all(0.0 not in interval for interval in intervals)
+        return bool(self.intervals) and all(0.0 not in interval for interval in self.intervals)
+
+    @property
+    def detectable(self) -> float | None:
+        """How large a difference would have had to be: the larger half-width of the intervals; None on fewer
+        than two seeds.
+        """
+        if self.over_seeds is None:
+            return None
+        return max((interval.high - interval.low) / 2 for interval in self.intervals)
 
 
 def bootstrap_ratio(nats: Sequence[float], num_bytes: Sequence[float]) -> Interval | None:

@@ -121,11 +121,11 @@ def _laws(budgets_b: np.ndarray, bits_rb: np.ndarray) -> list[Law]:
     for _ in range(REFINEMENTS):
         a, b, error = _non_negative(np.exp(-exponents_rc[..., None] * relative_b), bits_rb[:, None])
         best = error.argmin(axis=1)[:, None]
-        a, b, c = (np.take_along_axis(found, best, axis=1)[:, 0] for found in (a, b, exponents_rc))
+        a, b, c = (np.take_along_axis(x_rc, best, axis=1)[:, 0] for x_rc in (a, b, exponents_rc))
         around = np.exp(np.linspace(-step, step, len(EXPONENTS)))
         exponents_rc = np.clip(c[:, None] * around, EXPONENTS[0], EXPONENTS[-1])
         step *= 2 / len(EXPONENTS)
-    return [Law(*map(float, numbers), scale) for numbers in zip(a, b, c)]
+    return [Law(float(a), float(b), float(c), scale) for a, b, c in zip(a, b, c)]
 
 
 def _non_negative(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,40 +12,22 @@ import numpy as np
 from data.duplicates import JACCARD_THRESHOLD
 from data.ngrams import SHINGLE_WORDS
 from data.stdlib import LEFT_OUT_FOLDERS, MINIMUM_DOCSTRING_CHARACTERS
-from judging.verdicts import JudgedRow, seeds_text
-from reports.comparison import findings
-from reports.sections import Section, run_of
-from reports.study.curves import trained
-from reports.tables import Table, github, plain_table
+from reports.forms import TITLES
+from reports.section import Section
+from reports.tables import github
 from reports.templates.fill import template
-from reports.words import TITLES, Form, bits, bounds, count, form_name, forms
+from reports.words import count, plural
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
-HEADER = (
-    "model",
-    "change",
-    "parameters",
-    "training tokens",
-    "training FLOPs",
-    "seeds",
-    "bits per byte [95 %]",
-)
-
-
-def has_card(results: Mapping) -> bool:
-    """Whether the file is of models that were trained on text."""
-    return "corpus" in results
 
 
 def card(section: Section) -> str:
     """docs/cards/NAME.md."""
     results = section.results
-    models, families = _models(section)
+    families = [TITLES.get(family, family) for family in section.families]
     return template("card.md.j2", html=False).render(
         section=section,
         github=github,
-        run=run_of(section),
-        models=models,
         families=" and ".join(filter(None, [", ".join(families[:-1]), families[-1]])),
         changed=any("retrofit" in row["change"] for row in results["rows"] if "change" in row),
         evaluated=_evaluated(results),
@@ -61,42 +43,9 @@ def card(section: Section) -> str:
 
 
 def _option(results: Mapping, name: str) -> Any:
-    """What the run was told; None where the file does not say."""
+    """An option of the run; None where the file does not say."""
     config = results["config"]
     return config.get("options", config).get(name)
-
-
-def _models(section: Section) -> tuple[Table, list[str]]:
-    """A row per model that was trained, and the names of the families."""
-    if section.judged:
-        rows = [_trained(row) for row in trained(section.judged)]
-        families = [row.row["facts"]["family"] for row in section.judged]
-    else:
-        evaluated = forms(section.results)
-        rows = [_form(section.results, form) for form in evaluated]
-        families = [form[0] for form in evaluated]
-    names = list(dict.fromkeys(TITLES.get(family, family) for family in families))
-    return plain_table("Models", HEADER, rows), names
-
-
-def _trained(judged: JudgedRow) -> list[str]:
-    row = judged.row
-    change = ", ".join(f"{name} {value}" for name, value in row["change"].items())
-    interval = bounds(judged.interval and [judged.interval.low, judged.interval.high])
-    cost = [count(row["parameters"]), count(row["train_tokens"]), _flops(row["train_flops"])]
-    seeds = f"{judged.seeds} of {len(row['cells'])}"
-    return [row["name"], change, *cost, seeds, f"{bits(judged.bits_per_byte)} {interval}"]
-
-
-def _form(results: Mapping, form: Form) -> list[str]:
-    found, mean = findings.cost_of(results, form), findings.mean_of(results, form)
-    cost = [count(found["parameters"]), count(found["train_tokens"]), _flops(found["train_flops"])]
-    figures = f"{bits(mean['bits_per_byte'])} {bounds(mean['interval'])}"
-    return [form_name(form), "", *cost, str(mean["seeds"]), figures]
-
-
-def _flops(value: float) -> str:
-    return f"{value:.1e}".replace("+", "")
 
 
 def _evaluated(results: Mapping) -> str:
@@ -111,22 +60,22 @@ def _limits(results: Mapping) -> list[str]:
     """What the sizes of models, text and seeds forbid to conclude."""
     corpus, rows = results["corpus"], results["rows"]
     parameters, tokens = (max(row[name] for row in rows) for name in ("parameters", "train_tokens"))
-    seeds = len({cell["seed"] for row in rows for cell in row.get("cells", [row])})
-    told = [
+    seeds = len({trial["seed"] for row in rows for trial in row.get("cells", [row])})
+    limits = [
         f"No model has more than {count(parameters)} parameters, none was trained on more than "
         f"{count(tokens)} tokens: what larger ones would do is not known from here.",
         f"One text and one split, {corpus['tokens']['train']:,} training tokens: another may say otherwise.",
-        f"The intervals over seeds come from {seeds_text(seeds)}.",
+        f"The intervals over seeds come from {plural(seeds, 'seed')}.",
     ]
     if "documents" in results:
         shared_d = np.array([document["shared_ngrams"] for document in results["documents"]])
         threshold = corpus["near_duplicate_threshold"]
         near = f"{int((shared_d >= threshold).sum())} of {len(shared_d)} evaluated documents"
-        told.append(
+        limits.append(
             f"{near} have {threshold:.0%} or more of their runs of {SHINGLE_WORDS} words in the training "
             "text, where retrieval can copy."
         )
-    return told
+    return limits
 
 
 def _purpose(corpus: str | None) -> str:
@@ -137,7 +86,7 @@ def _purpose(corpus: str | None) -> str:
 
 def _composition(results: Mapping) -> dict[str, str]:
     corpus = results["corpus"]
-    told = {
+    parts = {
         "Documents": ", ".join(f"{number:,} {domain}" for domain, number in corpus["documents"].items()),
         "Held out": f"{corpus['validation_documents']} documents, {corpus['evaluated_documents']} of them "
         "evaluated",
@@ -147,24 +96,24 @@ def _composition(results: Mapping) -> dict[str, str]:
     }
     if "documents" in results:
         sizes = [document["bytes"] for document in results["documents"]]
-        told["Bytes of an evaluated document"] = (
+        parts["Bytes of an evaluated document"] = (
             f"{min(sizes):,} to {max(sizes):,}, half of them {int(np.median(sizes)):,} or less"
         )
-    return told
+    return parts
 
 
 def _collection(results: Mapping) -> list[str]:
     corpus = _option(results, "corpus")
     skipped = ", ".join(f"{number} {reason}" for reason, number in results["corpus"]["skipped"].items())
-    told = [f"Left out because they could not be read: {skipped or 'none'}."]
+    sentences = [f"Left out because they could not be read: {skipped or 'none'}."]
     if budget := _option(results, "corpus_bytes"):
-        told.append(
+        sentences.append(
             "Of what is there, whole groups of documents in the order of a hash of their names, up to "
             f"{budget:,} bytes."
         )
     if corpus == "stdlib":
         python = results["environment"]["python"]
-        told = [
+        sentences = [
             f"From the standard library of the Python that ran the command, {python}. Nothing is imported or "
             "run.",
             "A module is a document of domain code; its docstrings together are one of domain docs where "
@@ -172,9 +121,9 @@ def _collection(results: Mapping) -> list[str]:
             "pydoc_data.",
             f"Left out are the folders {', '.join(sorted(LEFT_OUT_FOLDERS))}, and what is written when "
             "Python is built.",
-            *told,
+            *sentences,
         ]
-    return told
+    return sentences
 
 
 def _preparation(results: Mapping) -> list[str]:

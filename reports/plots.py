@@ -1,21 +1,21 @@
-"""The plots of a comparison: SVG text for the page, PNG bytes for the README.
+"""How every plot looks and is saved: SVG text for a page, PNG bytes for a file.
 
-Colours follow Okabe and Ito's, which colour-blind readers tell apart. In the SVG every colour becomes a CSS
+Colours follow Okabe and Ito's, which colour-blind readers can distinguish. In the SVG each becomes a CSS
 variable of the same name, so that the page can give a lighter one in the dark. The same results give the same
 bytes: matplotlib's ids are salted with a constant and nothing is dated.
 """
 
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib
-import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.words import Form
+from reports.forms import Form
 
 LIGHT = {
     "page": "#fdfdfc", "ink": "#1d2226", "faint": "#6a7178", "rule": "#d3d7db",
@@ -33,8 +33,9 @@ STYLE = {
     "ytick.labelcolor": LIGHT["faint"], "legend.frameon": False, "figure.facecolor": "none",
     "axes.facecolor": "none", "savefig.facecolor": "none",
 }  # fmt: skip
-WIDTH, ROW_HEIGHT = 5.0, 0.5  # inches; narrow, so that text stays legible when a telephone shrinks it
-Draw = Callable[[Axes | np.ndarray, Mapping], None]
+FIGURE_WIDTH, ROW_HEIGHT = 5.0, 0.5  # inches; narrow, so that text stays legible when a telephone shrinks it
+STRONG_NATS = 3.0  # per token: full colour
+Draw = Callable[[Any], None]  # on Axes, or on an array of them
 
 
 def colour_of(form: Form) -> str:
@@ -42,19 +43,46 @@ def colour_of(form: Form) -> str:
     return LIGHT.get("copying" if form[2] == "copying" else form[0], LIGHT["ink"])
 
 
-def svg(
-    name: str, draw: Draw, results: Mapping, rows: float, title: str, said: list[str], panels: int = 1
-) -> Markup:
-    """What `draw` makes of `results`, on one Axes or on an array of `panels` that stand below each other, as
-    an element of the page. `title` and `said` are what a reader hears who cannot see it.
+def svg(name: str, draw: Draw, rows: float, title: str, spoken: Sequence[str], panels: int = 1) -> Markup:
+    """What `draw` draws on one Axes, or on an array of `panels` that stand below each other, as an element of
+    the page. `title` and `spoken` are what a reader hears who cannot see it.
     """
+    described = f'<title id="title">{escape(title)}</title><desc id="desc">{escape("; ".join(spoken))}</desc>'
+    size, undated = (
+        (FIGURE_WIDTH, 1 + ROW_HEIGHT * rows),
+        dict.fromkeys(("Creator", "Date", "Format", "Type")),
+    )
+    drawn = _saved(lambda figure: draw(figure.subplots(panels)), size, format="svg", metadata=undated)
+    return Markup(_inlined(drawn.decode(), described, name))
+
+
+def png(draw: Callable[[Figure], None], width: float, height: float, dpi: int = 150) -> bytes:
+    """What `draw` draws on a figure of so many inches, on a light ground."""
+    ground = {"facecolor": LIGHT["page"], "metadata": {"Software": None}}
+    return _saved(draw, (width, height), format="png", dpi=dpi, **ground)
+
+
+def _saved(draw: Callable[[Figure], None], size: tuple[float, float], **options: Any) -> bytes:
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 1 + ROW_HEIGHT * rows), layout="constrained")
-        draw(figure.subplots(panels), results)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    described = f'<title id="title">{escape(title)}</title><desc id="desc">{escape("; ".join(said))}</desc>'
-    return Markup(_inlined(buffer.getvalue(), described, name))
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, **options)
+    return buffer.getvalue()
+
+
+def row_label(axes: Axes, y: float, name: str, figures: str) -> None:
+    """Words above their interval: labels at the side would leave no room for the plot in a narrow window."""
+    # Its own background keeps the unigram line and the zero line from striking the words out.
+    behind = {"facecolor": LIGHT["page"], "edgecolor": "none", "pad": 1}
+    place = {"transform": axes.get_yaxis_transform(), "va": "bottom", "bbox": behind}
+    axes.text(0, y - 0.2, name, ha="left", **place)
+    axes.text(1, y - 0.2, figures, ha="right", color=LIGHT["faint"], **place)
+
+
+def strength(saved: float) -> int:
+    """How strong the colour of a token is, in percent, whose loss neighbours change by `saved` nats."""
+    return round(100 * min(1.0, abs(saved) / STRONG_NATS))
 
 
 def _inlined(svg: str, described: str, name: str) -> str:

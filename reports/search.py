@@ -5,17 +5,16 @@ It is written as report.md with recall.png beside it (and bits.png for a run), a
 Shape suffixes: q queries, d dimension of a key.
 """
 
-import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.figure import Figure
-from tabulate import tabulate
 
-from reports.plots import LIGHT, STYLE
+from reports.plots import LIGHT, png
+from reports.tables import github, table_of
+from reports.words import four_digits
 from retrieval.database.costs import byte_rows, published_rows, second_rows
 from retrieval.database.database import Database
 from retrieval.index.recall import WARNED_BELOW
@@ -49,13 +48,12 @@ def report(database: Database, out: Path, run: Path | None = None) -> Path:
 
 
 def markdown(database: Database, figures: Mapping[str, Any]) -> str:
-    recall, ms, exact = figures["recall"], figures["ms"], figures["exact_ms"]
+    """report.md, from the figures of report.json."""
+    recall = figures["recall"]
     nprobe = "" if figures["nprobe"] is None else f", nprobe {figures['nprobe']}"
     warning = (
         f"\n**It finds fewer than {WARNED_BELOW:.0%} of the true neighbours.** Build it with longer codes, "
         "fewer lists, or `--index Flat`.\n"
-        if recall["reranked"] < WARNED_BELOW
-        else ""
     )
     parts = [
         f"# The retrieval database {database.folder.name}\n",
@@ -64,17 +62,17 @@ def markdown(database: Database, figures: Mapping[str, Any]) -> str:
         "## What it finds\n",
         f"recall@2 **{recall['reranked']:.3f}** after its candidates are ordered by their keys, "
         f"{recall['plain']:.3f} before, against exact search for {figures['queries']:,} chunks. A query's "
-        "own group of documents does not count.\n" + warning,
+        "own group of documents does not count.\n" + (warning if recall["reranked"] < WARNED_BELOW else ""),
         table(
             [
                 {
                     "search": name,
-                    "ms per query, batched": times["batched"],
-                    "ms per query, one by one": times["single"],
+                    "ms per query, batched": ms["batched"],
+                    "ms per query, one by one": ms["single"],
                 }
-                for name, times in (("by the index", ms), ("exact", exact))
+                for name, ms in (("by the index", figures["ms"]), ("exact", figures["exact_ms"]))
             ]
-        ),
+        ),  # fmt: skip
     ]
     if figures["curve"]:
         parts += ["![recall and time over nprobe](recall.png)\n", table(figures["curve"])]
@@ -99,9 +97,9 @@ def markdown(database: Database, figures: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    shown = [{name: _shown(value) for name, value in row.items()} for row in rows]
-    return tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True) + "\n"
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    records = [{name: four_digits(value) for name, value in row.items()} for row in rows]
+    return github(table_of(records)) + "\n"
 
 
 def recall_png(figures: Mapping[str, Any]) -> bytes:
@@ -128,7 +126,7 @@ def recall_png(figures: Mapping[str, Any]) -> bytes:
                 axes.axvline(figures["nprobe"], color=LIGHT["rule"], zorder=0)
             axes.legend()
 
-    return _png(draw, height=6.0)
+    return png(draw, 7.0, 6.0)
 
 
 def bits_png(bits: Mapping[str, Any]) -> bytes:
@@ -148,19 +146,4 @@ def bits_png(bits: Mapping[str, Any]) -> bytes:
         axes.set_xscale("log", base=2)
         axes.legend()
 
-    return _png(draw, height=3.6)
-
-
-def _png(draw: Callable[[Figure], None], height: float) -> bytes:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.0, height), layout="constrained")
-        draw(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150, facecolor=LIGHT["page"], metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return png(draw, 7.0, 3.6)

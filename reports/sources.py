@@ -17,7 +17,6 @@ from storage.files import write_atomic
 
 PAGE_NAME = "sources.html"
 HERE = Path(__file__).parent
-STRONG_NATS = 3.0  # per token: full colour
 START, END, PART = "⟨start⟩", "⟨end⟩", "⟨…⟩"
 
 
@@ -30,14 +29,15 @@ def write_page(results: Mapping, path: Path) -> None:
     """
     script = (HERE / "templates/sources.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
-    filters = {"visible": visible, "nats": "{:.2f}".format, "signed": _signed}
-    page = template("sources.html.j2", html=True, **filters).render(
+    page = template(
+        "sources.html.j2", html=True, visible=visible, nats="{:.2f}".format, signed=_signed
+    ).render(
         results=results,
         texts=[text_view(generation, number) for number, generation in enumerate(results["generations"], 1)],
         plots=plots,
         script=script,
         script_hash=base64.b64encode(digest).decode(),
-        strong_nats=f"{STRONG_NATS:g}",
+        strong_nats=f"{plots.STRONG_NATS:g}",
         chunk=CHUNK,
     )
     write_atomic(Path(path), page.encode("utf-8"))
@@ -85,14 +85,14 @@ def _title(number: int, continued: bool) -> str:
 def _chunk_view(generation: Mapping, v: int) -> dict[str, Any]:
     """Chunk v with the neighbours of chunk v − 1, which inform it."""
     tokens = range(CHUNK * v, min(CHUNK * (v + 1), len(generation["token_texts"])))
-    found = generation["chunks"][v - 1] if 0 < v <= len(generation["chunks"]) else []
+    neighbours = generation["chunks"][v - 1] if 0 < v <= len(generation["chunks"]) else []
     on, off = (_total(generation[name][tokens.start : tokens.stop]) for name in ("nats_on", "nats_off"))
     return {
         "number": v + 1,
         "first": tokens.start,
         "last": tokens[-1],
-        "tokens": [_token_view(generation, t, found) for t in tokens],
-        "neighbours": [_neighbour_view(neighbour, c, on) for c, neighbour in enumerate(found, 1)],
+        "tokens": [_token_view(generation, t, neighbours) for t in tokens],
+        "neighbours": [_neighbour_view(neighbour, c, on) for c, neighbour in enumerate(neighbours, 1)],
         **_cost(on, off),
     }
 
@@ -104,13 +104,13 @@ def _cost(on: float, off: float) -> dict[str, Any]:
     return {"on": on, "off": off, "saved": saved, "outcome": outcome}
 
 
-def _token_view(generation: Mapping, t: int, found: Sequence[Mapping]) -> dict[str, Any]:
+def _token_view(generation: Mapping, t: int, neighbours: Sequence[Mapping]) -> dict[str, Any]:
     i, on, off = t % CHUNK, generation["nats_on"][t], generation["nats_off"][t]
     saved = 0.0 if on is None else off - on
     last = len(generation["token_texts"]) - 1
     matches = [
         f"{c}-{there + i - here}"
-        for c, neighbour in enumerate(found, 1)
+        for c, neighbour in enumerate(neighbours, 1)
         for here, there, length in neighbour["runs"]
         if here <= i < here + length
     ]
@@ -121,9 +121,9 @@ def _token_view(generation: Mapping, t: int, found: Sequence[Mapping]) -> dict[s
         "begins_generated": t == generation["prompt_tokens"],
         "on": on,
         "off": off,
-        "without": [None if on is None else neighbour["nats_without"][i] for neighbour in found],
+        "without": [None if on is None else neighbour["nats_without"][i] for neighbour in neighbours],
         "sense": "saved" if saved > 0 else "lost" if saved < 0 else "",
-        "strength": round(100 * min(1.0, abs(saved) / STRONG_NATS)),
+        "strength": plots.strength(saved),
         "matches": matches,
         "shared_with": sorted({int(match.partition("-")[0]) for match in matches}),
     }

@@ -1,56 +1,9 @@
-"""How a number, an interval and the name of a model are written, wherever they are shown."""
+"""How a number and an interval are written, wherever they are shown."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from models.families import FAMILIES
-
-ALL, NO_NEAR_DUPLICATES = "all", "no_near_duplicates"
-TITLES = {name: family.title for name, family in FAMILIES.items()}
-DOCUMENTS = {ALL: "all held-out documents", NO_NEAR_DUPLICATES: "without near-duplicates"}
-Form = tuple[str, str | None, str | None]
-GOPHER: Form = ("gopher", None, None)
-ORDER: list[Form] = [
-    ("palm", None, None),
-    GOPHER,
-    *(("retro", retrieval, initialisation)
-      for initialisation in (None, "published", "copying") for retrieval in (None, "off", "on")),
-]  # fmt: skip
-
-
-def form_of(record: Mapping) -> Form:
-    return record["model"], record.get("retrieval"), record.get("initialisation")
-
-
-def form_name(form: Form) -> str:
-    """`RETRO on (copying, ours)`: the published initialisation is RETRO and carries no mark."""
-    model, retrieval, initialisation = form
-    name = " ".join(filter(None, [TITLES.get(model, model), retrieval]))
-    return name + _mark(initialisation)
-
-
-def _mark(initialisation: str | None) -> str:
-    return " (copying, ours)" if initialisation == "copying" else ""
-
-
-def pair_name(a: Form, b: Form) -> str:
-    """`PaLM − Gopher`, and `RETRO on − off (copying, ours)` for two readings of one model."""
-    if a[0] == b[0] and a[2] == b[2]:
-        return f"{form_name((*a[:2], None))} − {b[1]}{_mark(a[2])}"
-    return f"{form_name(a)} − {form_name(b)}"
-
-
-def forms(results: Mapping) -> list[Form]:
-    """Every form that was evaluated, once, in order."""
-    return in_order(dict.fromkeys(form_of(row) for row in results["means"]))
-
-
-def in_order(forms: Iterable[Form]) -> list[Form]:
-    """Dense models before RETRO, published before ours, off before on; unknown forms follow."""
-    return sorted(forms, key=lambda form: ORDER.index(form) if form in ORDER else len(ORDER))
-
-
-def domain_name(domain: str) -> str:
-    return DOCUMENTS.get(domain, domain)
+from judging.intervals import Comparison
 
 
 def count(value: float) -> str:
@@ -62,14 +15,48 @@ def count(value: float) -> str:
     return f"{value:g}"
 
 
+def flops(value: float, decimals: int = 1) -> str:
+    """`7.1e12`"""
+    return f"{value:.{decimals}e}".replace("+", "")
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`: nouns that take an s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def capitalised(text: str) -> str:
+    """With a capital, all else as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")
 
 
 def bits(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return figure(value, ".3f")
 
 
-def bounds(interval: list[float] | None, number=bits) -> str:
+def figure(value: float | None, form: str) -> str:
+    """`value` in a format of Python's, a dash where it was not measured."""
+    return "–" if value is None else format(value, form)
+
+
+def bounds(interval: Iterable[float] | None, number: Callable[[float], str] = bits) -> str:
     """`[1.950, 2.070]`, a dash where nothing could be resampled."""
-    return "–" if interval is None else f"[{number(interval[0])}, {number(interval[1])}]"
+    return "–" if interval is None else f"[{', '.join(map(number, interval))}]"
+
+
+def difference(value: Comparison) -> str:
+    """`−0.0274 bits per byte (seeds [−0.0476, −0.0073], documents [−0.0411, −0.0096])`"""
+    intervals = {"seeds": value.over_seeds, "documents": value.over_documents}
+    known = ", ".join(f"{name} {bounds(ends, signed)}" for name, ends in intervals.items() if ends)
+    return f"{signed(value.mean)} bits per byte" + (f" ({known})" if known else "")
+
+
+def four_digits(value: Any) -> str:
+    """Any field of a record for a table: a float to four digits, nothing for None."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

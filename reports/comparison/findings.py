@@ -1,33 +1,28 @@
-"""What the figures of results.json allow one to say: names of the models, verdicts, and sentences.
+"""What the figures of a comparison allow one to say: its entries by form and domain, and sentences.
 
 The tables, the plots and the page all take their words from here, so that none says more than another. A form
-is the triple (model, retrieval, initialisation): RETRO is one trained model in two forms, read with its
-neighbours and without.
+is the triple (model, retrieval, initialisation): RETRO is one trained model in two forms, evaluated with its
+neighbours and without. `results` carry the verdicts of judging.comparisons.
 """
 
 from collections.abc import Mapping
 from statistics import mean
 
-from judging.verdicts import SEEDS_FOR_A_VERDICT, seeds_text
-from reports.words import (
-    ALL,
-    GOPHER,
-    NO_NEAR_DUPLICATES,
-    Form,
-    count,
-    form_name,
-    form_of,
-    forms,
-    pair_name,
-    signed,
-)
+from judging.verdicts import BETTER, SEEDS_FOR_A_VERDICT, UNDECIDED, WORSE
+from reports.forms import ALL, GOPHER, NO_NEAR_DUPLICATES, Form, form_name, form_of, forms, pair_name
+from reports.words import count, plural, signed
+
+INITIALISATIONS = {
+    "published": "with the published initialisation",
+    "copying": "with the copying initialisation (ours, not the paper's)",
+}
 
 
 def domains(results: Mapping) -> list[str]:
     """All documents, those without near-duplicates, then the corpus's own domains by name."""
-    found = {row["domain"] for row in results["means"]}
-    first = [domain for domain in (ALL, NO_NEAR_DUPLICATES) if domain in found]
-    return first + sorted(found - set(first))
+    names = {row["domain"] for row in results["means"]}
+    first = [domain for domain in (ALL, NO_NEAR_DUPLICATES) if domain in names]
+    return first + sorted(names - set(first))
 
 
 def mean_of(results: Mapping, form: Form, domain: str = ALL) -> Mapping | None:
@@ -67,15 +62,6 @@ def comparisons(results: Mapping, domains: list[str]) -> list[tuple[Form, Form, 
     ]
 
 
-def verdict(row: Mapping) -> str:
-    """`better`, `worse` or `cannot tell` for a against b; the number of seeds where there are too few."""
-    if row["seeds"] < SEEDS_FOR_A_VERDICT:
-        return seeds_text(row["seeds"])
-    if not row["excludes_zero"]:
-        return "cannot tell"
-    return "better" if row["difference"] < 0 else "worse"
-
-
 def num_seeds(results: Mapping) -> int:
     return max(row["seeds"] for row in results["means"])
 
@@ -84,7 +70,7 @@ def seeds_sentence(results: Mapping) -> str:
     seeds = num_seeds(results)
     if seeds < SEEDS_FOR_A_VERDICT:
         return (
-            f"{seeds_text(seeds)}: no model is called better on fewer than {SEEDS_FOR_A_VERDICT} seeds "
+            f"{plural(seeds, 'seed')}: no model is called better on fewer than {SEEDS_FOR_A_VERDICT} seeds "
             f'(ARGS="--seeds {SEEDS_FOR_A_VERDICT}").'
         )
     return f"Means over {seeds} seeds; better or worse only where every 95 % interval excludes zero."
@@ -93,10 +79,7 @@ def seeds_sentence(results: Mapping) -> str:
 def headline(results: Mapping) -> str:
     """One sentence on what retrieval did for RETRO, with either initialisation."""
     clauses = []
-    for initialisation, words in (
-        ("published", "with the published initialisation"),
-        ("copying", "with the copying initialisation (ours, not the paper's)"),
-    ):
+    for initialisation, words in INITIALISATIONS.items():
         on, off = ("retro", "on", initialisation), ("retro", "off", initialisation)
         row = comparison(results, on, off)
         if row is not None:
@@ -121,26 +104,25 @@ def unigram_sentence(results: Mapping) -> str:
 
 def against_the_papers(results: Mapping) -> list[tuple[str, str]]:
     """RETRO's two claims that this run can speak to (Borgeaud et al., 2022, C4 at 172M), and what it says."""
-    published_on = ("retro", "on", "published")
-    claims = [
-        (("retro", "off", "published"), "RETRO predicts better with its neighbours than without them"),
-        (GOPHER, "RETRO with its neighbours predicts better than a dense model of its kind"),
+    claims = {
+        ("retro", "off", "published"): "RETRO predicts better with its neighbours than without them",
+        GOPHER: "RETRO with its neighbours predicts better than a dense model of its kind",
+    }
+    rows = {
+        claim: comparison(results, ("retro", "on", "published"), other) for other, claim in claims.items()
+    }
+    return [
+        (f"{claim} (.98 to .82 bits per byte).", _does_it_appear(row)) for claim, row in rows.items() if row
     ]
-    found = []
-    for other, claim in claims:
-        row = comparison(results, published_on, other)
-        if row is not None:
-            found.append((f"{claim} (.98 to .82 bits per byte).", _does_it_appear(row)))
-    return found
 
 
 def _does_it_appear(row: Mapping) -> str:
     measured = f"{pair_name(form_of(row['a']), form_of(row['b']))} is {signed(row['difference'])}"
     finding = {
-        "better": "The same direction appears here",
-        "worse": "At this scale the direction is the opposite",
-        "cannot tell": "This direction does not appear at this scale",
-    }.get(verdict(row), f"Not decided here, on {seeds_text(row['seeds'])}")
+        BETTER: "The same direction appears here",
+        WORSE: "At this scale the direction is the opposite",
+        UNDECIDED: "This direction does not appear at this scale",
+    }.get(row["verdict"], f"Not decided here, on {row['verdict']}")
     return f"{finding}: {measured} bits per byte."
 
 
@@ -148,18 +130,19 @@ def _effect(row: Mapping, without_near_duplicates: Mapping | None) -> str:
     also = ""
     if without_near_duplicates is not None:
         also = f"; {signed(without_near_duplicates['difference'])} on documents without near-duplicates"
-        if verdict(without_near_duplicates) != verdict(row):
-            also += f", where the verdict is: {verdict(without_near_duplicates)}"
+        if without_near_duplicates["verdict"] != row["verdict"]:
+            also += f", where the verdict is: {without_near_duplicates['verdict']}"
     numbers = f"({signed(row['difference'])} bits per byte{also})"
     return {
-        "better": f"gains from retrieval {numbers}",
-        "worse": f"loses through retrieval {numbers}",
-        "cannot tell": f"shows no gain from retrieval that can be told from zero {numbers}",
-    }.get(verdict(row), f"changes with retrieval {numbers}")
+        BETTER: f"gains from retrieval {numbers}",
+        WORSE: f"loses through retrieval {numbers}",
+        UNDECIDED: f"shows no gain from retrieval that can be distinguished from zero {numbers}",
+    }.get(row["verdict"], f"changes with retrieval {numbers}")
 
 
 def _scale(results: Mapping) -> str:
     sizes = [row["parameters"] for row in results["rows"]]
     tokens = max(row["train_tokens"] for row in results["rows"])
     size = " to ".join(dict.fromkeys([count(min(sizes)), count(max(sizes))]))
-    return f"At {size} parameters, {count(tokens)} training tokens and {seeds_text(num_seeds(results))}"
+    seeds = plural(num_seeds(results), "seed")
+    return f"At {size} parameters, {count(tokens)} training tokens and {seeds}"

@@ -1,6 +1,7 @@
 """The plots of the `leakage` part: bpb(α) and what retrieval gains, and how much was seen of the chunks."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -8,41 +9,59 @@ from matplotlib.axes import Axes
 
 from data.token_store import CHUNK
 from reports.comparison import findings
-from reports.comparison.leakage_findings import alphas, comparisons, means, pairs, percent
+from reports.comparison.leakage_findings import alphas, comparisons, means, percent
+from reports.forms import ALL, domain_name, form_name, forms, pair_name
 from reports.plots import LIGHT, colour_of, svg
-from reports.words import ALL, bits, domain_name, form_name, forms, pair_name
+from reports.words import bits
 
 ASIDE = 0.11  # of the way to the next α, so that intervals do not cover each other
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line over α. entries: by α. value: the field that is drawn. intervals: the fields of its intervals,
+    the first drawn thin, the second broad.
+    """
+
+    entries: Mapping[float, Mapping]
+    value: str
+    intervals: tuple[str, ...]
+    label: str
+    colour: str
+    hollow: bool
+
+
 def curves_svg(results: Mapping, domain: str) -> Markup:
     """bpb(α) of every form above the gains of retrieval, on one domain."""
-    said = [
+    spoken = [
         f"{form_name(form)} "
-        + ", ".join(f"{bits(row['bits_per_byte'])} at {percent(alpha)}" for alpha, row in found.items())
+        + ", ".join(f"{bits(row['bits_per_byte'])} at {percent(alpha)}" for alpha, row in entries.items())
         for form in forms(results)
-        if (found := means(results, form, domain))
+        if (entries := means(results, form, domain))
     ]
     number = findings.domains(results).index(domain)
     title = f"Bits per byte by how much of a chunk was seen: {domain_name(domain)}"
-    draw = lambda panels, results: draw_curves(panels, results, domain)
-    return svg(f"leakage-{number}", draw, results, 13, title, said, panels=2)
+    draw = lambda panels: draw_curves(panels, results, domain)
+    return svg(f"leakage-{number}", draw, 13, title, spoken, panels=2)
 
 
 def draw_curves(panels: np.ndarray, results: Mapping, domain: str) -> None:
     """Two panels: bits per byte, and paired differences."""
     above, below = panels
-    evaluated, compared = forms(results), pairs(results)
-    for index, form in enumerate(evaluated):
-        style = {"color": colour_of(form), "hollow": form[1] == "off", "label": form_name(form)}
-        curve = means(results, form, domain)
-        _curve(
-            above, results, curve, "bits_per_byte", ["interval"], index - (len(evaluated) - 1) / 2, **style
-        )
-    for index, (a, b) in enumerate(compared):
-        style = {"color": colour_of(a), "hollow": b[1] != "off", "label": pair_name(a, b)}
-        curve, intervals = comparisons(results, a, b, domain), ["over_documents", "over_seeds"]
-        _curve(below, results, curve, "difference", intervals, index - (len(compared) - 1) / 2, **style)
+    evaluated = [
+        Line(means(results, form, domain), "bits_per_byte", ("interval",), form_name(form), colour_of(form),
+             hollow=form[1] == "off")
+        for form in forms(results)
+    ]  # fmt: skip
+    compared = [
+        Line(comparisons(results, a, b, domain), "difference", ("over_documents", "over_seeds"),
+             pair_name(a, b), colour_of(a), hollow=b[1] != "off")
+        for a, b in findings.pairs(results["leakage"])
+    ]  # fmt: skip
+    for axes, lines in ((above, evaluated), (below, compared)):
+        for number, line in enumerate(lines):
+            aside = ASIDE * (number - (len(lines) - 1) / 2)
+            _draw(axes, line, {alpha: place + aside for place, alpha in enumerate(alphas(results))})
     below.axhline(0, color=LIGHT["faint"], linewidth=1)
     above.set_ylabel("bits per byte")
     below.set_ylabel("difference, bits per byte")
@@ -56,28 +75,26 @@ def draw_curves(panels: np.ndarray, results: Mapping, domain: str) -> None:
         panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8.5)
 
 
-def _curve(
-    axes: Axes, results: Mapping, curve: Mapping[float, Mapping], value: str, intervals: list[str],
-    place: float, *, color: str, hollow: bool, label: str,
-) -> None:  # fmt: skip
-    """A line over α, and its intervals: the first thin, the second broad."""
-    at = {alpha: alphas(results).index(alpha) + ASIDE * place for alpha in curve}
+def _draw(axes: Axes, line: Line, at: Mapping[float, float]) -> None:
+    """A line and its intervals. at: by α, where it stands."""
     axes.plot(
-        list(at.values()), [row[value] for row in curve.values()], color=color, label=label, linewidth=1.2,
-        marker="o", markersize=4, markerfacecolor=LIGHT["page"] if hollow else color,
-        linestyle=(0, (4, 2)) if hollow else "-",
+        [at[alpha] for alpha in line.entries], [row[line.value] for row in line.entries.values()],
+        color=line.colour, label=line.label, linewidth=1.2, marker="o", markersize=4,
+        markerfacecolor=LIGHT["page"] if line.hollow else line.colour,
+        linestyle=(0, (4, 2)) if line.hollow else "-",
     )  # fmt: skip
-    for name, style in zip(intervals, ({"linewidth": 1.0}, {"linewidth": 4.0, "alpha": 0.35})):
-        known = {alpha: row[name] for alpha, row in curve.items() if row[name] is not None}
+    for name, style in zip(line.intervals, ({"linewidth": 1.0}, {"linewidth": 4.0, "alpha": 0.35})):
+        known = {alpha: row[name] for alpha, row in line.entries.items() if row[name] is not None}
         low, high = np.reshape(list(known.values()), [-1, 2]).T
-        axes.vlines([at[alpha] for alpha in known], low, high, color=color, **style)
+        axes.vlines([at[alpha] for alpha in known], low, high, color=line.colour, **style)
 
 
 def histogram_svg(results: Mapping) -> Markup:
     """How long the longest shared runs of all held-out chunks are."""
     runs = _runs(results)
-    said = [f"{count} of {sum(runs)} chunks: {tokens} tokens" for tokens, count in enumerate(runs) if count]
-    return svg("leakage-runs", draw_histogram, results, 5, "Longest runs shared with training", said)
+    spoken = [f"{count} of {sum(runs)} chunks: {tokens} tokens" for tokens, count in enumerate(runs) if count]
+    draw = lambda axes: draw_histogram(axes, results)
+    return svg("leakage-runs", draw, 5, "Longest runs shared with training", spoken)
 
 
 def draw_histogram(axes: Axes, results: Mapping) -> None:

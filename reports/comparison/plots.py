@@ -1,71 +1,60 @@
 """The plots of a comparison: bits per byte, paired differences, and loss over tokens."""
 
-import io
 from collections.abc import Mapping
+from typing import Any
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.comparison import findings
-from reports.plots import LIGHT, ROW_HEIGHT, STYLE, WIDTH, colour_of, svg
-from reports.words import (
-    ALL,
-    NO_NEAR_DUPLICATES,
-    Form,
-    bits,
-    bounds,
-    count,
-    form_name,
-    forms,
-    in_order,
-    pair_name,
-    signed,
-)
+from reports.forms import ALL, NO_NEAR_DUPLICATES, Form, form_name, forms, in_order, pair_name
+from reports.plots import FIGURE_WIDTH, LIGHT, ROW_HEIGHT, colour_of, png, row_label, svg
+from reports.words import bits, bounds, count, signed
 
 PAIR_HEIGHT = 1.5  # rows: a pair has a second interval, for documents without near-duplicates
 SMOOTHING = 0.02  # of a curve's points
 
 
 def bits_per_byte_svg(results: Mapping, name: str = "bits-per-byte") -> Markup:
-    said = [
+    spoken = [
         f"{form_name(form)} {bits(row['bits_per_byte'])} {bounds(row['interval'])}"
         for form in forms(results)
         if (row := findings.mean_of(results, form))
     ]
-    return svg(name, draw_bits_per_byte, results, len(said), "Bits per byte", said)
+    return svg(name, lambda axes: draw_bits_per_byte(axes, results), len(spoken), "Bits per byte", spoken)
 
 
 def differences_svg(results: Mapping, name: str = "differences") -> Markup:
-    said = [
-        f"{pair_name(a, b)} {signed(row['difference'])}, {findings.verdict(row)}"
-        for a, b in findings.pairs(results)
+    pairs, title = findings.pairs(results), "Paired differences in bits per byte"
+    spoken = [
+        f"{pair_name(a, b)} {signed(row['difference'])}, {row['verdict']}"
+        for a, b in pairs
         if (row := findings.comparison(results, a, b))
     ]
-    height = PAIR_HEIGHT * len(findings.pairs(results))
-    return svg(name, draw_differences, results, height, "Paired differences in bits per byte", said)
+    return svg(name, lambda axes: draw_differences(axes, results), PAIR_HEIGHT * len(pairs), title, spoken)
 
 
 def curves_svg(results: Mapping) -> Markup:
-    return svg("curves", draw_curves, results, 5.5, "Training loss against training tokens", [])
+    title = "Training loss against training tokens"
+    return svg("curves", lambda axes: draw_curves(axes, results), 5.5, title, [])
 
 
 def summary_png(results: Mapping) -> bytes:
-    """Bits per byte and paired differences side by side, on a light ground."""
-    with matplotlib.rc_context(STYLE):
-        rows = max(len(forms(results)), PAIR_HEIGHT * len(findings.pairs(results)))
-        figure = Figure(figsize=(2 * WIDTH, 0.9 + ROW_HEIGHT * rows), layout="constrained")
+    """Bits per byte and paired differences side by side."""
+
+    def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.08})
         draw_bits_per_byte(left, results)
         draw_differences(right, results)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150, facecolor=LIGHT["page"], metadata={"Software": None})
-    return buffer.getvalue()
+
+    rows = max(len(forms(results)), PAIR_HEIGHT * len(findings.pairs(results)))
+    return png(draw, 2 * FIGURE_WIDTH, 0.9 + ROW_HEIGHT * rows)
 
 
 def draw_bits_per_byte(axes: Axes, results: Mapping) -> None:
+    """Every form with its interval over documents, hollow without neighbours, and the unigram reference."""
     evaluated = forms(results)
     for y, form in enumerate(evaluated):
         row = findings.mean_of(results, form)
@@ -76,7 +65,7 @@ def draw_bits_per_byte(axes: Axes, results: Mapping) -> None:
         if row["domain"] == ALL:
             axes.axvline(row["bits_per_byte"], color=LIGHT["faint"], linestyle=(0, (4, 3)), linewidth=1)
             beyond = all(row["bits_per_byte"] > mean["bits_per_byte"] for mean in results["means"])
-            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
             place |= {"xytext": (-4, 0), "ha": "right"} if beyond else {"xytext": (4, 0), "ha": "left"}
             axes.annotate("unigram", (row["bits_per_byte"], 0.02), color=LIGHT["faint"], **place)
     _rows(axes, len(evaluated))
@@ -93,7 +82,7 @@ def draw_differences(axes: Axes, results: Mapping) -> None:
             if row is None:
                 continue
             if domain == ALL:
-                figures = f"{signed(row['difference'])}, {findings.verdict(row)}"
+                figures = f"{signed(row['difference'])}, {row['verdict']}"
                 row_label(axes, y, pair_name(a, b), figures)
             if row["over_seeds"] is not None:
                 broad = {"linewidth": 4.5, "alpha": 0.35, "solid_capstyle": "butt"}
@@ -110,6 +99,7 @@ def draw_differences(axes: Axes, results: Mapping) -> None:
 
 
 def draw_curves(axes: Axes, results: Mapping) -> None:
+    """Training loss over tokens, mean over seeds, smoothed."""
     runs: dict[Form, list[Mapping]] = {}
     for curve in results["curves"]:
         runs.setdefault((curve["model"], None, curve["initialisation"]), []).append(curve)
@@ -137,15 +127,6 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
     if len(window) == 1:
         return values
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
-
-
-def row_label(axes: Axes, y: float, name: str, figures: str) -> None:
-    """Words above their interval: labels at the side would leave no room for the plot in a narrow window."""
-    # Its own background keeps the unigram line and the zero line from striking the words out.
-    behind = {"facecolor": LIGHT["page"], "edgecolor": "none", "pad": 1}
-    place = {"transform": axes.get_yaxis_transform(), "va": "bottom", "bbox": behind}
-    axes.text(0, y - 0.2, name, ha="left", **place)
-    axes.text(1, y - 0.2, figures, ha="right", color=LIGHT["faint"], **place)
 
 
 def _interval(

@@ -1,5 +1,6 @@
-"""The curves that a results file holds: rows that differ in one fact alone, such as how much they had read or
-how large the database was; and the laws through the budgets of a scaling experiment.
+"""What a results file holds beside single rows: curves of rows that differ in one fact alone, such as how
+much they had read or how large the database was; laws through the budgets of a scaling experiment; and what
+retrieval adds on different blocks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from judging.intervals import Comparison
+from judging.rows import JudgedRow, gain_interaction, interaction, losses
 from judging.scaling_law import ScalingFit, fit_scaling
-from judging.verdicts import JudgedRow, losses
-from reports.words import count, form_name
+from reports.forms import form_name
+from reports.words import count, flops
 
-# A reading differs from the row whose cells it reads in one of these.
+# Rows that evaluate the same trials differ in one of these.
 AXES = {
     "tokens": "training tokens",
     "k": "neighbours at evaluation",
@@ -64,52 +66,47 @@ class Scaled:
 def curves(judged: Sequence[JudgedRow]) -> list[Curves]:
     """Every curve of two points or more, by axis and by what is measured."""
     rows = {row.name: row for row in judged}
-    found = []
+    by_axis = []
     for axis in AXES:
         lines = _lines(judged, axis)
         for measured in DRAWN[axis]:
             drawn = [_curve(label, line, axis, MEASURED[measured], rows) for label, line in lines.items()]
-            drawn = tuple(curve for curve in drawn if len(curve.points) > 1)
-            if drawn:
-                found.append(Curves(axis, measured, drawn))
-    return found
+            if drawn := [curve for curve in drawn if len(curve.points) > 1]:
+                by_axis.append(Curves(axis, measured, tuple(drawn)))
+    return by_axis
 
 
 def _lines(judged: Sequence[JudgedRow], axis: str) -> dict[str, list[JudgedRow]]:
-    """The rows of each curve by its name: those that read the same cells, and differ from the first of them
-    in `axis` alone. For parameters, the trained rows of one kind and budget.
+    """The rows of each curve by its name: those that evaluate the same trials, and differ from the first of
+    them in `axis` alone. For parameters, the trained rows of one kind and budget.
     """
-    found: dict[str, list[JudgedRow]] = {}
+    lines: dict[str, list[JudgedRow]] = {}
     if axis == "parameters":
         for row in _budgeted(judged):
-            label = f"{kind(row)}, {row.row['facts']['budget']:.2g} FLOPs".replace("+", "")
-            found.setdefault(label, []).append(row)
-        return found
-    by_cells: dict[frozenset, list[JudgedRow]] = {}
-    for row in judged:
-        by_cells.setdefault(_cells(row), []).append(row)
-    for first, *others in by_cells.values():
+            lines.setdefault(f"{kind(row)}, {flops(row.row['facts']['budget'])} FLOPs", []).append(row)
+        return lines
+    for first, *others in _by_trials(judged):
         if axis in first.row["facts"]:
-            found[first.name] = [first, *(row for row in others if _differing(first, row) == [axis])]
-    return found
+            lines[first.name] = [first, *(row for row in others if _differing(first, row) == [axis])]
+    return lines
 
 
 def trained(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
-    """The first row of all that read the same cells."""
-    found: dict[frozenset, JudgedRow] = {}
+    """The first row of all that evaluate the same trials."""
+    return [first for first, *_ in _by_trials(judged)]
+
+
+def _by_trials(judged: Sequence[JudgedRow]) -> list[list[JudgedRow]]:
+    groups: dict[frozenset, list[JudgedRow]] = {}
     for row in judged:
-        found.setdefault(_cells(row), row)
-    return list(found.values())
+        groups.setdefault(frozenset(trial["cell"] for trial in row.row["cells"]), []).append(row)
+    return list(groups.values())
 
 
 def _budgeted(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
     """The trained rows that have one of several budgets."""
     rows = [row for row in trained(judged) if "budget" in row.row["facts"]]
     return rows if len({row.row["facts"]["budget"] for row in rows}) > 1 else []
-
-
-def _cells(row: JudgedRow) -> frozenset:
-    return frozenset(cell["cell"] for cell in row.row["cells"])
 
 
 def _differing(first: JudgedRow, row: JudgedRow) -> list[str]:
@@ -146,7 +143,7 @@ def _beyond_dense(row: JudgedRow, rows: Mapping[str, JudgedRow]) -> Comparison |
 
 
 def _beside_as_long(row: JudgedRow, rows: Mapping[str, JudgedRow]) -> Comparison | None:
-    """Against a row that is read at the same length."""
+    """Against a row that is evaluated at the same length."""
     against = rows.get(row.row["against"])
     alike = against is not None and against.row["facts"].get("length") == row.row["facts"]["length"]
     return row.difference if alike else None
@@ -189,3 +186,31 @@ def scaled(results: Mapping, judged: Sequence[JudgedRow]) -> list[Scaled]:
         )
         for label, rows in kinds.items()
     ]
+
+
+@dataclass(frozen=True)
+class OnBlocks:
+    """What retrieval adds on every block, and what it adds on each of the others − on the first one."""
+
+    measured: str
+    added: tuple[tuple[JudgedRow, Comparison], ...]
+    first: JudgedRow
+    beyond_first: tuple[tuple[JudgedRow, Comparison], ...]
+
+
+def on_blocks(results: Mapping, judged: Sequence[JudgedRow]) -> list[OnBlocks]:
+    """By the difference to the dense model, and by the gain on − off; nothing where rows have no block."""
+    rows = [row for row in judged if "block" in row.row["facts"] and row.difference is not None]
+    if not rows:
+        return []
+    first, *others = rows
+    measures = (
+        ("retrieval − dense", [(row, row.difference) for row in rows], interaction),
+        ("on − off", [(row, row.gain) for row in rows], gain_interaction),
+    )
+    known = lambda pairs: tuple((row, difference) for row, difference in pairs if difference is not None)
+    return [
+        OnBlocks(measured, known(added), first,
+                 known((row, between(results, row.name, first.name)) for row in others))
+        for measured, added, between in measures
+    ]  # fmt: skip

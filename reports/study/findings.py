@@ -1,25 +1,14 @@
-"""What the figures of an ablation allow one to say: sentences whose every number comes from the file.
-
-The pages take their words from here. Results that disappoint are said as plainly as those that do not.
+"""What the rows of a study allow one to say: sentences whose every number comes from the file. Results that
+disappoint are said as plainly as those that do not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from judging.intervals import Comparison, Interval
-from judging.verdicts import (
-    CANNOT_TELL,
-    DIVERGED,
-    FAILED,
-    OPPOSITE,
-    SAME,
-    SEEDS_FOR_A_VERDICT,
-    JudgedRow,
-    better_or_worse,
-    seeds_text,
-)
-from reports.study.table import said
-from reports.words import bounds, count, signed
+from judging.rows import JudgedRow
+from judging.verdicts import BETTER, CANNOT_TELL, DIVERGED, FAILED, OPPOSITE, SAME, WORSE
+from reports.study.columns import verdict_text
+from reports.words import capitalised, count, difference, plural, signed
 
 QUESTIONS = {
     "ablate palm": ("PaLM's ablations", "What does each of PaLM's choices bring?"),
@@ -45,29 +34,17 @@ DIRECTIONS = {
 }
 
 
-def title(experiment: str) -> str:
-    """The heading of an experiment's section."""
-    return QUESTIONS[experiment][0] if experiment in QUESTIONS else experiment
-
-
-def question(experiment: str) -> str:
-    """What it was run for; empty for an experiment of another name."""
-    return QUESTIONS[experiment][1] if experiment in QUESTIONS else ""
-
-
 def scale(results: Mapping) -> str:
     """`1.38M parameters, 625K training tokens, 3 seeds, corpus stdlib, on cpu`: what the rows are."""
     rows = results["rows"]
-    config, environment = results["config"], results["environment"]
-    seeds = max(len(row["cells"]) for row in rows)
-    told = [
+    parts = [
         f"{_span(row['parameters'] for row in rows)} parameters",
         f"{_span(row['train_tokens'] for row in rows)} training tokens",
-        seeds_text(seeds),
-        f"corpus {corpus_name(config['corpus'])}",
-        f"on {environment['device']}",
+        plural(max(len(row["cells"]) for row in rows), "seed"),
+        f"corpus {corpus_name(results['config']['corpus'])}",
+        f"on {results['environment']['device']}",
     ]
-    return ", ".join(told)
+    return ", ".join(parts)
 
 
 def corpus_name(corpus: str) -> str:
@@ -75,145 +52,131 @@ def corpus_name(corpus: str) -> str:
     return corpus if corpus.startswith("hf:") else corpus.rstrip("/").rpartition("/")[2]
 
 
-def _span(values) -> str:
+def _span(values: Iterable[float]) -> str:
     values = list(values)
     return " to ".join(dict.fromkeys(map(count, (min(values), max(values)))))
 
 
-def directions(judged: Sequence[JudgedRow]) -> dict[str, list[str]]:
-    """By what came of them, every direction that a paper gives with what it says and our number; only what
-    occurs.
-    """
-    found: dict[str, list[str]] = {}
-    named = {row.name: row for row in judged}
-    for verdict, words in DIRECTIONS.items():
-        rows = [row for row in claims(judged) if _decided(row) == verdict]
-        if rows:
-            found[words] = [_direction(row, named.get(row.row["against"])) for row in rows]
-    return found
-
-
-def claims(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
+def claims(rows: Sequence[JudgedRow]) -> list[JudgedRow]:
     """The rows of which a paper says which way they go."""
-    return [row for row in judged if row.row["paper"] and row.row["paper"]["expects"]]
+    return [row for row in rows if row.row["paper"] and row.row["paper"]["expects"]]
+
+
+def by_verdict(rows: Sequence[JudgedRow]) -> dict[str | None, list[JudgedRow]]:
+    """`claims` by the keys of DIRECTIONS, all of which are there."""
+    return {verdict: [row for row in claims(rows) if _decided(row) == verdict] for verdict in DIRECTIONS}
 
 
 def _decided(row: JudgedRow) -> str | None:
-    return row.verdict if row.verdict in (SAME, OPPOSITE, CANNOT_TELL) else None
+    return row.verdict if row.verdict in DIRECTIONS else None
+
+
+def directions(rows: Sequence[JudgedRow]) -> dict[str, list[str]]:
+    """By what came of them, every direction that a paper gives with what it says and our number; only what
+    occurs.
+    """
+    named = {row.name: row for row in rows}
+    return {
+        DIRECTIONS[verdict]: [_direction(row, named.get(row.row["against"])) for row in members]
+        for verdict, members in by_verdict(rows).items()
+        if members
+    }
 
 
 def _direction(row: JudgedRow, against: JudgedRow | None) -> str:
     paper = row.row["paper"]
-    number = "no number" if row.difference is None else number_of(row.difference)
-    known = "" if _decided(row) else f"; {said(row)}"
+    expected = "equal to" if paper["expects"] == "equal" else f"{paper['expects']} than"
+    number = "no number" if row.difference is None else difference(row.difference)
+    known = "" if _decided(row) else f"; {verdict_text(row)}"
     by_gain = ""
     if row.gain_verdict:
         by_gain = (
             f" By the gain on − off: {row.gain_verdict}. It gains {signed(row.gain.mean)}, {against.name} "
-            f"{signed(against.gain.mean)}; {number_of(row.gain_difference)}."
+            f"{signed(against.gain.mean)}; {difference(row.gain_difference)}."
         )
     return (
-        f"{row.name}: expected {paper['expects']} than {row.row['against']} ({paper['figure']}; "
-        f"{paper['source']}). Here {number}{known}.{by_gain}"
-    ).replace("expected equal than", "expected equal to")
-
-
-def number_of(difference: Comparison) -> str:
-    """`−0.0274 bits per byte (seeds [−0.0476, −0.0073], documents [−0.0411, −0.0096])`"""
-    intervals = {"seeds": difference.over_seeds, "documents": difference.over_documents}
-    told = ", ".join(f"{name} {_signed_bounds(found)}" for name, found in intervals.items() if found)
-    return f"{signed(difference.mean)} bits per byte" + (f" ({told})" if told else "")
-
-
-def _signed_bounds(interval: Interval) -> str:
-    return bounds([interval.low, interval.high], signed)
-
-
-def counted(judged: Sequence[JudgedRow]) -> str:
-    """How many of the papers' directions came out how."""
-    rows = claims(judged)
-    if not rows:
-        return ""
-    number = {verdict: sum(_decided(row) == verdict for row in rows) for verdict in DIRECTIONS}
-    names = {verdict: _names(row for row in rows if _decided(row) == verdict) for verdict in DIRECTIONS}
-    parts = [
-        f"{number[SAME]} come out in the same direction{names[SAME]}",
-        f"{number[OPPOSITE]} in the opposite one{names[OPPOSITE]}",
-        f"{number[CANNOT_TELL]} cannot be told at this size{names[CANNOT_TELL]}",
-    ]
-    if number[None]:
-        parts.append(f"{number[None]} could not be judged{names[None]}")
-    return f"Of {len(rows)} directions that papers give, {'; '.join(parts)}."
-
-
-def counted_by_gain(judged: Sequence[JudgedRow]) -> str:
-    """How those directions came out by the gain, for which a RETRO of its own was trained."""
-    rows = [row for row in judged if row.gain_verdict]
-    if not rows:
-        return ""
-    names = {
-        verdict: _names((row for row in rows if row.gain_verdict == verdict), "gain_difference")
-        for verdict in (SAME, OPPOSITE, CANNOT_TELL)
-    }
-    parts = [f"{verdict}{found}" for verdict, found in names.items() if found]
-    return (
-        "By the gain on − off, which leaves out what two trainings differ in with and without neighbours "
-        f"alike, {len(rows)} of them can be judged anew: {'; '.join(parts)}."
+        f"{row.name}: expected {expected} {row.row['against']} ({paper['figure']}; {paper['source']}). "
+        f"Here {number}{known}.{by_gain}"
     )
 
 
-def _names(rows, difference="difference") -> str:
-    named = [(row.name, getattr(row, difference)) for row in rows]
-    names = ", ".join(name if found is None else f"{name} {signed(found.mean)}" for name, found in named)
+def counted(rows: Sequence[JudgedRow]) -> str:
+    """How many of the papers' directions came out how."""
+    if not claims(rows):
+        return ""
+    parts = [
+        f"{DIRECTIONS[verdict].partition(':')[0]}: {len(members)}{_names(members)}"
+        for verdict, members in by_verdict(rows).items()
+        if members or verdict
+    ]
+    return f"Papers give {plural(len(claims(rows)), 'direction')}. {capitalised('; '.join(parts))}."
+
+
+def counted_by_gain(rows: Sequence[JudgedRow]) -> str:
+    """How those directions came out by the gain, for which a RETRO of its own was trained."""
+    judged = [row for row in rows if row.gain_verdict]
+    if not judged:
+        return ""
+    names = {
+        verdict: _names((row for row in judged if row.gain_verdict == verdict), "gain_difference")
+        for verdict in (SAME, OPPOSITE, CANNOT_TELL)
+    }
+    parts = [f"{verdict}{members}" for verdict, members in names.items() if members]
+    return (
+        "By the gain on − off, which leaves out what two trainings differ in with and without neighbours "
+        f"alike, {len(judged)} of them can be judged again: {'; '.join(parts)}."
+    )
+
+
+def _names(rows: Iterable[JudgedRow], measured: str = "difference") -> str:
+    named = [(row.name, getattr(row, measured)) for row in rows]
+    names = ", ".join(name if value is None else f"{name} {signed(value.mean)}" for name, value in named)
     return f" ({names})" if names else ""
 
 
-def gain_sentences(judged: Sequence[JudgedRow]) -> list[str]:
+def gain_sentences(rows: Sequence[JudgedRow]) -> list[str]:
     """What its neighbours do for every row that is compared with none."""
-    told = []
-    for row in judged:
+    sentences = []
+    for row in rows:
         if row.gain is None or row.row["against"] is not None:
             continue
-        apart = "" if row.gain_apart is None else f"; {number_of(row.gain_apart)} without near-duplicates"
-        told.append(
-            f"{row.name} with its neighbours − without: {number_of(row.gain)}, "
-            f"{outcome(row, row.gain)}{apart}."
+        apart = "" if row.gain_apart is None else f"; {difference(row.gain_apart)} without near-duplicates"
+        sentences.append(
+            f"{row.name} with its neighbours − without: {difference(row.gain)}, "
+            f"{row.outcome(row.gain)}{apart}."
         )
-    return told
+    return sentences
 
 
-def outcome(row: JudgedRow, difference: Comparison) -> str:
-    """better, worse or cannot tell of a row's difference or gain; or why that is not to be said."""
-    seeds = row.paired if difference is row.difference else row.seeds
-    if row.verdict == DIVERGED or seeds < SEEDS_FOR_A_VERDICT:
-        return DIVERGED if row.verdict == DIVERGED else seeds_text(seeds)
-    return better_or_worse(difference)
-
-
-def without_claims(judged: Sequence[JudgedRow]) -> str:
+def without_claims(rows: Sequence[JudgedRow]) -> str:
     """The rows of which no paper gives a direction, where they differ."""
-    rows = [row for row in judged if row not in claims(judged) and row.difference is not None]
-    found = {
-        word: _names(row for row in rows if row.verdict.endswith(f": {word}")) for word in ("better", "worse")
+    free = [row for row in rows if row not in claims(rows) and row.difference is not None]
+    names = {
+        word: _names(row for row in free if row.verdict.endswith(f": {word}")) for word in (BETTER, WORSE)
     }
-    told = [f"{word}{names}" for word, names in found.items() if names]
-    return f"Where no paper gives a direction: {'; '.join(told)}." if told else ""
+    parts = [f"{word}{members}" for word, members in names.items() if members]
+    return f"Where no paper gives a direction: {'; '.join(parts)}." if parts else ""
 
 
-def unfinished(judged: Sequence[JudgedRow]) -> str:
+def unfinished(rows: Sequence[JudgedRow]) -> str:
     """The rows that diverged or failed, and how."""
-    rows = [row for row in judged if row.verdict in (DIVERGED, FAILED)]
-    return (
-        f"Not trained to the end: {', '.join(f'{row.name} ({said(row)})' for row in rows)}." if rows else ""
-    )
+    lost = [f"{row.name} ({verdict_text(row)})" for row in rows if row.verdict in (DIVERGED, FAILED)]
+    return f"Not trained to the end: {', '.join(lost)}." if lost else ""
 
 
-def sensitivity(judged: Sequence[JudgedRow]) -> str:
-    """How small a difference the table could have seen."""
-    seen = [row.detectable for row in judged if row.detectable is not None]
-    if not seen:
+def detectable(rows: Sequence[JudgedRow]) -> list[float]:
+    """The smallest detectable difference of every row that has one, in bits per byte."""
+    return [row.detectable for row in rows if row.detectable is not None]
+
+
+def sensitivity(rows: Sequence[JudgedRow]) -> str:
+    """How small a difference the table could have shown."""
+    smallest = detectable(rows)
+    if not smallest:
         return ""
+    if len(smallest) == 1:
+        return f"The smallest detectable difference is {smallest[0]:.4f} bits per byte."
     return (
-        f"The rows could have shown differences of {min(seen):.4f} to {max(seen):.4f} bits per byte, half of "
-        f"them {median(seen):.4f} or less."
+        f"The smallest detectable difference of a row is {min(smallest):.4f} to {max(smallest):.4f} bits per "
+        f"byte, the median {median(smallest):.4f}."
     )

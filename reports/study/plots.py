@@ -2,20 +2,20 @@
 what changes along an axis. In all of them thin lines are 95 % over documents, broad ones over seeds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from judging.intervals import Comparison
-from judging.verdicts import CANNOT_TELL, EQUAL_WITHIN, NO_CLAIM, OPPOSITE, SAME, JudgedRow
-from reports import plots
-from reports.comparison.plots import row_label
-from reports.plots import LIGHT
+from judging.rows import JudgedRow
+from judging.verdicts import CANNOT_TELL, EQUAL_WITHIN, NO_CLAIM, OPPOSITE, SAME
+from reports.plots import LIGHT, row_label, svg
 from reports.study.curves import AXES, Curves, Scaled, axis_value
 from reports.study.table import by_group
-from reports.words import bits, signed
+from reports.words import bits, flops, signed
 
 COLOURS = ("gopher", "palm", "retro", "copying", "ink", "faint")
 BY_VERDICT = {SAME: "retro", OPPOSITE: "copying", CANNOT_TELL: "faint"}
@@ -32,13 +32,15 @@ def forest_svg(name: str, judged: Sequence[JudgedRow]) -> Markup | None:
     shown = [row for row in judged if row.row["against"] is not None]
     if not shown:
         return None
-    said = [f"{row.name} {_figures(row)}" for row in shown]
+    spoken = [f"{row.name} {_figures(row)}" for row in shown]
     lines = ROW * (len(shown) + len(by_group(shown)))
-    return plots.svg(name, draw_forest, shown, lines, "Paired differences in bits per byte", said)
+    title = "Paired differences in bits per byte"
+    return svg(name, lambda axes: draw_forest(axes, shown), lines, title, spoken)
 
 
 def draw_forest(axes: Axes, judged: Sequence[JudgedRow]) -> None:
-    ends = [abs(end) for row in judged for found in _intervals(row.difference) for end in found]
+    """A line per row below its group, coloured by its verdict; hollow where a seed did not finish."""
+    ends = [abs(end) for row in judged if row.difference for ends in row.difference.intervals for end in ends]
     limit = max(1.3 * np.quantile(ends, VIEW), 1.5 * EQUAL_WITHIN) if ends else 2 * EQUAL_WITHIN
     y = 0
     for group, rows in by_group(judged):
@@ -48,7 +50,7 @@ def draw_forest(axes: Axes, judged: Sequence[JudgedRow]) -> None:
             colour = LIGHT[BY_VERDICT.get(row.verdict, "gopher")]
             figures = _figures(row)
             row_label(axes, y, _shortened(row.name, LINE - len(figures)), figures)
-            _clipped(axes, y + 0.06, row.difference, limit, colour, hollow=bool(row.incidents))
+            _clipped(axes, y + 0.06, row.difference, limit, colour, hollow=bool(row.unfinished))
         y += 1
     axes.axvspan(-EQUAL_WITHIN, EQUAL_WITHIN, color=LIGHT["rule"], alpha=0.35, linewidth=0)
     axes.axvline(0, color=LIGHT["faint"], linewidth=1)
@@ -71,39 +73,32 @@ def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1].rstrip(" ,") + "…"
 
 
-def _intervals(difference: Comparison | None) -> list[tuple[float, float]]:
-    found = [] if difference is None else [difference.over_seeds, difference.over_documents]
-    return [(interval.low, interval.high) for interval in found if interval is not None]
-
-
 def _clipped(
     axes: Axes, y: float, difference: Comparison | None, limit: float, colour: str, hollow: bool
 ) -> None:
-    """A difference and its intervals; arrows where they go on beyond the plot."""
+    """A difference and its intervals; arrows where they extend beyond the plot."""
     if difference is None:
         return
     _bars(axes.hlines, y, difference, colour)
     for end, marker in ((-limit, "<"), (limit, ">")):
-        beyond = [bound for found in _intervals(difference) for bound in found if abs(bound) > limit]
-        if any(bound * end > 0 for bound in beyond):
+        if any(bound * end > 0 and abs(bound) > limit for ends in difference.intervals for bound in ends):
             axes.plot([end * 0.985], [y], marker=marker, color=colour, markersize=5)
     if abs(difference.mean) < limit:
         fill = LIGHT["page"] if hollow else colour
         axes.plot([difference.mean], [y], marker="o", color=colour, markersize=5, markerfacecolor=fill)
 
 
-def _bars(lines, at: float, difference: Comparison, colour: str) -> None:
+def _bars(lines: Callable[..., Any], at: float, difference: Comparison, colour: str) -> None:
     """`lines` are axes.hlines or axes.vlines."""
     if difference.over_seeds is not None:
-        found = difference.over_seeds
-        lines(at, found.low, found.high, color=colour, linewidth=4.5, alpha=0.35)
+        lines(at, *difference.over_seeds, color=colour, linewidth=4.5, alpha=0.35)
     if difference.over_documents is not None:
-        found = difference.over_documents
-        lines(at, found.low, found.high, color=colour, linewidth=1.3)
+        lines(at, *difference.over_documents, color=colour, linewidth=1.3)
 
 
 def curves_svg(name: str, curves: Curves) -> Markup:
-    said = [
+    """Every curve along its axis."""
+    spoken = [
         f"{curve.label}: "
         + ", ".join(
             f"{_number(curves, point.value)} at {axis_value(curves.axis, point.x)}" for point in curve.points
@@ -111,7 +106,8 @@ def curves_svg(name: str, curves: Curves) -> Markup:
         for curve in curves.curves
     ]
     title = f"{curves.measured} by {AXES[curves.axis]}"
-    return plots.svg(name, draw_curves, curves, 4.5 + 0.4 * len(curves.curves), title, said)
+    height = 4.5 + 0.4 * len(curves.curves)
+    return svg(name, lambda axes: draw_curves(axes, curves), height, title, spoken)
 
 
 def _number(curves: Curves, value: float) -> str:
@@ -119,6 +115,7 @@ def _number(curves: Curves, value: float) -> str:
 
 
 def draw_curves(axes: Axes, curves: Curves) -> None:
+    """The points of every curve, a little aside of each other so that intervals do not cover each other."""
     logarithmic = curves.axis != "k"
     for number, curve in enumerate(curves.curves):
         colour = LIGHT[COLOURS[number % len(COLOURS)]]
@@ -126,7 +123,7 @@ def draw_curves(axes: Axes, curves: Curves) -> None:
         xs = [point.x * (1 + aside) if logarithmic else point.x + 3 * aside for point in curve.points]
         axes.plot(xs, [point.value for point in curve.points], color=colour, linewidth=1.2, label=curve.label)
         for x, point in zip(xs, curve.points):
-            fill = LIGHT["page"] if point.row.incidents else colour
+            fill = LIGHT["page"] if point.row.unfinished else colour
             axes.plot([x], [point.value], color=colour, marker="o", markersize=4, markerfacecolor=fill)
             if point.difference is not None:
                 _bars(axes.vlines, x, point.difference, colour)
@@ -149,15 +146,10 @@ def _x_axis(axes: Axes, ticks: Mapping[float, str], logarithmic: bool) -> None:
 
 
 def scaling_svg(name: str, scaled: Sequence[Scaled]) -> Markup:
-    said = [
-        f"{kind.label}: "
-        + ", ".join(
-            f"{bits(row.bits_per_byte)} at {row.row['facts']['budget']:.2g} FLOPs" for row in kind.rows
-        )
-        for kind in scaled
-    ]
-    title = "Bits per byte over training FLOPs"
-    return plots.svg(name, draw_scaling, scaled, 5 + 0.4 * len(scaled), title, said)
+    at = lambda row: f"{bits(row.bits_per_byte)} at {flops(row.row['facts']['budget'])} FLOPs"
+    spoken = [f"{kind.label}: {', '.join(map(at, kind.rows))}" for kind in scaled]
+    title, height = "Bits per byte over training FLOPs", 5 + 0.4 * len(scaled)
+    return svg(name, lambda axes: draw_scaling(axes, scaled), height, title, spoken)
 
 
 def draw_scaling(axes: Axes, scaled: Sequence[Scaled]) -> None:
@@ -173,16 +165,14 @@ def draw_scaling(axes: Axes, scaled: Sequence[Scaled]) -> None:
                 markersize=5, markerfacecolor=fill, linestyle="none", zorder=4 if index in best else 3,
             )  # fmt: skip
         if kind.fit:
-            flops = np.geomspace(min(budgets), max(budgets), 40)
-            found = [kind.fit.interval(c) for c in flops]
-            axes.plot(flops, kind.fit.law(flops), color=colour, linewidth=1.3, label=kind.label)
-            axes.fill_between(
-                flops, [i.low for i in found], [i.high for i in found], color=colour, alpha=0.07, linewidth=0
-            )
+            between = np.geomspace(min(budgets), max(budgets), 40)
+            low, high = zip(*(kind.fit.interval(c) for c in between))
+            axes.plot(between, kind.fit.law(between), color=colour, linewidth=1.3, label=kind.label)
+            axes.fill_between(between, low, high, color=colour, alpha=0.07, linewidth=0)
     ticks = sorted({row.row["facts"]["budget"] for kind in scaled for row in kind.rows})
-    _x_axis(axes, {tick: f"{tick:.1e}".replace("+", "") for tick in ticks}, logarithmic=True)
+    _x_axis(axes, {tick: flops(tick) for tick in ticks}, logarithmic=True)
     values = [row.bits_per_byte for kind in scaled for row in kind.rows]
-    margin = 0.4 * np.ptp(values) + 1e-3  # the intervals, wide by what documents differ, may go on beyond
+    margin = 0.4 * np.ptp(values) + 1e-3  # the intervals, wide by what documents differ, may extend beyond
     axes.set_ylim(min(values) - margin, max(values) + margin)
     axes.set_xlabel(
         "training FLOPs\nfilled: the best size of a budget, which the law is fitted to\n"

@@ -1,18 +1,21 @@
-"""From the results of experiments.parallelism to tables, in the terminal and in docs/parallelism.md."""
+"""From the results of experiments.parallelism to tables, in the terminal and in docs/parallelism.md, and to a
+section of the pages.
+"""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
 from planning.published_systems import ASSUMPTIONS
+from reports.section import Judged, Section, Sentences
+from reports.tables import WIDTH, filled, github, plain_table, table_of, terminal
+from reports.words import figure
 
-WIDTH, MIB = 110, 2**20
+MIB = 2**20
 SHOWN = ("all-gather", "all-reduce", "reduce-scatter")
-SECTION = r"(<!-- {name} -->\n).*?(<!-- end -->)"
 
 
 def terminal_tables(results: Mapping) -> str:
@@ -20,7 +23,7 @@ def terminal_tables(results: Mapping) -> str:
     return "\n\n".join(
         [
             _plain(measured(results)),
-            fill(reading(results), WIDTH),
+            fill(legend(results), WIDTH),
             _plain(_published(results)),
             "\n".join(fill(text, WIDTH, subsequent_indent="  ") for text in ASSUMPTIONS),
         ]
@@ -33,24 +36,16 @@ def with_tables(text: str, results: Mapping) -> str:
     origin = f"{environment['cores']} cores, commit {environment['commit']}, {environment['date']}."
     assumptions = "\n".join(f"- {text}" for text in ASSUMPTIONS)
     sections = {
-        "measured": f"{_github(measured(results))}\n\n{reading(results)} {origin}",
-        "published": f"{_github(_published(results))}\n\n{assumptions}",
+        "measured": f"{github(table_of(measured(results)))}\n\n{legend(results)} {origin}",
+        "published": f"{github(table_of(_published(results)))}\n\n{assumptions}",
     }
-    for name, section in sections.items():
-        text = re.sub(
-            SECTION.format(name=name), lambda m, s=section: f"{m[1]}{s}\n{m[2]}", text, flags=re.DOTALL
-        )
-    return text
+    return filled(text, sections)
 
 
-def _plain(rows: list[dict[str, Any]]) -> str:
+def _plain(records: Sequence[Mapping[str, str]]) -> str:
     """Headings broken at every space, so that the table is no wider than a terminal."""
-    broken = [{name.replace(" ", "\n"): cell for name, cell in row.items()} for row in rows]
-    return tabulate(broken, headers="keys", disable_numparse=True)
-
-
-def _github(rows: list[dict[str, Any]]) -> str:
-    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    header = [name.replace(" ", "\n") for name in records[0]]
+    return terminal(plain_table("", header, [list(record.values()) for record in records]))
 
 
 def measured(results: Mapping) -> list[dict[str, str]]:
@@ -91,19 +86,64 @@ def _published(results: Mapping) -> list[dict[str, str]]:
     ]
 
 
-def reading(results: Mapping) -> str:
+def losses_apart(results: Mapping) -> float:
+    """By how much of itself a loss differs at most from that of the first strategy."""
+    losses = np.array([row["losses"] for row in results["rows"]])
+    return float(np.max(np.abs(losses / losses[0] - 1)))
+
+
+def legend(results: Mapping) -> str:
     """What was trained, and how to read `measured`."""
-    config, losses = results["config"], np.array([row["losses"] for row in results["rows"]])
-    apart = np.max(np.abs(losses / losses[0] - 1))
+    config = results["config"]
     return (
         f"{config['model']} of {config['layers']} layers, a batch of {config['batch_size']} sequences of "
         f"{config['length']} tokens, for pipelines in {config['micro_batches']} micro-batches; losses agree "
-        f"to {apart:.0e}. All devices share these cores, so seconds per step say nothing of speed on devices "
-        "of their own. Idle: from each stage's forward and backward pass, timed alone and put through the "
-        "schedule; beside it the share for equal stages. Inputs held: micro-batches per stage, the most "
-        "while it ran; beside it the schedule's. MiB are per device, of the one with the most: inputs held, "
-        "the compiler's temporaries, what a step's collectives send over a ring, how much of that is weights "
-        "and their gradients, and what other stages send: activations and their gradients."
+        f"to {losses_apart(results):.0e}. All devices share these cores, so seconds per step say nothing of "
+        "speed on devices of their own. Idle: from each stage's forward and backward pass, timed alone and "
+        "put through the schedule; beside it the share for equal stages. Inputs held: micro-batches per "
+        "stage, the most while it ran; beside it the schedule's. MiB are per device, of the one with the "
+        "most: inputs held, the compiler's temporaries, what a step's collectives send over a ring, how much "
+        "of that is weights and their gradients, and what other stages send: activations and their gradients."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedStrategies(Judged):
+    """idle: the share of a step in which devices idle, by strategy. apart: of `losses_apart`."""
+
+    idle: Mapping[str, float]
+    apart: float
+
+
+def judged(results: Mapping[str, Any]) -> JudgedStrategies:
+    """How much the strategies idle, and whether they train the same model."""
+    idle = {row["strategy"]: row["idle_share"] for row in results["rows"]}
+    return JudgedStrategies(results=results, idle=idle, apart=losses_apart(results))
+
+
+def sentences(judged: JudgedStrategies) -> Sentences:
+    """What that allows one to say."""
+    config, idle = judged.results["config"], ", ".join(f"{name} {x:.0%}" for name, x in judged.idle.items())
+    sentence = (
+        f"Share of a step in which devices idle: {idle}; the losses of all agree to {judged.apart:.0e}."
+    )
+    return Sentences(
+        judged=judged,
+        title="With a pipeline and without",
+        subject=f"{config['model']} of {config['layers']} layers",
+        question="Who waits, who holds what, and what is sent, when one model is cut into stages?",
+        brief=(sentence,),
+        legend=legend(judged.results),
+    )
+
+
+def laid_out(name: str, sentences: Sentences) -> Section:
+    """The sentences with the table of strategies."""
+    return Section(
+        name=name,
+        sentences=sentences,
+        tables=(table_of(measured(sentences.judged.results), "Strategies"),),
+        links={"what to read in it": "docs/parallelism.md"},
     )
 
 
@@ -116,4 +156,4 @@ def _list(numbers: list[int] | None) -> str:
 
 
 def _mib(count: int | None) -> str:
-    return "–" if count is None else f"{count / MIB:.2f}"
+    return figure(count and count / MIB, ".2f")

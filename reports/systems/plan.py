@@ -1,9 +1,11 @@
-"""A plan in words and tables: in the terminal, and docs/plan.md's, generated from results.json."""
+"""A plan in words and tables: in the terminal, in docs/plan.md, and as a section of the pages."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from tabulate import tabulate
+from reports.section import Judged, Section, Sentences
+from reports.tables import github, table_of, terminal
 
 STAGES = 4  # Gopher's pipeline ran across its four pods
 MICRO_BATCHES = (4, 8, 16)
@@ -51,17 +53,17 @@ def shown_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def shown_collectives(rows: Sequence[Mapping[str, Any]]) -> str:
     """Kinds by bytes; counts are per step."""
-    shown = [
+    records = [
         {
             "kind": row["kind"],
             "network": row["network"],
             "along": row["axes"],
             "count": row["count"],
-            "MB": row["bytes"] / 1e6,
+            "MB": f"{row['bytes'] / 1e6:,.1f}",
         }
         for row in rows
     ]
-    return tabulate(shown, headers="keys", floatfmt=",.1f")
+    return terminal(table_of(records), right=("count", "MB"))
 
 
 def pipelined(mfu: float, micro_batches: int, stages: int = STAGES) -> float:
@@ -89,6 +91,51 @@ def plans(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class JudgedPlans(Judged):
+    """fit: how many train steps fit their chips. beside_published: the rows whose MFU was published."""
+
+    fit: int
+    beside_published: tuple[Mapping[str, Any], ...]
+
+
+def judged(results: Mapping[str, Any]) -> JudgedPlans:
+    """What fits, and what can be compared."""
+    rows = results["rows"]
+    return JudgedPlans(
+        results=results,
+        fit=sum(row["fits"] for row in rows),
+        beside_published=tuple(row for row in rows if row["published_mfu"]),
+    )
+
+
+def sentences(judged: JudgedPlans) -> Sentences:
+    """What that allows one to say."""
+    mfus = "; ".join(
+        f"{row['model']} {row['predicted_mfu']:.1f} %, published {row['published_mfu']} %"
+        for row in judged.beside_published
+    )
+    steps = len(judged.results["rows"])
+    return Sentences(
+        judged=judged,
+        title="The published runs, planned",
+        subject="compiled ahead of time, on a machine without TPUs",
+        question="Do the papers' train steps fit their pods, and how fast would they be?",
+        brief=(f"{judged.fit} of {steps} train steps fit their chips. MFU predicted: {mfus}.",),
+        notes=tuple(judged.results["assumptions"]),
+    )
+
+
+def laid_out(name: str, sentences: Sentences) -> Section:
+    """The sentences with the table of runs."""
+    return Section(
+        name=name,
+        sentences=sentences,
+        tables=(table_of(plans(sentences.judged.results), "Runs"),),
+        links={"where a step goes": "docs/plan.md"},
+    )
+
+
 def markdown(results: Mapping[str, Any]) -> str:
     """docs/plan.md."""
     rows = results["rows"]
@@ -105,7 +152,6 @@ def markdown(results: Mapping[str, Any]) -> str:
     ]
     gopher = next(row for row in rows if row["model"] == "gopher/280b")
     with_bubble = ", ".join(f"{pipelined(gopher['predicted_mfu'], m):.1f} % with {m}" for m in MICRO_BATCHES)
-    table = lambda lines: tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
     listed = "\n".join(f"- {line}" for line in results["assumptions"])
     return f"""# The published runs, planned
 
@@ -114,13 +160,13 @@ Made by `python -m experiments.plan --published --out experiments/results/plan -
 step for its topology on a machine without a TPU. Memory and bytes are the compiler's; times and MFU are
 predicted from them.
 
-{table(plans(results))}
+{github(table_of(plans(results)))}
 
 A device is a chip, on v3 a core. The mesh is pod x data x model.
 
 ## Where a predicted step goes, in seconds
 
-{table(times)}
+{github(table_of(times))}
 
 ## Assumptions
 

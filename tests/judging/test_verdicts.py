@@ -9,16 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
-from judging.verdicts import (
-    CANNOT_TELL,
-    EQUAL_WITHIN,
-    NULL_DRAWS,
-    OPPOSITE,
-    REFERENCE,
-    SAME,
-    judge,
-    null_check,
-)
+from judging.null_check import DRAWS, null_check
+from judging.rows import judge
+from judging.verdicts import CANNOT_TELL, EQUAL_WITHIN, OPPOSITE, REFERENCE, SAME, better_or_worse
 from studies.results_file import read_results
 from tests.reports.synthetic_results import LN2, results, row, unfinished
 
@@ -150,10 +143,7 @@ def test_a_seed_that_did_not_finish_never_vanishes(status, row_number, tmp_path)
     reference, found = judge(read_results(written(tmp_path, made)))
     own = (reference, found)[row_number]
     assert own.verdict == status and own.seeds == 2 and found.paired == 2 and found.difference is not None
-    assert own.incidents == (
-        ("seed 1 diverged; last finite loss 5.20 nats at step 31",)
-        if status == "diverged" else ("seed 1 failed (out of memory)",)
-    )  # fmt: skip
+    assert [(trial["seed"], trial["status"]) for trial in own.unfinished] == [(1, status)]
     if row_number == 0:
         assert found.verdict == "2 seeds"
 
@@ -168,7 +158,7 @@ def test_a_row_of_which_nothing_finished_is_a_row():
         None,
         None,
     )
-    assert len(found.incidents) == 3
+    assert len(found.unfinished) == 3
     made["rows"][1]["cells"] = []
     assert judged(made).verdict == "0 seeds"
 
@@ -176,7 +166,7 @@ def test_a_row_of_which_nothing_finished_is_a_row():
 def test_more_seeds_than_three_outlive_a_crash_but_no_divergence():
     made = results([row("published", against=None), row("variant", bits=2.1, expects="worse")], seeds=4)
     made["rows"][1]["cells"][3] = unfinished(3, "failed")
-    assert judged(made).verdict == SAME and judged(made).incidents
+    assert judged(made).verdict == SAME and judged(made).unfinished
     made["rows"][1]["cells"][3] = unfinished(3, "diverged")
     assert judged(made).verdict == "diverged"
 
@@ -204,7 +194,7 @@ def test_gains_apart_are_those_of_documents_without_near_duplicates():
 def test_the_published_form_does_not_differ_from_itself():
     made = results([row("published", against=None)])
     check = null_check(made)
-    assert check.draws == NULL_DRAWS and check.cannot_tell >= 19 and check.seeds == 3
+    assert check.draws == DRAWS and check.cannot_tell >= 19 and check.seeds == 3
     assert 0 < check.detectable < 0.1
     moved = copy.deepcopy(made)
     moved["rows"][0]["cells"] = shifted(made, "published", 0.3)["rows"][0]["cells"]
@@ -242,7 +232,7 @@ BROKEN = {
     "two rows are named 'published'": lambda made: made["rows"][1].update(name="published"),
     "the file lacks corpus": lambda made: made.pop("corpus"),
     "row 1 lacks note": lambda made: made["rows"][1].pop("note"),
-    "cell 0 of row 'variant' lacks mfu": lambda made: made["rows"][1]["cells"][0].pop("mfu"),
+    "trial 0 of row 'variant' lacks mfu": lambda made: made["rows"][1]["cells"][0].pop("mfu"),
     "paper.expects 'faster'": lambda made: made["rows"][1].update(paper={"figure": "", "expects": "faster", "source": ""}),
     "null is of 'ours'": lambda made: made["null"].update(of="ours"),
     "null has seed 0 in common": lambda made: made["null"]["cells"][0].update(seed=0),
@@ -304,3 +294,18 @@ def test_the_gain_tells_what_the_luck_of_two_trainings_hides(expects, verdict):
     assert found["variant"].verdict == CANNOT_TELL and found["variant"].gain_verdict == verdict
     assert found["variant"].gain_difference.mean == pytest.approx(0.01, abs=0.002)
     assert found["reading"].gain_verdict is None and found["unsaid"].gain_verdict is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "excludes_zero", "seeds", "expected"),
+    [
+        (-0.03, True, 3, "better"),
+        (0.03, True, 3, "worse"),
+        (-0.03, False, 3, "cannot tell"),
+        (0.0, False, 5, "cannot tell"),
+        (-0.03, True, 2, "2 seeds"),
+        (-0.03, True, 1, "1 seed"),
+    ],
+)
+def test_what_a_model_is_without_a_published_direction(difference, excludes_zero, seeds, expected):
+    assert better_or_worse(difference, excludes_zero, seeds) == expected

@@ -5,9 +5,11 @@ import re
 
 import pytest
 
+from judging.comparisons import with_verdicts
 from reports.comparison import findings
 from reports.comparison.page import markdown_table, save_plot, terminal_table, write_report
-from reports.words import GOPHER, NO_NEAR_DUPLICATES, bits, bounds, count, domain_name, form_name, form_of
+from reports.forms import GOPHER, NO_NEAR_DUPLICATES, domain_name, form_name, form_of
+from reports.words import bits, bounds, count, flops
 
 HOSTILE = '<script>alert("x")</script> & $\\alpha$ \x00\ud800'
 PUBLISHED_ON, PUBLISHED_OFF = ("retro", "on", "published"), ("retro", "off", "published")
@@ -159,7 +161,7 @@ def test_the_page_shows_every_row(tmp_path):
         figures = [
             name, str(row["seed"]), domain_name(row["domain"]), f"{row['bits_per_byte']:.4f}",
             bounds(row["interval"]), f"{row['parameters']:,}", f"{row['train_tokens']:,}",
-            f"{row['train_flops']:.3e}", f"{row['tokens_per_second']:,.0f}", f"{row['mfu']:.1%}",
+            flops(row["train_flops"], 3), f"{row['tokens_per_second']:,.0f}", f"{row['mfu']:.1%}",
         ]  # fmt: skip
         assert any(shown[i : i + len(figures)] == figures for i in range(len(shown))), figures
 
@@ -194,31 +196,15 @@ def test_markdown_rows_are_single_lines():
     assert len(pair) == 2 and all("−0.0830" in line and "better" in line for line in pair)
 
 
-@pytest.mark.parametrize(
-    ("difference", "excludes_zero", "seeds", "expected"),
-    [
-        (-0.03, True, 3, "better"),
-        (0.03, True, 3, "worse"),
-        (-0.03, False, 3, "cannot tell"),
-        (0.0, False, 5, "cannot tell"),
-        (-0.03, True, 2, "2 seeds"),
-        (-0.03, True, 1, "1 seed"),
-    ],
-)
-def test_verdict(difference, excludes_zero, seeds, expected):
-    row = {"difference": difference, "excludes_zero": excludes_zero, "seeds": seeds}
-    assert findings.verdict(row) == expected
-
-
 def test_headline_follows_the_comparisons():
     results = make_results()
-    published, copying = findings.headline(results).split("; with ")
+    published, copying = findings.headline(with_verdicts(results)).split("; with ")
     assert "no gain" in published and "−0.0003" in published
     assert "gains from retrieval (−0.0830" in copying and "ours" in copying
     for row in results["comparisons"]:
         row["difference"], row["excludes_zero"] = 0.02, True
-    assert "gains" not in findings.headline(results)
-    assert findings.headline(results).count("loses") == 2
+    assert "gains" not in findings.headline(with_verdicts(results))
+    assert findings.headline(with_verdicts(results)).count("loses") == 2
 
 
 def test_headline_names_a_gain_that_near_duplicates_alone_bring():
@@ -226,7 +212,7 @@ def test_headline_names_a_gain_that_near_duplicates_alone_bring():
     row = findings.comparison(results, COPYING_ON, COPYING_OFF, NO_NEAR_DUPLICATES)
     row |= {"difference": -0.001, "excludes_zero": False}
     assert "−0.0010 on documents without near-duplicates, where the verdict is: cannot tell" in (
-        findings.headline(results)
+        findings.headline(with_verdicts(results))
     )
 
 
@@ -248,7 +234,7 @@ def test_nothing_is_called_better_on_few_seeds(seeds, tmp_path):
     assert "no model is called better on fewer than 3 seeds" in table
     assert not re.search(r"(better|worse)$", table, re.MULTILINE)
     assert not {"better", "worse"} & set(cells(page_of(results, tmp_path)))
-    assert "gains" not in findings.headline(results)
+    assert "gains" not in findings.headline(with_verdicts(results))
 
 
 def test_models_that_do_not_beat_the_unigram_reference_are_named(tmp_path):

@@ -5,9 +5,11 @@ import re
 
 import pytest
 
+from judging.comparisons import with_verdicts
 from reports.comparison import findings, leakage_findings
 from reports.comparison.page import markdown_table, save_plot, terminal_table, write_report
-from reports.words import bits, bounds, form_name, forms, signed
+from reports.forms import form_name, forms
+from reports.words import bits, bounds, signed
 from tests.reports.test_comparison import BITS, COPYING_OFF, COPYING_ON, cells, make_results, page_of
 
 ALPHAS = [eighths / 8 for eighths in range(1, 9)]
@@ -49,14 +51,14 @@ def test_the_page_shows_every_figure_and_stays_whole(tmp_path):
     for row in results["leakage"]["means"]:
         figures = f"{row['bits_per_byte']:.4f}{bounds(row['interval'])}"
         assert shown.count(figures) >= 1, figures
-    for row in results["leakage"]["comparisons"]:
+    for row in with_verdicts(results)["leakage"]["comparisons"]:
         difference = signed(row["difference"])
         intervals = [bounds(row[key], signed) for key in ("over_documents", "over_seeds")]
-        assert "".join([difference, *intervals, findings.verdict(row)]) in shown
+        assert "".join([difference, *intervals, row["verdict"]]) in shown
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids)) and "leakage-section" in ids
     assert "http" not in page and not re.findall(r"url\((?!#)", page)
-    for sentence in leakage_findings.sentences(results):
+    for sentence in leakage_findings.sentences(with_verdicts(results)):
         assert sentence in page
 
 
@@ -76,8 +78,8 @@ def test_the_short_table_in_terminal_and_readme():
 
 def test_what_survives_is_a_part_of_a_gain_and_is_said_only_of_one():
     results = with_leakage(make_results())
-    assert leakage_findings.surviving(results, COPYING_ON, COPYING_OFF) == pytest.approx(1 / 3)
-    first, *said = leakage_findings.sentences(results)
+    assert leakage_findings.surviving(with_verdicts(results), COPYING_ON, COPYING_OFF) == pytest.approx(1 / 3)
+    first, *said = leakage_findings.sentences(with_verdicts(results))
     assert first.startswith("65% of the held-out bytes") and "8 tokens (12.5 %" in first
     copying = next(sentence for sentence in said if sentence.startswith("RETRO on − off (copying, ours)"))
     assert "−0.0830 (better)" in copying and "−0.0277 (better)" in copying and "33% of the gain" in copying
@@ -85,16 +87,20 @@ def test_what_survives_is_a_part_of_a_gain_and_is_said_only_of_one():
     assert "cannot tell" in published and "of the gain" not in published
     few = with_leakage(make_results(seeds=2))
     assert not any(
-        "of the gain" in sentence or "better" in sentence for sentence in leakage_findings.sentences(few)
+        "of the gain" in sentence or "better" in sentence
+        for sentence in leakage_findings.sentences(with_verdicts(few))
     )
-    assert leakage_findings.short_table(few)[1][-1][-1] == "–"
+    assert leakage_findings.short_table(with_verdicts(few)).groups[0][1][-1][-1] == ("–",)
 
 
 def test_a_gain_that_turns_into_a_loss_is_not_hidden():
     results = with_leakage(make_results())
     row = leakage_findings.comparisons(results, COPYING_ON, COPYING_OFF)[0.125]
     row |= {"difference": 0.0083, "excludes_zero": True}
-    assert "+0.0083 (worse) over those: −10% of the gain" in leakage_findings.sentences(results)[3]
+    assert (
+        "+0.0083 (worse) over those: −10% of the gain"
+        in leakage_findings.sentences(with_verdicts(results))[3]
+    )
 
 
 def test_where_every_chunk_was_seen_there_is_nothing_to_say_of_the_others(tmp_path):
@@ -105,11 +111,11 @@ def test_where_every_chunk_was_seen_there_is_nothing_to_say_of_the_others(tmp_pa
     for row in results["leakage"]["comparisons"]:
         row |= {"over_documents": None, "over_seeds": None, "excludes_zero": False}
     page_of(results, tmp_path)
-    header, rows = leakage_findings.short_table(results)
-    assert header[1].startswith("64 tokens") and len(header) == len(rows[0]) == 3
+    table = leakage_findings.short_table(with_verdicts(results))
+    assert table.header[1].startswith("64 tokens") and len(table.header) == len(table.groups[0][1][0]) == 3
     assert (
-        leakage_findings.sentences(results)[0].startswith("0% of")
-        and len(leakage_findings.sentences(results)) == 1
+        leakage_findings.sentences(with_verdicts(results))[0].startswith("0% of")
+        and len(leakage_findings.sentences(with_verdicts(results))) == 1
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from errors import InputError
 from experiments import publish
 from experiments.publish import BY_HAND, DOCS, RESULTS
-from judging.verdicts import judge
+from judging.rows import judge
 from reports.comparison.page import save_plot, write_report
 from reports.pages import differing, pages, with_tables, write
 from reports.sections import sections

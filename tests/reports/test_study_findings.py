@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 
-from judging.verdicts import gain_interaction, interaction, judge
-from reports.study.curve_findings import curve_sentences, law_sentences, square_sentences
-from reports.study.curves import curves, scaled
+from judging.rows import gain_interaction, interaction, judge
+from reports.study.curve_findings import block_sentences, curve_sentences, law_sentences
+from reports.study.curves import curves, on_blocks, scaled
 from reports.study.findings import counted, counted_by_gain, directions, scale, unfinished, without_claims
 from reports.words import signed
 from tests.reports.synthetic_results import LN2, results, row
@@ -136,7 +136,7 @@ def test_what_the_block_changes():
     made, names = square(), ("PaLM block, retrieval", "Gopher block, retrieval")
     between, back = interaction(made, *names), interaction(made, *reversed(names))
     assert between.mean == pytest.approx(-back.mean) == pytest.approx(0.02, abs=0.004)
-    told = square_sentences(made, judge(made))
+    told = block_sentences(on_blocks(made, judge(made)))
     assert [text.split(" is ")[0] for text in told] == [
         "On the Gopher block retrieval − dense", "On the PaLM block retrieval − dense",
         "Retrieval − dense on the PaLM block minus that on the Gopher block",
@@ -144,15 +144,15 @@ def test_what_the_block_changes():
         "On − off on the PaLM block minus that on the Gopher block",
     ]  # fmt: skip
     assert signed(between.mean) in told[2] and "retrieval is worth less there" in told[2]
-    told = square_sentences(shifted(made, names[0], -0.1), judge(made))
+    told = block_sentences(on_blocks(shifted(made, names[0], -0.1), judge(made)))
     assert "retrieval is worth more there" in told[2]
-    told = square_sentences(shifted(made, names[0], -between.mean), judge(made))
+    told = block_sentences(on_blocks(shifted(made, names[0], -between.mean), judge(made)))
     assert told[2].endswith("cannot tell.")
 
 
 def test_what_the_block_changes_in_the_gain():
     made, names = square(), ("PaLM block, retrieval", "Gopher block, retrieval")
-    between, (*_, told) = gain_interaction(made, *names), square_sentences(made, judge(made))
+    between, (*_, told) = gain_interaction(made, *names), block_sentences(on_blocks(made, judge(made)))
     rows = {row.name: row for row in judge(made)}
     assert between.mean == pytest.approx(rows[names[0]].gain.mean - rows[names[1]].gain.mean)
     assert between.mean > 0 and signed(between.mean) in told and "retrieval is worth less there" in told
@@ -168,7 +168,7 @@ def test_every_direction_is_listed_once_with_its_number():
         for found in claimed:
             [line] = [line for line in lines if line.startswith(f"{found.name}:")]
             assert signed(found.difference.mean) in line and found.row["paper"]["figure"] in line
-        assert counted(judged).startswith(f"Of {len(claimed)} directions")
+        assert counted(judged).startswith(f"Papers give {len(claimed)} directions.")
     assert set(directions(judge(ablation_of_palm()))) == {
         "reproduced", "opposite", "not judged: too few seeds finished",
     }  # fmt: skip

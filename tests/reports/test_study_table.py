@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from judging.verdicts import judge
-from reports.study.table import WIDTH, full_table, terminal_table
-from reports.tables import github
+from judging.rows import judge
+from reports.study.table import full_table, terminal_table
+from reports.tables import WIDE, github
 from reports.words import signed
 from tests.reports.synthetic_results import results, row, unfinished
 
@@ -39,7 +39,7 @@ def lines_of(table, name):
 
 def test_every_row_and_its_figures_stand_in_the_terminal(made):
     table = terminal_table(made)
-    assert max(map(len, table.splitlines())) <= WIDTH
+    assert max(map(len, table.splitlines())) <= WIDE
     for found in judge(made):
         name = found.name if found.name != LONG else "a row whose name is as"
         own = lines_of(table, name)

@@ -1,0 +1,136 @@
+"""What the tables of a study say: the text of every column for a row, in the terminal and on the pages alike,
+how to read them, and the notes below.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from judging.intervals import Comparison
+from judging.null_check import NullCheck
+from judging.rows import JudgedRow
+from judging.verdicts import DIVERGED, EQUAL_WITHIN, FAILED, REFERENCE
+from reports.words import bits, bounds, count, figure, flops, signed
+
+MIB = 2**20
+INTERVALS = (
+    "Intervals are 95 %: Student's t over seeds above, bootstrap over documents below. A verdict needs both "
+    f"to exclude zero; equal is what has both within ±{EQUAL_WITHIN:g} bits per byte. Detectable: the larger "
+    "half-width of the two; a smaller difference could not have been distinguished from zero."
+)
+GAIN = "Gain: the same model with its neighbours − without."
+
+
+def usual_reference(rows: Sequence[JudgedRow]) -> str:
+    """What most rows are against, if that is one row: it is named once, and others below their rows."""
+    against = [row.row["against"] for row in rows if row.row["against"] is not None]
+    most = max(against, key=against.count, default="")
+    return most if 2 * against.count(most) > len(against) else ""
+
+
+def legend(rows: Sequence[JudgedRow]) -> str:
+    """How to read the table."""
+    against = ""
+    if any(row.difference for row in rows):
+        most = f"{usual_reference(rows)}, or − " if usual_reference(rows) else ""
+        against = (
+            f"Differences are row − {most}what is named below the row, paired by seed, batch and document. "
+        )
+    gains = f" {GAIN}" if any(row.gain for row in rows) else ""
+    return f"Less is better. {against}{INTERVALS}{gains}"
+
+
+def texts(judged: JudgedRow, usual: str) -> dict[str, str]:
+    """The text of every column for one row; a dash where there is nothing to say.
+
+    Args:
+        usual: the reference that need not be named.
+    """
+    row, paper = judged.row, judged.row["paper"] or {}
+    return {
+        "row": row["name"],
+        "against": "" if row["against"] in (None, usual) else f"− {row['against']}",
+        "bits per byte": bits(judged.bits_per_byte),
+        "interval": bounds(judged.interval),
+        **_compared("difference", judged.difference),
+        "detectable": "–" if judged.detectable is None else f"±{judged.detectable:.4f}",
+        **_compared("gain", judged.gain),
+        **_compared("gain apart", judged.gain_apart),
+        **_compared("gain − its", judged.gain_difference),
+        "parameters": count(row["parameters"]),
+        "train tokens": count(row["train_tokens"]),
+        "train FLOPs": flops(row["train_flops"]),
+        "tokens/s": figure(_measured(row, "tokens_per_second", mean), ",.0f"),
+        "MiB": figure(_measured(row, "peak_bytes", lambda sizes: max(sizes) / MIB), ",.0f"),
+        "paper": paper.get("figure") or "–",
+        "source": paper.get("source") or "–",
+        "verdict": verdict_text(judged),
+    }
+
+
+def with_intervals(name: str) -> tuple[str, str, str]:
+    """The columns of one comparison: the mean, and the interval for either source of chance."""
+    return name, f"{name} over seeds", f"{name} over documents"
+
+
+def _compared(name: str, difference: Comparison | None) -> dict[str, str]:
+    if difference is None:
+        return dict.fromkeys(with_intervals(name), "–")
+    ends = [bounds(interval, signed) for interval in (difference.over_seeds, difference.over_documents)]
+    return dict(zip(with_intervals(name), [signed(difference.mean), *ends], strict=True))
+
+
+def _measured(row: Mapping[str, Any], name: str, together: Callable[..., float]) -> float | None:
+    """Over the finished trials, as far as they have it."""
+    trials = [trial for trial in row["cells"] if trial["status"] == "finished"]
+    values = [trial[name] for trial in trials if trial[name] is not None]
+    return together(values) if values else None
+
+
+def verdict_text(judged: JudgedRow) -> str:
+    """The verdict; how many seeds did not finish, with their last loss; and what its neighbours do for a row
+    that is compared with none.
+    """
+    text = judged.verdict
+    for kind in (DIVERGED, FAILED):
+        lost = [trial for trial in judged.unfinished if trial["status"] == kind]
+        if lost:
+            seeds = f"{len(lost)} of {len(judged.row['cells'])} seeds{_last_word(lost)}"
+            text = f"{kind}: {seeds}" if text == kind else f"{text}; {kind}: {seeds}"
+    if judged.gain_verdict and judged.gain_verdict != judged.verdict:
+        text += f"; by the gain: {judged.gain_verdict} ({signed(judged.gain_difference.mean)})"
+    if judged.verdict == REFERENCE and judged.gain:
+        text = text.replace(REFERENCE, f"with its neighbours: {judged.outcome(judged.gain)}", 1)
+    return text
+
+
+def _last_word(lost: Sequence[Mapping]) -> str:
+    losses = [trial["last_finite"]["nats"] for trial in lost if trial["last_finite"]]
+    reasons = dict.fromkeys(trial["reason"] for trial in lost if trial["reason"])
+    last = f", last finite loss {max(losses):.2f} nats" if losses else ""
+    return last + (f" ({'; '.join(reasons)})" if reasons else "")
+
+
+def notes(rows: Sequence[JudgedRow]) -> list[str]:
+    """What there is to know about rows: how they were tuned, and every seed that did not finish."""
+    named = {row.name: [row.row["note"], *map(_incident, row.unfinished)] for row in rows}
+    return [f"{name}: {'; '.join(filter(None, texts))}" for name, texts in named.items() if any(texts)]
+
+
+def _incident(trial: Mapping[str, Any]) -> str:
+    """`seed 1 diverged; last finite loss 5.20 nats at step 31`"""
+    text = f"seed {trial['seed']} {trial['status']}"
+    if last := trial.get("last_finite"):
+        text += f"; last finite loss {last['nats']:.2f} nats at step {last['step']:,}"
+    return text + (f" ({trial['reason']})" if trial.get("reason") else "")
+
+
+def null_sentence(check: NullCheck | None) -> str:
+    """What came of the published form against itself; empty where it was not checked."""
+    if check is None:
+        return ""
+    return (
+        f"Null check: {check.of} against itself under other seeds, {check.seeds} against {check.seeds}, "
+        f"comes out as “cannot tell” in {check.cannot_tell} of {check.draws} draws; the median of their "
+        f"smallest detectable differences is {check.detectable:.4f} bits per byte."
+    )
