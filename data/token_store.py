@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from data.documents import Document
+from data.tokenizers import Tokenizer
 from errors import InputError
 from storage.files import write_atomic
 
@@ -25,7 +26,7 @@ TOKENS, DESCRIPTION = "tokens.bin", "store.json"
 def write_token_store(
     path: Path,
     documents: Sequence[Document],
-    tokenizer,
+    tokenizer: Tokenizer,
     groups: np.ndarray,
     is_validation: np.ndarray,
     extra: Mapping[str, np.ndarray] | None = None,
@@ -162,7 +163,7 @@ class TokenStore:
             raise self._unusable(path, f"{size:,} bytes where {expected:,} are due")
         return np.memmap(path, dtype, mode="r") if expected else np.zeros(0, dtype)
 
-    def _unusable(self, path: Path, reason) -> InputError:
+    def _unusable(self, path: Path, reason: object) -> InputError:
         return InputError(
             f"The token store {self.path} cannot be used: {path.name} is missing or damaged ({reason}). "
             "Remove that folder and run the command again to build it anew."
