@@ -91,13 +91,8 @@ def matrix_product_fraction(repeats: int) -> dict[str, Any]:
         "vocab_size": VOCABULARY, "remat": "dots",
     }  # fmt: skip
     shape = {"batch": 4, "length": 1024}
-    jobs = {
-        "PaLM step": (
-            "ours",
-            {"job": "step", "family": "palm", "model": model, "optimiser": "adam", **shape},
-        ),
-        "products": ("ours", {"job": "matrix-product"}),
-    }
+    step = {"job": "step", "family": "palm", "model": model, "optimiser": "adam", **shape}
+    jobs = {"PaLM step": ("ours", step), "products": ("ours", {"job": "matrix-product"})}
     seconds, facts = alternate(jobs, repeats)
     peak = facts["products"]["flops"] / statistics.median(seconds["products"])
     tokens_per_second = shape["batch"] * shape["length"] / statistics.median(seconds["PaLM step"])
@@ -130,13 +125,8 @@ def memory(repeats: int) -> dict[str, Any]:
     """Peak memory of one step by length, in blocks and by the direct form, every figure a fresh process."""
     del repeats  # the compiler's figure is exact
     model = {
-        "num_layers": 2,
-        "num_heads": 4,
-        "head_size": 32,
-        "d_model": 128,
-        "d_ff": 512,
-        "vocab_size": 1024,
-    }
+        "num_layers": 2, "num_heads": 4, "head_size": 32, "d_model": 128, "d_ff": 512, "vocab_size": 1024,
+    }  # fmt: skip
     lengths = {"blocks": (512, 1024, 2048, 4096, 8192), "direct": (512, 1024, 2048, 4096)}
     rows, raw = [], []
     for family in ("palm", "gopher"):

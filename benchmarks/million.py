@@ -2,7 +2,7 @@
 
 python -m benchmarks.million
 
-It goes on where it was stopped; what is measured lies in runs/million until all of it is written to
+It resumes where it was stopped; what is measured lies in runs/million until all of it is written to
 benchmarks/results/million.json. Every figure is of one thread, in seconds of the processor, so that what
 else runs on the machine does not count.
 """
@@ -25,10 +25,11 @@ from command import command
 from retrieval.index.build import build_index, choose_factory
 from retrieval.index.index import LISTS, exact_search, inverted_file, load_index, rows_of
 from retrieval.index.inverted_lists import transformed
+from retrieval.index.keys import Keys
 from retrieval.index.nearest_outside_group import nearest_outside_group, outside_group
 from retrieval.index.recall import doublings, exact_truth, read_recall
 from retrieval.index.speed import exact_ms, timed_curve
-from retrieval.keys.encoders import Keys, bert_encoder
+from retrieval.keys.encoders import bert_encoder
 from retrieval.keys.shards import embed_chunks
 from storage.files import write_atomic
 from studies.environment import environment
@@ -139,6 +140,7 @@ def describe(real_nd: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
 
 
 def factories(n: int) -> list[str]:
+    """The factory strings that are compared on n keys of the encoder."""
     lists = f"IVF{2 ** round(np.log2(4 * n**0.5))}"
     return [
         *(f"{lists},{codes}" for codes in CODES),
@@ -207,9 +209,9 @@ def measure_table(keys: Keys, groups: np.ndarray, folder: Path) -> dict[str, Any
 
 def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, factory: str) -> dict[str, Any]:
     """The figures in the form of all benchmarks' results."""
-    found, total = figures[f"{factory}: search"], int(store.chunk_offsets[-1])
+    search, total = figures[f"{factory}: search"], int(store.chunk_offsets[-1])
     reach = {int(nprobe): share for nprobe, share in figures[f"{factory}: reach"].items()}
-    exact = {name: found[f"exact {name}"] for name in ("batched_ms", "single_ms")}
+    exact = {name: search[f"exact {name}"] for name in ("batched_ms", "single_ms")}
     rows = [
         {
             "nprobe": point["nprobe"],
@@ -221,7 +223,7 @@ def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, fac
             "ms, one by one": point["single_ms"],
             "× exact, one by one": exact["single_ms"] / point["single_ms"],
         }
-        for point in found["curve"]
+        for point in search["curve"]
     ]
     return {
         "benchmark": "million",
@@ -235,7 +237,7 @@ def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, fac
             "keys of the encoder": len(chunks),
             "noise": noise,
             "factory": factory,
-            "nprobe": found["built with"],
+            "nprobe": search["built with"],
         },
         "convention": (
             f"{total:,} chunks of 64 tokens of Python source, {factory}, one thread, seconds of the "

@@ -18,7 +18,7 @@ import numpy as np
 
 from retrieval.index.build import build_index
 from retrieval.index.inverted_lists import SHARD, filled_shard, merge, trained_index
-from retrieval.keys.encoders import Keys
+from retrieval.index.keys import StoredKeys
 
 KILLED_AFTER = 3  # shards
 
@@ -26,7 +26,7 @@ KILLED_AFTER = 3  # shards
 def train(root: Path, paths: list[str], d: int, groups: np.ndarray, factory: str, made_of: dict) -> dict:
     """The first stage of the index over all keys."""
     faiss.omp_set_num_threads(1)
-    keys = Keys(paths, d)
+    keys = StoredKeys(paths, d)
     before, start = peak_memory(), time.process_time()
     trained_index(root, keys, np.arange(len(keys)), factory, made_of)
     return {"seconds": time.process_time() - start, "memory": memory(before)}
@@ -35,7 +35,7 @@ def train(root: Path, paths: list[str], d: int, groups: np.ndarray, factory: str
 def build(root: Path, paths: list[str], d: int, groups: np.ndarray, factory: str, made_of: dict) -> dict:
     """Every other stage, in the order of `retrieval.index.build`."""
     faiss.omp_set_num_threads(1)
-    keys = Keys(paths, d)
+    keys = StoredKeys(paths, d)
     ids = np.arange(len(keys))
     before, seconds = peak_memory(), {}
 

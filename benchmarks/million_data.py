@@ -18,7 +18,8 @@ from data.documents import Document, group_rank
 from data.token_store import TokenStore, write_token_store
 from data.tokenizers import Tokenizer, train_tokenizer
 from errors import InputError
-from retrieval.keys.encoders import KeyEncoder, Keys
+from retrieval.index.keys import StoredKeys
+from retrieval.keys.encoders import KeyEncoder
 from retrieval.keys.shards import embed_chunks
 from storage.artifacts import artifact
 
@@ -123,7 +124,7 @@ def embed(
 
 def all_keys(
     root: Path, total: int, chunks: np.ndarray, real_nd: np.ndarray, noise: float, inputs: dict
-) -> Keys:
+) -> StoredKeys:
     """A key for every chunk: its own where the encoder made it, else that of an embedded chunk drawn at
     random with Gaussian noise of standard deviation `noise` in every number.
     """
@@ -142,4 +143,4 @@ def all_keys(
 
         parts = {**inputs, "first": first, "noise": noise, "embedded": len(chunks)}
         paths.append(artifact(root, "keys", parts, build) / "keys.npy")
-    return Keys(paths, d)
+    return StoredKeys(paths, d)

@@ -13,12 +13,9 @@ import optax
 from benchmarks.worker import Job, serve
 from models.bert.load import load_bert
 from models.decoder import Neighbours
-from models.families import build, count, parameter_shapes
+from models.families import FAMILIES, build, count, parameter_shapes
 from models.flops import train_flops_per_token
-from models.gopher.config import GopherConfig
 from models.layers import attention
-from models.palm.config import PaLMConfig
-from models.retro.config import RETROConfig
 from parallelism.interface import gradient_sums
 from processes import host
 from retrieval.keys.bert import MAX_WORDPIECES, embedder
@@ -31,10 +28,10 @@ PEAK_SIZE, PEAK_PRODUCTS = 2048, 8
 
 def configuration(family: str, model: dict[str, Any]) -> Any:
     """The configuration with the fields `model`."""
-    if family == "retro":
-        decoder = GopherConfig(**model["decoder"])
-        return RETROConfig(**{**model, "decoder": decoder, "cca_layers": tuple(model["cca_layers"])})
-    return {"palm": PaLMConfig, "gopher": GopherConfig}[family](**model)
+    if "decoder" in model:
+        decoder = configuration("gopher", model["decoder"])
+        model = {**model, "decoder": decoder, "cca_layers": tuple(model["cca_layers"])}
+    return FAMILIES[family].configuration(**model)
 
 
 def step(family: str, model: dict, batch: int, length: int, optimiser: str) -> Job:
@@ -58,8 +55,7 @@ def step(family: str, model: dict, batch: int, length: int, optimiser: str) -> J
 
 
 def matrix_product() -> Job:
-    """PEAK_PRODUCTS products of square float32 matrices, as
-    `studies.environment.matrix_product_peak` runs them."""
+    """PEAK_PRODUCTS products of square float32 matrices, as studies/environment.py runs them."""
     matrix = jax.random.normal(jax.random.key(0), (PEAK_SIZE, PEAK_SIZE), jnp.float32)
     product = jax.jit(jnp.matmul)
 
@@ -72,13 +68,13 @@ def matrix_product() -> Job:
 
 def embed(folder: str, texts: str) -> Job:
     """Texts (a JSON file's) to keys by the BERT in `folder`; `flops` as benchmarks.embedding says."""
-    wanted, bert = json.loads(Path(texts).read_text()), load_bert(Path(folder))
+    chunks, bert = json.loads(Path(texts).read_text()), load_bert(Path(folder))
     config, encode = bert.config, embedder(bert)
-    lengths = np.array([len(ids) for ids in bert.encode(wanted, MAX_WORDPIECES)])
+    lengths = np.array([len(ids) for ids in bert.encode(chunks, MAX_WORDPIECES)])
     d = config.hidden_size
     per_wordpiece = 2 * (4 * d * d + 2 * d * config.intermediate_size) + 4 * lengths * d
-    first = encode(wanted[:1], lambda count: None)[0]
-    return lambda: encode(wanted, lambda count: None), {
+    first = encode(chunks[:1], lambda count: None)[0]
+    return lambda: encode(chunks, lambda count: None), {
         "wordpieces": int(lengths.sum()),
         "flops": int(config.num_hidden_layers * (lengths * per_wordpiece).sum()),
         "first_key": (first / np.linalg.norm(first)).tolist(),
@@ -134,7 +130,7 @@ def memory(family: str, model: dict, length: int, form: str) -> dict[str, Any]:
 def _training(family, config, batch, length, optimiser):
     """(jitted (params, optimiser state, batch) -> the same and the loss, its first state, a batch)."""
     trained = objective(build(config), family, "float32", loss_parts(batch, length, devices=1))
-    update = optax.adam(LEARNING_RATE) if optimiser == "adam" else recipe(family, 1000)
+    update = optax.adam(LEARNING_RATE) if optimiser == "adam" else recipe(FAMILIES[family].recipe, 1000)
 
     def train(params, state, data):
         gradients, (total, sums) = gradient_sums(trained.loss, params, data)
@@ -147,7 +143,7 @@ def _training(family, config, batch, length, optimiser):
     random = np.random.default_rng(0)
     tokens = jnp.asarray(random.integers(0, config.vocab_size, (batch, length + 1)), jnp.int32)
     near = None
-    if family == "retro":
+    if config.retrieves:
         shape = (batch, length // config.chunk, config.num_neighbours, config.neighbour)
         ids = random.integers(0, config.vocab_size, shape)
         near = Neighbours(jnp.asarray(ids, jnp.int32), jnp.ones(shape, bool))
@@ -159,7 +155,7 @@ def _training(family, config, batch, length, optimiser):
 
 
 def _attention_width(config):
-    decoder = getattr(config, "decoder", config)
+    decoder = config.decoder
     return decoder.num_layers * decoder.num_heads * decoder.head_size
 
 
@@ -184,12 +180,5 @@ def _memory_job(**arguments):
 
 if __name__ == "__main__":
     host.tune()
-    serve(
-        {
-            "step": step,
-            "matrix-product": matrix_product,
-            "decode": decode,
-            "embed": embed,
-            "memory": _memory_job,
-        }
-    )
+    jobs = {"step": step, "matrix-product": matrix_product, "decode": decode, "embed": embed}
+    serve(jobs | {"memory": _memory_job})

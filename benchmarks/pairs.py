@@ -16,7 +16,7 @@ PEERS_PYTHON = ROOT / ".venv-bench/bin/python"
 
 
 class Worker:
-    """A process of benchmarks.ours or benchmarks.peers. `facts` is what it said when it was ready."""
+    """A process of benchmarks.ours or benchmarks.peers. `facts` is what it reported when it was ready."""
 
     def __init__(self, side: str, job: Mapping[str, Any]):
         python = {"ours": sys.executable, "peers": str(PEERS_PYTHON)}[side]

@@ -62,10 +62,10 @@ def embed(folder: str, texts: str, keep_memory: bool) -> Job:
 
     model = SentenceTransformer(folder, device="cpu")
     model.max_seq_length = 128
-    wanted = json.loads(Path(texts).read_text())
-    burst = lambda: model.encode(wanted, show_progress_bar=False)
+    chunks = json.loads(Path(texts).read_text())
+    burst = lambda: model.encode(chunks, show_progress_bar=False)
     return burst, {
-        "first_key": model.encode(wanted[:1])[0].tolist(),
+        "first_key": model.encode(chunks[:1])[0].tolist(),
         "versions": {package: version(package) for package in ("torch", "sentence-transformers")},
     }
 

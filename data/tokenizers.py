@@ -23,8 +23,6 @@ import sentencepiece
 from errors import InputError
 from storage.files import file_hash, write_atomic
 
-PUBLISHED_VOCAB_SIZES = {"palm": 256_000, "gopher": 32_000, "retro": 128_000}
-
 STYLES = {
     "palm": {"normalization_rule_name": "identity", "split_digits": True},
     "gopher": {"normalization_rule_name": "nfkc", "split_digits": False},

@@ -7,18 +7,17 @@ Shape legend beside models.layers': M = m tokens of a chunk.
 """
 
 import functools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from data.tokenizers import Tokenizer
 from models.decoder import Cache, Model, Neighbours, Params
 from models.retro.model import attending_spans
+from progress import bar
 from retrieval.database.live import Retrieved
 
 # A prompt is read in the largest of these that fit: every size is a program to compile.
@@ -85,10 +84,7 @@ def generate(
 
     chunk = model.config.chunk if retrieve else None
     cache = jax.jit(model.cache, static_argnums=(1, 2))(params, len(prompts), total - 1)
-    seconds = 0.1 if sys.stderr.isatty() else 15
-    with tqdm(
-        total=len(prompts) * (total - 1), desc="generating", unit="token", delay=2, mininterval=seconds
-    ) as bar:
+    with bar("generating", len(prompts) * (total - 1), "token") as progress:
         for start, stop in steps(min(lengths), total - 1, chunk):
             neighbours = None
             if chunk and (start + 1) % chunk == 0:
@@ -107,7 +103,7 @@ def generate(
                     tokens_bt[row, stop], nats_bt[row, stop] = next_b[row], nats_b[row]
                     if reason := _ending(tokenizer, sampling, tokens_bt[row, length : stop + 1]):
                         ends[row] = stop + 1, reason
-            bar.update(len(prompts) * (stop - start))
+            progress.update(len(prompts) * (stop - start))
             if all(ends):
                 break
     return [

@@ -16,9 +16,8 @@ import jax
 from tyro.conf import OmitArgPrefixes
 
 from command import command
-from data.tokenizers import PUBLISHED_VOCAB_SIZES
 from errors import InputError
-from models.families import configuration, with_decoder_fields
+from models.families import FAMILIES, configuration, with_decoder_fields
 from parallelism.interface import Parallelism
 from parallelism.mesh import make_mesh, parse_mesh_shape, require_divisible
 from processes.start import barrier, is_leader
@@ -186,8 +185,8 @@ def _resolved(options: Options) -> Preset:
         f.name for f in dataclasses.fields(Options)
     }
     given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
-    if given.get("vocab_size") in PUBLISHED_VOCAB_SIZES:
-        given["vocab_size"] = PUBLISHED_VOCAB_SIZES[given["vocab_size"]]
+    if given.get("vocab_size") in FAMILIES:
+        given["vocab_size"] = FAMILIES[given["vocab_size"]].vocab_size
     for name, value in {**given, "seeds": options.seeds}.items():
         if value < 1:
             raise InputError(f"--{name.replace('_', '-')} {value}: give a whole number of at least 1.")
@@ -198,12 +197,11 @@ def _forms(preset: Preset) -> dict[str, Any]:
     """The four models, by the name of their folder. RETRO stands twice: as published, and as ours that starts
     out copying.
     """
-    retro = configuration(f"retro/{preset.size}")
     return {
         "palm": configuration(f"palm/{preset.size}"),
         "gopher": configuration(f"gopher/{preset.size}"),
-        "retro": retro,
-        "retro-copying": dataclasses.replace(retro, cca_initialisation="copying", encoder_embedding="shared"),
+        "retro": configuration(f"retro/{preset.size}"),
+        "retro-copying": configuration(f"retro/{preset.size}-copying"),
     }
 
 

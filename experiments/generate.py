@@ -34,7 +34,6 @@ from storage.files import write_atomic
 from studies.environment import environment
 from studies.prepare import Prepared
 from studies.sources import explained
-from studies.trials.held_out import evaluation_neighbours
 from studies.trials.trained import TrainedRun, load_run
 from training.precision import cast_for_compute
 
@@ -195,7 +194,7 @@ def _model(run: TrainedRun, retrieves: bool, neighbours: int | None) -> Model:
 
 def _require_positions(model: Model, prompts: Sequence[np.ndarray], new_tokens: int) -> None:
     """Learned positions end with the table that they were learned in."""
-    decoder = getattr(model.config, "decoder", model.config)
+    decoder = model.config.decoder
     for number, prompt in enumerate(prompts, start=1):
         # The last new token is not read any more.
         if decoder.positions == "learned" and len(prompt) + new_tokens - 1 > decoder.max_length:
@@ -207,7 +206,7 @@ def _require_positions(model: Model, prompts: Sequence[np.ndarray], new_tokens: 
 
 
 def _retriever(prepared: Prepared, model: Model, database: Path | None) -> Retriever:
-    k = evaluation_neighbours(model.config)
+    k = model.config.k_evaluation
     try:
         if database is not None:
             return retriever_from(Database(database), prepared.tokenizer, k)

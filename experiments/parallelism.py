@@ -42,11 +42,11 @@ from parallelism.strategies.spmd import spmd
 from planning.collectives import SENT, Collective, collectives
 from planning.published_systems import published_systems, system_rows
 from planning.watch import UPDATE, Key, Watch, duration, shape_of
+from progress import Progress
 from reports.systems.parallelism import terminal_tables, with_tables
 from reports.systems.timeline import side_by_side, timeline_png
 from storage.files import write_atomic
 from studies.environment import environment
-from training.metrics import Progress
 from training.objective import objective
 from training.precision import optimiser_under
 from training.recipes import recipe
@@ -133,7 +133,8 @@ def _training(options: Options, remat: str) -> tuple[Objective, Optimiser]:
         max_length=options.length, remat=remat,
     )  # fmt: skip
     family, steps = family_of(config), 1 + MEASURED_STEPS + WATCHED_STEPS
-    return objective(build(config), family, "float32"), optimiser_under("float32", recipe(family, steps))
+    trained = objective(build(config), family.name, "float32")
+    return trained, optimiser_under("float32", recipe(family.recipe, steps))
 
 
 def _batch(options: Options, rows: int | None = None) -> dict[str, Any]:

@@ -5,7 +5,6 @@ python -m experiments.payoff                   three seeds, 3.1M tokens each; th
 python -m experiments.payoff --steps 25000     one budget of your own; of the copying form a quarter
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,12 +38,10 @@ def rows(options: StudyOptions) -> list[Row]:
     """
     preset = resolved(options)
     whole = preset.steps * (1 if options.steps else STEPS)
-    published = configuration(f"retro/{preset.size}")
-    copying = dataclasses.replace(published, cca_initialisation="copying", encoder_embedding="shared")
     found = []
     for name, config, steps in (
-        ("published", published, whole),
-        ("copying", copying, max(1, round(COPYING * whole))),
+        ("published", configuration(f"retro/{preset.size}"), whole),
+        ("copying", configuration(f"retro/{preset.size}-copying"), max(1, round(COPYING * whole))),
     ):
         before = tuple(sorted({steps >> halvings for halvings in range(1, POINTS)} - {0}))
         training = {"steps": steps, "evaluate_at": before}

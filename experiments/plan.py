@@ -29,11 +29,7 @@ from planning.workload import Run, estimated_gib
 from reports.systems.plan import advice, markdown, shown_collectives, shown_row
 from storage.files import write_atomic
 from studies.environment import environment
-from training.precision import COPY, MIXED
 
-# PaLM section 5: float32 parameters, bfloat16 activations; Gopher appendix C: bfloat16, a float32 copy
-# partitioned. RETRO's paper does not say.
-PRECISION = {"palm": MIXED, "gopher": COPY, "retro": MIXED}
 COMPILED_BY_SEARCH = 3
 MICRO_BATCHES = (1, 2, 4, 8)
 
@@ -95,7 +91,7 @@ def run_of(options: Options, topology: Topology) -> Run:
     """The step that the options ask for."""
     config = configuration(options.model)
     shape = mesh_shape(topology, options.pods, options.model_parallel)
-    precision = PRECISION[family_of(config)]
+    precision = family_of(config).precision
     return planned(Run(config, shape, options.batch, options.length, options.micro_batches, precision))
 
 

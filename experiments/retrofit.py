@@ -17,7 +17,7 @@ import numpy as np
 
 from command import command
 from errors import InputError
-from models.retro.config import SIZES, RETROConfig
+from models.retro.config import SIZES, RETROConfig, copying
 from parallelism.mesh import make_mesh, parse_mesh_shape
 from processes.start import barrier, is_leader
 from reports.comparison.retrofit import table
@@ -143,8 +143,7 @@ def retrofitted(decoder: Any, initialisation: str) -> RETROConfig:
     else:
         first = min(6, decoder.num_layers)
         config = RETROConfig(decoder, cca_layers=tuple(range(first, decoder.num_layers + 1, 3)))
-    embedding = {"published": "own", "copying": "shared"}[initialisation]
-    return dataclasses.replace(config, cca_initialisation=initialisation, encoder_embedding=embedding)
+    return copying(config) if initialisation == "copying" else config
 
 
 def require_unchanged(dense_st: np.ndarray, off_st: np.ndarray, folder: Path) -> None:

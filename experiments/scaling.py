@@ -13,7 +13,6 @@ from typing import Any
 from command import command
 from models.families import configuration, with_decoder_fields
 from models.flops import train_flops_per_token
-from models.retro.config import RETROConfig
 from reports.study.table import print_table
 from studies.rows import Reevaluation, Row
 from studies.study import StudyOptions, resolved, run_study
@@ -43,10 +42,11 @@ def rows(options: StudyOptions) -> list[Row]:
     """
     preset = resolved(options)
     tokens_per_step = preset.batch_size * preset.length
-    forms = {family: configuration(f"{family}/{preset.size}") for family in ("gopher", "palm", "retro")}
-    forms["retro"] = dataclasses.replace(
-        forms["retro"], cca_initialisation="copying", encoder_embedding="shared"
-    )
+    forms = {
+        "gopher": configuration(f"gopher/{preset.size}"),
+        "palm": configuration(f"palm/{preset.size}"),
+        "retro": configuration(f"retro/{preset.size}-copying"),
+    }
 
     def flops_per_step(config):
         sized = with_decoder_fields(config, vocab_size=preset.vocab_size, max_length=preset.length)
@@ -59,10 +59,10 @@ def rows(options: StudyOptions) -> list[Row]:
             for family, form in forms.items():
                 config = narrowed(form, width)
                 steps = max(1, round(share * whole / flops_per_step(config)))
-                d_model = getattr(config, "decoder", config).d_model
+                d_model = config.decoder.d_model
                 name = f"{family} {d_model} wide, {share:.0%} of the budget"
                 facts = {"budget": share * whole, "d_model": d_model}
-                against = f"gopher {d_model} wide, {share:.0%} of the budget" if family == "retro" else None
+                against = f"gopher {d_model} wide, {share:.0%} of the budget" if config.retrieves else None
                 group = f"Budget {share * whole:.2g} FLOPs"
                 found.append(
                     Row(
@@ -70,7 +70,7 @@ def rows(options: StudyOptions) -> list[Row]:
                         training={"steps": steps}, facts=facts,
                     )
                 )  # fmt: skip
-                if family == "retro" and share == max(BUDGETS):
+                if config.retrieves and share == max(BUDGETS):
                     found += evaluations(name, against, facts)
     return found
 
@@ -101,7 +101,7 @@ def narrowed(config: Any, width: float) -> Any:
     """`config` with every width multiplied: of the stream, the feed-forward layer, heads, and the encoder;
     depth and the number of heads stay.
     """
-    if isinstance(config, RETROConfig):
+    if config.retrieves:
         fields = ("encoder_d_model", "encoder_d_ff", "encoder_head_size")
         decoder = narrowed(config.decoder, width)
         return dataclasses.replace(config, decoder=decoder, **_scaled(config, fields, width))

@@ -2,7 +2,8 @@
 
     python -m experiments.sizes
 
-Shapes only, nothing is allocated, so 540B takes as long as 44M.
+Shapes only, nothing is allocated, so 540B takes as long as 44M. The copying forms of RETRO are ours, so no
+paper prints a figure for them and they are no rows.
 """
 
 import json
@@ -14,7 +15,7 @@ from tabulate import tabulate
 
 from command import command
 from models.families import configuration, count, parameter_shapes
-from models.flops import recomputed_flops_per_token, train_flops_per_token
+from models.flops import mfu, recomputed_flops_per_token, train_flops_per_token
 from storage.files import write_atomic
 from studies.environment import environment
 
@@ -47,7 +48,7 @@ class Options:
 def sizes(options: Options) -> None:
     """Prints the tables and writes results.json."""
     rows, systems = size_rows(), system_rows()
-    print(tabulate([_shown(row) for row in rows], headers="keys", floatfmt=".4g"))
+    print(tabulate([_line(row) for row in rows], headers="keys", floatfmt=".4g"))
     print(f"\nFLOPs per token: 6N + 12LHKT at length {LENGTH} (PaLM appendix B), RETRO with retrieval.\n")
     print(tabulate(systems, headers="keys", floatfmt=".3f"))
     print("\nMFU and HFU in %, from published throughput and chips; recomputed by our accountant.")
@@ -103,14 +104,14 @@ def system_rows() -> list[dict[str, Any]]:
     # Megatron-Turing NLG is not one of our models: 530B parameters, 105 layers, 128 heads of 160.
     megatron = 6 * 530e9 + 12 * 105 * 128 * 160 * LENGTH
     tpu_v4, tpu_v3, a100 = 275e12, 123e12, 312e12
-    gopher_rate = 0.0152 * 3072 * LENGTH * train_flops_per_token(gopher, LENGTH)
+    of_gopher = train_flops_per_token(gopher, LENGTH)
     figures = [
-        ("Gopher 280B MFU", _percent(gopher_rate, 4096 * tpu_v3), 32.5),
-        ("MT-NLG 530B MFU", _percent(65.43e3 * megatron, 2240 * a100), 30.2),
-        ("PaLM 540B MFU, without attention", _percent(238.3e3 * attention_free, 6144 * tpu_v4), 45.7),
-        ("PaLM 540B MFU", _percent(238.3e3 * per_token, 6144 * tpu_v4), 46.2),
-        ("PaLM 540B HFU", _percent(238.3e3 * with_recomputation, 6144 * tpu_v4), 57.8),
-    ]  # fmt: skip
+        ("Gopher 280B MFU", 100 * mfu(0.0152 * 3072 * LENGTH, of_gopher, 4096 * tpu_v3), 32.5),
+        ("MT-NLG 530B MFU", 100 * mfu(65.43e3, megatron, 2240 * a100), 30.2),
+        ("PaLM 540B MFU, without attention", 100 * mfu(238.3e3, attention_free, 6144 * tpu_v4), 45.7),
+        ("PaLM 540B MFU", 100 * mfu(238.3e3, per_token, 6144 * tpu_v4), 46.2),
+        ("PaLM 540B HFU", 100 * mfu(238.3e3, with_recomputation, 6144 * tpu_v4), 57.8),
+    ]
     for name, (share, model, hardware) in RECOMPUTED.items():
         config = configuration(name)
         flops = train_flops_per_token(config, LENGTH)
@@ -120,11 +121,7 @@ def system_rows() -> list[dict[str, Any]]:
     return [{"figure": name, "ours": ours, "published": published} for name, ours, published in figures]
 
 
-def _percent(flops_per_second: float, peak: float) -> float:
-    return 100 * flops_per_second / peak
-
-
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
+def _line(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "family": row["family"],
         "size": row["size"],

@@ -38,15 +38,13 @@ class Options(StudyOptions):
 def square(options: Options) -> None:
     """Trains the four models, writes results.json, and prints the table."""
     out = options.out or Path("runs/square" if options.recipe == "own" else "runs/square-retro-recipe")
-    print_table(run_study("square", options, rows(options), out), options.out)
+    print_table(run_study("square", options, rows(options), out), out)
 
 
 def rows(options: Options) -> list[Row]:
     """The dense rows train longer, until they have cost what Gopher's block with retrieval costs."""
     preset = resolved(options)
-    retro = dataclasses.replace(
-        configuration(f"retro/{preset.size}"), cca_initialisation="copying", encoder_embedding="shared"
-    )
+    retro = configuration(f"retro/{preset.size}-copying")
     budget = preset.steps * _flops(retro, preset)
     found = []
     for block, decoder in (("Gopher", retro.decoder), ("PaLM", configuration(f"palm/{preset.size}"))):

@@ -1,8 +1,13 @@
-"""From a name to a configuration, and from a configuration to a model."""
+"""The three families, one record each; from a name to a configuration, and from that to a model.
+
+To add a family, write its configuration and its builder in a folder beside the others, and one `Family` here.
+"""
 
 import dataclasses
 import functools
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,27 +20,61 @@ from models.gopher.model import gopher
 from models.palm.config import SIZES as PALM_SIZES
 from models.palm.model import palm
 from models.retro.config import SIZES as RETRO_SIZES
-from models.retro.config import RETROConfig
 from models.retro.model import retro
 
-SIZES = {"palm": PALM_SIZES, "gopher": GOPHER_SIZES, "retro": RETRO_SIZES}
-BUILDERS = {"palm": palm, "gopher": gopher, "retro": retro}
+
+@dataclass(frozen=True)
+class Family:
+    """name: in options, folders and results. title: on a page. sizes: configurations by name, all of one
+    frozen dataclass that answers as models.switches.Dense does. build: a configuration's model. recipe: its
+    optimiser, a name in training.recipes.RECIPES. z_loss: the weight of log²Z in its loss. precision of the
+    published runs: a name in training.precision.POLICIES. tokenizer: the manner of the published one, a name
+    in data.tokenizers.STYLES.
+    """
+
+    name: str
+    title: str
+    sizes: Mapping[str, Any]
+    build: Callable[[Any], Model]
+    recipe: str
+    z_loss: float
+    precision: str
+    tokenizer: str
+
+    @property
+    def configuration(self) -> type:
+        return type(next(iter(self.sizes.values())))
+
+    @property
+    def vocab_size(self) -> int:
+        """Of the published tokenizer; the small sizes have less."""
+        return max(config.vocab_size for config in self.sizes.values())
+
+
+FAMILIES = {family.name: family for family in (
+    # Section 5: 1e-4 · log²Z; float32 parameters, bfloat16 activations.
+    Family("palm", "PaLM", PALM_SIZES, palm, "palm", z_loss=1e-4, precision="mixed", tokenizer="palm"),
+    # Appendix C: bfloat16, a float32 copy partitioned.
+    Family("gopher", "Gopher", GOPHER_SIZES, gopher, "gopher", z_loss=0.0,
+           precision="bfloat16_with_float32_copy", tokenizer="gopher"),
+    # The paper is silent on precision, and on the tokenizer's manner: its authors' other one is Gopher's.
+    Family("retro", "RETRO", RETRO_SIZES, retro, "retro", z_loss=0.0, precision="mixed", tokenizer="gopher"),
+)}  # fmt: skip
 
 
 def configuration(name: str) -> Any:
-    """`family/size`, such as palm/8b, gopher/44m, retro/172m -> its configuration. Raises InputError for an
-    unknown name.
+    """`family/size`, such as palm/8b, gopher/44m, retro/172m-copying -> its configuration. Raises InputError
+    for an unknown name.
     """
-    family, _, size = name.partition("/")
-    if family not in SIZES or size not in SIZES[family]:
-        known = ", ".join(f"{f}/{s}" for f, sizes in SIZES.items() for s in sizes)
-        raise InputError(f"There is no model {name!r}; choose one of {known}.")
-    return SIZES[family][size]
+    known = {f"{f.name}/{size}": config for f in FAMILIES.values() for size, config in f.sizes.items()}
+    if name not in known:
+        raise InputError(f"There is no model {name!r}; choose one of {', '.join(known)}.")
+    return known[name]
 
 
-def family_of(config: Any) -> str:
+def family_of(config: Any) -> Family:
     """The family that a configuration belongs to."""
-    return next(family for family, sizes in SIZES.items() if type(config) is type(next(iter(sizes.values()))))
+    return next(family for family in FAMILIES.values() if type(config) is family.configuration)
 
 
 @functools.cache
@@ -43,13 +82,13 @@ def build(config: Any) -> Model:
     """The model of a configuration: the same one every time, so that what was compiled for it is found
     again.
     """
-    return BUILDERS[family_of(config)](config)
+    return family_of(config).build(config)
 
 
 def with_decoder_fields(config: Any, **fields: Any) -> Any:
     """The same configuration with other fields of its decoder, such as vocab_size, max_length or remat."""
-    if isinstance(config, RETROConfig):
-        return dataclasses.replace(config, decoder=with_decoder_fields(config.decoder, **fields))
+    if config.retrieves:
+        fields = {"decoder": dataclasses.replace(config.decoder, **fields)}
     return dataclasses.replace(config, **fields)
 
 
@@ -60,11 +99,10 @@ def lengthened(config: Any, params: Params, length: int) -> tuple[Any, Params]:
     Learned positions repeat their last row, as relative distances stay at their largest. Every other form is
     returned as it is: rope and relative distances have no end.
     """
-    decoder = getattr(config, "decoder", config)
-    if decoder.positions != "learned" or length <= decoder.max_length:
+    if config.decoder.positions != "learned" or length <= config.max_length:
         return config, params
     embedding = params["embedding"]["embedding"]
-    positions = jnp.pad(embedding["positions"], ((0, length - decoder.max_length), (0, 0)), mode="edge")
+    positions = jnp.pad(embedding["positions"], ((0, length - config.max_length), (0, 0)), mode="edge")
     longer = {"embedding": {**embedding, "positions": positions}}
     return with_decoder_fields(config, max_length=length), {**params, "embedding": longer}
 

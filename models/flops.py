@@ -1,4 +1,4 @@
-"""One FLOP accountant for every family, and the machine's own ceiling.
+"""One FLOP accountant for every family, and the utilisation that follows from it.
 
 Convention (PaLM appendix B): a training token costs 6 FLOPs per parameter it is multiplied with, plus 12 · L
 · H · K · T for the two products of self-attention over the full (not causal) square. A tied embedding counts
@@ -10,24 +10,33 @@ token brings k · r / m neighbour tokens through the encoder and through the key
 layer.
 """
 
+from typing import Any
+
 from models.families import count, parameter_shapes
 from models.retro.config import RETROConfig
 
 
-def train_flops_per_token(config: object, length: int, retrieval: bool = True) -> float:
+def train_flops_per_token(config: Any, length: int, retrieval: bool = True) -> float:
     """Model FLOPs of forward and backward per decoder token, at sequences of `length` tokens.
 
     Args:
       retrieval: for RETRO, whether neighbours are read; without, it is its dense decoder.
     """
-    if isinstance(config, RETROConfig):
-        dense = train_flops_per_token(config.decoder, length)
-        return dense + _retrieval_flops_per_token(config) if retrieval else dense
-    attention = 12 * config.num_layers * config.num_heads * config.head_size * length
-    return 6 * _multiplied(config) + attention
+    decoder = config.decoder
+    attention = 12 * decoder.num_layers * decoder.num_heads * decoder.head_size * length
+    dense = 6 * _multiplied(decoder) + attention
+    return dense + _retrieval_flops_per_token(config) if config.retrieves and retrieval else dense
 
 
-def _multiplied(config: object) -> int:
+def mfu(tokens_per_second: float, flops_per_token: float, peak_flops: float) -> float:
+    """Model FLOPs utilisation (PaLM appendix B) as a fraction: model FLOP/s over the peak of all devices.
+
+    Steps/s with FLOPs per step will do as well. With the recomputed FLOPs counted too it is HFU.
+    """
+    return tokens_per_second * flops_per_token / peak_flops
+
+
+def _multiplied(config: Any) -> int:
     """Parameters that a dense model's tokens are multiplied with: all but learned positions, which add, and a
     table that only looks up.
     """
@@ -49,7 +58,7 @@ def retrofit_flops_per_token(config: RETROConfig, length: int) -> float:
     return train_flops_per_token(config, length) - 2 * (_multiplied(decoder) + below) - attention_below
 
 
-def recomputed_flops_per_token(config: object, length: int, share_of_forward: float) -> float:
+def recomputed_flops_per_token(config: Any, length: int, share_of_forward: float) -> float:
     """What rematerialisation adds for a dense model: attention and a share of the rest, forward once more.
 
     PaLM appendix B: all of attention, and 75 % of the rest at 540B, nothing of it at 8B and 62B.

@@ -52,7 +52,7 @@ def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh
     if shape.size != len(devices):
         raise InputError(
             f"The mesh {shape} (pod x data x model) takes {shape.size} devices, but there are "
-            f"{len(devices)}. Give --mesh a shape whose product is {len(devices)}, or, on a CPU, set "
+            f"{len(devices)}. Give a mesh whose product is {len(devices)}, or, on a CPU, set "
             f"JAX_NUM_CPU_DEVICES={shape.size}."
         )
     # Auto axes: under jax.make_mesh's Explicit default, sharded embedding look-ups and row-parallel products
@@ -88,6 +88,6 @@ def require_divisible(mesh: Mesh, batch_size: int, micro_batches: int = 1) -> No
         cut = f" and {micro_batches} ways (micro-batches)" if micro_batches > 1 else ""
         raise InputError(
             f"The mesh splits a batch {batch_ways(mesh)} ways (pod x data){cut}, which does not divide its "
-            f"{batch_size} sequences. Give --batch-size a multiple of {ways}, or --mesh fewer devices along "
-            "pod and data."
+            f"{batch_size} sequences. Give a batch size that is a multiple of {ways}, or a mesh with fewer "
+            "devices along pod and data."
         )

@@ -1,4 +1,4 @@
-"""The train step of any size compiled for TPUs that are not there: what it needs of a chip's memory, and what
+"""The train step of any size compiled for TPUs without having one: what it needs of a chip's memory, and what
 it sends.
 """
 
@@ -17,7 +17,6 @@ from tqdm import tqdm
 from errors import InputError
 from models.decoder import Neighbours
 from models.families import build, family_of, with_decoder_fields
-from models.retro.config import RETROConfig
 from parallelism.interface import Parallelism
 from parallelism.strategies.spmd import spmd
 from planning.collectives import Collective, collectives
@@ -63,8 +62,8 @@ def planned(run: Run) -> Run:
     if run.batch % ways:
         raise InputError(
             f"The mesh {run.mesh} with {run.micro_batches} micro-batches splits a batch {ways} ways, which "
-            f"does not divide its {run.batch} sequences. Give --batch a multiple of {ways}, or more "
-            "--model-parallel."
+            f"does not divide its {run.batch} sequences. Give a batch that is a multiple of {ways}, or "
+            "split the model more ways."
         )
     config = with_decoder_fields(
         run.config, remat="full", max_length=run.length, vocab_multiple=run.mesh.model
@@ -82,13 +81,13 @@ def compile_step(run: Run, topology: Topology, label: str) -> Compiled:
     family = family_of(run.config)
     how = Parallelism(micro_batches=run.micro_batches)
     step = spmd(
-        objective(build(run.config), family, run.precision),
-        optimiser_under(run.precision, recipe(family, STEPS)),
+        objective(build(run.config), family.name, run.precision),
+        optimiser_under(run.precision, recipe(family.recipe, STEPS)),
         mesh,
         how,
     )
     start, cpu = time.perf_counter(), _cpu_seconds()
-    with _shown(label):
+    with _seconds_shown(label):
         try:
             compiled = step.lower(batch_of(run)).compile()
         except jax.errors.JaxRuntimeError as error:
@@ -99,23 +98,18 @@ def compile_step(run: Run, topology: Topology, label: str) -> Compiled:
             spent = time.perf_counter() - start, _cpu_seconds() - cpu
             return Compiled(False, arguments, max(needed - arguments, 0.0), *spent, [])
         spent = time.perf_counter() - start, _cpu_seconds() - cpu
-        found = collectives(compiled.as_text(), run.mesh)
+        sent = collectives(compiled.as_text(), run.mesh)
     memory = compiled.memory_analysis()
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return Compiled(
-        True,
-        _gib(memory.argument_size_in_bytes),
-        _gib(memory.temp_size_in_bytes + outputs),
-        *spent,
-        found,
-    )
+    temporaries = _gib(memory.temp_size_in_bytes + outputs)
+    return Compiled(True, _gib(memory.argument_size_in_bytes), temporaries, *spent, sent)
 
 
 def batch_of(run: Run) -> dict:
     """The shapes of a batch."""
     tokens = jax.ShapeDtypeStruct((run.batch, run.length), jnp.int32)
     near = None
-    if isinstance(run.config, RETROConfig):
+    if run.config.retrieves:
         shape = (run.batch, run.length // run.config.chunk, run.config.num_neighbours, run.config.neighbour)
         near = Neighbours(jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, jnp.bool_))
     weights = jax.ShapeDtypeStruct((run.batch, run.length), jnp.float32)
@@ -127,11 +121,8 @@ def _memory_needed(message: str) -> float | None:
     if "RESOURCE_EXHAUSTED" not in message:
         return None
     sizes = re.findall(r"([\d.]+)([GMT])\b", message)
-    return (
-        max(float(size) * {"M": 2**-10, "G": 1.0, "T": 2**10}[unit] for size, unit in sizes)
-        if sizes
-        else None
-    )
+    in_gib = {"M": 2**-10, "G": 1.0, "T": 2**10}
+    return max((float(size) * in_gib[unit] for size, unit in sizes), default=None)
 
 
 def _shard_bytes(leaf: jax.ShapeDtypeStruct) -> int:
@@ -149,7 +140,7 @@ def _cpu_seconds() -> float:
 
 
 @contextmanager
-def _shown(label: str) -> Iterator[None]:
+def _seconds_shown(label: str) -> Iterator[None]:
     """A line that counts the seconds; compiling says nothing of how far it is."""
     done = threading.Event()
     with tqdm(desc=f"compiling {label}", bar_format="{desc} {elapsed}", mininterval=1) as line:

@@ -61,18 +61,18 @@ def collectives(text: str, mesh: MeshShape) -> list[Collective]:
       notation.
     """
     program = _parse(text)
-    found = []
+    rows = []
     for instruction, count in _walk(program, program.entry, 1):
         kind, array, group = _read(program, instruction, mesh)
         if len(group) > 1:
-            found.append(Collective(kind, _axes(group, mesh), len(group), array, count))
-    return found
+            rows.append(Collective(kind, _axes(group, mesh), len(group), array, count))
+    return rows
 
 
-def totals(found: Iterable[Collective]) -> list[dict]:
+def totals(program: Iterable[Collective]) -> list[dict]:
     """Rows of kind, network, axes, count and bytes (sent per device), the most bytes first."""
     rows: dict[tuple, dict] = {}
-    for one in found:
+    for one in program:
         empty = {
             "kind": one.kind, "network": one.network, "axes": " x ".join(one.axes), "count": 0, "bytes": 0.0,
         }  # fmt: skip
@@ -106,9 +106,9 @@ def _parse(text: str) -> _Program:
         if head := _COMPUTATION.match(line):
             lines = computations[head[2]] = []
             entry = head[2] if head[1] else entry
-        elif found := _INSTRUCTION.match(line):
+        elif instruction := _INSTRUCTION.match(line):
             lines.append(line)
-            instructions[found[1]] = line
+            instructions[instruction[1]] = line
     partitions = re.search(r"num_partitions=(\d+)", text)
     return _Program(computations, instructions, entry, int(partitions[1]) if partitions else 1)
 
@@ -118,18 +118,19 @@ def _walk(program: _Program, entry: str, count: int) -> Iterator[tuple[str, int]
 
     @cache
     def inside(name: str) -> list[tuple[str, int]]:
-        found = []
+        """(instruction, how often) for what one run of the computation `name` comes to."""
+        runs = []
         for line in program.computations.get(name, ()):
             if _COLLECTIVE.search(line) or _SEND.search(line):
                 # A TPU sums and scatters by an all-reduce inside a kernel that keeps a slice.
-                found.append((f"{line} scattered" if name.startswith("all-reduce-scatter") else line, 1))
+                runs.append((f"{line} scattered" if name.startswith("all-reduce-scatter") else line, 1))
             if " while(" in line:
                 body = inside(re.search(r"body=%?([\w.\-]+)", line)[1])
                 rounds = _rounds(program, line) if body else 0
-                found += [(one, rounds * times) for one, times in body]
+                runs += [(one, rounds * times) for one, times in body]
             for called in _CALLED.findall(line):
-                found += inside(called)
-        return found
+                runs += inside(called)
+        return runs
 
     return ((line, count * times) for line, times in inside(entry))
 
@@ -167,9 +168,9 @@ def _read(program: _Program, line: str, mesh: MeshShape) -> tuple[str, int, np.n
         between = np.arange(mesh.pod) * (mesh.data * mesh.model)
         (first, *_) = _ARRAY.findall(line)
         return sent[1].lower().replace("_", "-"), _bytes(first), between
-    found = _COLLECTIVE.search(line)
-    kind, asynchronous = found[1], bool(found[2])
-    arrays = [_bytes(array) for array in _ARRAY.findall(line[: found.start()])]
+    name = _COLLECTIVE.search(line)
+    kind, asynchronous = name[1], bool(name[2])
+    arrays = [_bytes(array) for array in _ARRAY.findall(line[: name.start()])]
     if kind == "collective-permute":
         pairs = re.search(r"source_target_pairs=\{\{([\d,]+)\}", line)
         pair = np.array(pairs[1].split(","), int) if pairs else np.zeros(1, int)
@@ -192,21 +193,21 @@ def _bytes(array: tuple[str, str]) -> int:
 
 def _group(line: str, partitions: int) -> np.ndarray:
     """The first of the groups in any of XLA's four notations."""
-    if found := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
-        return np.array(found[1].split(","), int)
+    if groups := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
+        return np.array(groups[1].split(","), int)
     if re.search(r"replica_groups=\{\}", line):
         return np.arange(partitions)
     iota = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
-    if found := re.search(rf"replica_groups=\[(\d+),(\d+)\]<={iota}", line):
-        return _iota(found[3], found[4]).reshape(int(found[1]), int(found[2]))[0]
-    if found := re.search(
+    if groups := re.search(rf"replica_groups=\[(\d+),(\d+)\]<={iota}", line):
+        return _iota(groups[3], groups[4]).reshape(int(groups[1]), int(groups[2]))[0]
+    if groups := re.search(
         rf"replica_groups=mesh\[([^\]]+)\](?:, device_ids=\({iota}\))? \{{([^}}]*)\}}", line
     ):
-        sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", found[1])}
+        sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", groups[1])}
         shape = list(sizes.values())
-        ids = _iota(found[2], found[3]) if found[2] else np.arange(math.prod(shape))
-        taken = re.findall(r"'(\w+)'", found[4])
-        if ":" not in found[4]:
+        ids = _iota(groups[2], groups[3]) if groups[2] else np.arange(math.prod(shape))
+        taken = re.findall(r"'(\w+)'", groups[4])
+        if ":" not in groups[4]:
             return ids.reshape(shape)[tuple(slice(None) if name in taken else 0 for name in sizes)].ravel()
     raise ValueError(f"Which devices take part in {line.strip()[:300]}?")
 

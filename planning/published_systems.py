@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.families import configuration, count, parameter_shapes
-from models.flops import recomputed_flops_per_token, train_flops_per_token
+from models.flops import mfu, recomputed_flops_per_token, train_flops_per_token
 from parallelism.strategies.schedules import bubble
 from planning.topologies import CHIPS
 
@@ -73,7 +73,7 @@ class System:
     def mfu(self, step_seconds: float) -> float:
         """Model FLOPs of a step over what the chips could do in it."""
         peak = self.chips * CHIPS[self.chip].peak_flops
-        return self.tokens * self.model_flops / (step_seconds * peak)
+        return mfu(self.tokens / step_seconds, self.model_flops, peak)
 
 
 def published_systems() -> list[System]:
@@ -150,13 +150,13 @@ def system_rows(systems: Sequence[System]) -> list[dict[str, Any]]:
         for family in families
     }
     means = {family: sum(values) / len(values) for family, values in efficiencies.items()}
-    found = []
+    rows = []
     for system in systems:
         others = [mean for family, mean in means.items() if not system.name.startswith(family)]
         efficiency = calibrated_efficiency(system)
         apart, total = communication_seconds(system), system.published_step_seconds
         waiting = (total - apart["data"] - apart["pods"]) * bubble(system.stages, system.micro_batches)
-        found.append(
+        rows.append(
             {
                 "system": system.name,
                 "chips": system.chips,
@@ -172,4 +172,4 @@ def system_rows(systems: Sequence[System]) -> list[dict[str, Any]]:
                 "predicted_mfu": system.mfu(step_seconds(system, sum(others) / len(others))),
             }
         )
-    return found
+    return rows

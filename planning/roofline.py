@@ -7,6 +7,7 @@ the hardware's figures are from.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from models.flops import mfu
 from planning.topologies import Chip
 
 # Of its peak, what a matrix unit reaches in products of thousands of rows and columns: round, and no more
@@ -92,8 +93,8 @@ def predict(
         exchange - last, (compute + memory + sum(transfers.values())) * backward_share(work)
     )
     step = compute + memory + sum(transfers.values()) + exposed
-    mfu, hfu = work.model_flops / peak / step, flops / peak / step
-    return Prediction(compute, memory, transfers, exchange, exposed, mfu, hfu)
+    utilisations = mfu(1 / step, work.model_flops, peak), mfu(1 / step, flops, peak)
+    return Prediction(compute, memory, transfers, exchange, exposed, *utilisations)
 
 
 def product_seconds(flops: float, peak: float, efficiency: float = MATMUL_EFFICIENCY) -> float:

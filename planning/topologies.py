@@ -73,12 +73,12 @@ CHIPS = {
     )
 }
 
-# What libtpu must be told where a chip could be programmed in several ways.
+# What libtpu must know where a chip could be programmed in several ways.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "v4": {"chip_config_name": "megacore", "chips_per_host_bounds": (2, 2, 1)}
 }
-# libtpu looks for the TPU host that it runs on, for minutes, unless it is told; and it would let one process
-# at a time have the chips, of which there are none here.
+# libtpu looks for the TPU host that it runs on, for minutes, unless these say otherwise; and it would let one
+# process at a time have the chips, of which there are none here.
 ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -129,7 +129,7 @@ def mesh_shape(topology: Topology, pods: int, model: int) -> MeshShape:
     if pods < 1 or model < 1 or topology.devices % model:
         raise InputError(
             f"{topology} has {topology.devices} devices, which cannot be split {model} ways over model in "
-            f"{pods} pods. Give --model-parallel a divisor of {topology.devices}, and --pods at least 1."
+            f"{pods} pods. Split the model by a divisor of {topology.devices}, over at least one pod."
         )
     return MeshShape(pods, topology.devices // model, model)
 
@@ -142,7 +142,7 @@ def expect_no_tpu() -> None:
 
 
 def ahead_of_time_mesh(topology: Topology, shape: MeshShape) -> Mesh:
-    """A mesh of devices that are described and not there: programs can be compiled for it, and not run.
+    """A mesh of devices that are described alone: programs can be compiled for it, and not run.
 
     Pods lie along slices. `model` runs along one dimension of the torus where its length allows, so that its
     ring is one of wires.

@@ -9,7 +9,6 @@ from typing import Any
 
 from models.families import count, parameter_shapes, with_decoder_fields
 from models.flops import train_flops_per_token
-from models.retro.config import RETROConfig
 from parallelism.mesh import MeshShape
 from planning.roofline import Work
 from training.precision import COPY, MIXED
@@ -35,7 +34,7 @@ class Run:
 
     @property
     def decoder(self) -> Any:
-        return getattr(self.config, "decoder", self.config)
+        return self.config.decoder
 
     @property
     def tokens(self) -> float:
@@ -81,8 +80,8 @@ def estimated_bytes(run: Run) -> dict[str, float]:
     shards = run.parameters / mesh.model * HALF
     over_data = 3 * run.micro_batches * shards * (mesh.data - 1) / mesh.data
     over_pods = run.micro_batches * 2 * (mesh.pod - 1) / mesh.pod * shards / mesh.data
-    found = {"model": passes * activation, "data": over_data, "pod": over_pods}
-    return {axis: size for axis, size in found.items() if size}
+    sent = {"model": passes * activation, "data": over_data, "pod": over_pods}
+    return {axis: size for axis, size in sent.items() if size}
 
 
 def memory_traffic(run: Run) -> float:
@@ -146,10 +145,10 @@ def _operators(config: Any) -> int:
     """Residual operators over the whole depth; RETRO's encoder counted by the width of its stream beside the
     decoder's, for each of a chunk's neighbours.
     """
-    decoder = getattr(config, "decoder", config)
+    decoder = config.decoder
     per_layer = 1 if getattr(decoder, "block", "serial") == "parallel" else 2
     operators = per_layer * decoder.num_layers
-    if not isinstance(config, RETROConfig):
+    if not config.retrieves:
         return operators
     neighbour_tokens = config.num_neighbours * config.content_length / config.chunk
     encoder = (2 * config.encoder_layers + 1) * neighbour_tokens * config.encoder_d_model / decoder.d_model

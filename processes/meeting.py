@@ -12,7 +12,7 @@ from errors import InputError
 
 # A network that is cut closes nothing: the kernel asks after 5 s of silence, and gives up after three times.
 KEEP_ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-FAREWELL_SECONDS = 5  # for what is said at once by a process that lives
+FAREWELL_SECONDS = 5  # for what a process that lives sends at once
 
 GREETING = {"process", "count", "alike"}
 
@@ -167,26 +167,25 @@ def _connection(connected: socket.socket, timeout: float) -> Connection:
 def first_differences(alikes: Mapping[int, Alike], at_most: int = 3) -> str | None:
     """In what the processes of `alikes` differ, in words; None where they do not."""
     for kind in sorted({kind for alike in alikes.values() for kind in alike}):
-        found = []
+        differences = []
         for name in sorted({name for alike in alikes.values() for name in alike.get(kind, {})}):
             where = {}
             for process, alike in sorted(alikes.items()):
                 where.setdefault(alike.get(kind, {}).get(name, "absent"), []).append(process)
             if len(where) > 1:
-                found.append(
-                    f"{name} is "
-                    + " and ".join(f"{value} in {_listed(members)}" for value, members in where.items())
-                )
-        if found:
-            more = f"; and {len(found) - at_most} more" if len(found) > at_most else ""
+                values = [f"{value} in {_listed(members)}" for value, members in where.items()]
+                differences.append(f"{name} is {' and '.join(values)}")
+        if differences:
+            more = f"; and {len(differences) - at_most} more" if len(differences) > at_most else ""
             return (
-                f"The processes of this run do not have the same {kind}: {'; '.join(found[:at_most])}{more}. "
-                "Start all with the same command, from the same commit, with the same versions."
+                f"The processes of this run do not have the same {kind}: "
+                f"{'; '.join(differences[:at_most])}{more}. Start all with the same command, from the same "
+                "commit, with the same versions."
             )
     return None
 
 
 def _listed(processes: Iterable[int], at_most: int = 8) -> str:
     numbers = list(processes)
-    shown = ", ".join(map(str, numbers[:at_most])) + (", ..." if len(numbers) > at_most else "")
-    return f"process{'es' if len(numbers) > 1 else ''} {shown}"
+    listed = ", ".join(map(str, numbers[:at_most])) + (", ..." if len(numbers) > at_most else "")
+    return f"process{'es' if len(numbers) > 1 else ''} {listed}"

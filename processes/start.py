@@ -1,4 +1,4 @@
-"""Many processes, one run: `python -m experiments.NAME` started once per machine, or once per process.
+"""Many processes, one run: the same command started once per machine, or once per process.
 
 They meet at the coordinator's address and compare what they are about to run (`processes.meeting`), then
 `jax.distributed` takes the address over and joins their devices. In one process everything here does nothing.
@@ -49,14 +49,10 @@ def start(alike: Alike, timeout: float = MEETING_SECONDS) -> Team | None:
     # JAX's preemption service would take SIGTERM, which training.interruption answers.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
-        member.address,
-        member.count,
-        member.process,
-        member.local_devices,
-        cluster_detection_method="deactivate",
-        initialization_timeout=max(1, round(timeout)),
+        member.address, member.count, member.process, member.local_devices,
+        cluster_detection_method="deactivate", initialization_timeout=max(1, round(timeout)),
         heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-    )
+    )  # fmt: skip
     return _team
 
 

@@ -25,7 +25,7 @@ from processes.meeting import FAREWELL_SECONDS, Alike, Member, await_all, greet
 
 LOST = 1  # exit code
 RESUME = (
-    "What was saved is kept: start all processes again with the same command, and the run goes on from its "
+    "What was saved is kept: start all processes again with the same command, and the run resumes from its "
     "newest checkpoint."
 )
 
@@ -132,7 +132,7 @@ def _last_words(name: str) -> Callable[[], None]:
     )  # fmt: skip
 
     def stay_silent() -> None:
-        with contextlib.suppress(OSError, ValueError):  # said before
+        with contextlib.suppress(OSError, ValueError):  # sent before
             shell.stdin.write(b"\n")
             shell.stdin.close()
             shell.wait()

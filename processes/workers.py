@@ -23,12 +23,9 @@ RESUME = "What was finished is kept: run the same command again"
 
 
 def share_out(
-    open_task: Callable[[Any], Any],
-    job: Any,
-    numbers: Sequence[int],
-    workers: int,
+    open_task: Callable[[Any], Any], job: Any, numbers: Sequence[int], workers: int,
     progress: Callable[[int], object],
-) -> None:
+) -> None:  # fmt: skip
     """Each of `numbers` is made once, by `open_task(job).make(number, progress)` in one of `workers`
     processes, each of which opens the task once. Both are pickled: `open_task` is a function of a module.
 
@@ -83,17 +80,14 @@ def _receive(connection: Connection, process: Any, number: int) -> tuple[str, An
     except (EOFError, ConnectionResetError):
         process.join(FAREWELL_SECONDS)
         code = process.exitcode
-        how = (
-            f"was ended by signal {-code}"
-            if code is not None and code < 0
-            else f"ended with exit code {code}"
-        )
+        killed = code is not None and code < 0
+        how = f"was ended by signal {-code}" if killed else f"ended with exit code {code}"
         raise InputError(
             f"{who} {how}, as a system does that runs out of memory. {RESUME}, with fewer workers if "
             "memory is short."
         ) from None
     if kind == "bad input":
-        raise InputError(f"{who} could not go on: {value}")
+        raise InputError(f"{who} could not continue: {value}")
     if kind == "error":
         raise RuntimeError(f"{who} failed. {RESUME} when the cause is mended.\n\n{value}")
     return kind, value

@@ -18,7 +18,7 @@ from reports.sections import Section, run_of
 from reports.study.curves import trained
 from reports.tables import Table, github, plain_table
 from reports.templates.fill import template
-from reports.words import FAMILIES, Form, bits, bounds, count, form_name, forms
+from reports.words import TITLES, Form, bits, bounds, count, form_name, forms
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 HEADER = (
@@ -75,7 +75,7 @@ def _models(section: Section) -> tuple[Table, list[str]]:
         evaluated = forms(section.results)
         rows = [_form(section.results, form) for form in evaluated]
         families = [form[0] for form in evaluated]
-    names = list(dict.fromkeys(FAMILIES.get(family, family) for family in families))
+    names = list(dict.fromkeys(TITLES.get(family, family) for family in families))
     return plain_table("Models", HEADER, rows), names
 
 
@@ -179,7 +179,7 @@ def _collection(results: Mapping) -> list[str]:
 
 def _preparation(results: Mapping) -> list[str]:
     size, style = _option(results, "vocab_size"), _option(results, "tokenizer")
-    manner = f" in the manner of {FAMILIES.get(style, style)}" if style else ""
+    manner = f" in the manner of {TITLES.get(style, style)}" if style else ""
     return [
         "Documents that are equal, that belong to one group, or whose sets of runs of "
         f"{SHINGLE_WORDS} words have a Jaccard similarity of {JACCARD_THRESHOLD:g} or more, stand on one "

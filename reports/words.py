@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
+from models.families import FAMILIES
+
 ALL, NO_NEAR_DUPLICATES = "all", "no_near_duplicates"
+TITLES = {name: family.title for name, family in FAMILIES.items()}
 DOCUMENTS = {ALL: "all held-out documents", NO_NEAR_DUPLICATES: "without near-duplicates"}
-FAMILIES = {"palm": "PaLM", "gopher": "Gopher", "retro": "RETRO"}
 Form = tuple[str, str | None, str | None]
 GOPHER: Form = ("gopher", None, None)
 ORDER: list[Form] = [
@@ -22,7 +24,7 @@ def form_of(record: Mapping) -> Form:
 def form_name(form: Form) -> str:
     """`RETRO on (copying, ours)`: the published initialisation is RETRO and carries no mark."""
     model, retrieval, initialisation = form
-    name = " ".join(filter(None, [FAMILIES.get(model, model), retrieval]))
+    name = " ".join(filter(None, [TITLES.get(model, model), retrieval]))
     return name + _mark(initialisation)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from retrieval.neighbours.bm25 import bm25_table
-from retrieval.neighbours.controls import approximate_table, database_share_table, random_table
+from retrieval.neighbours.controls import approximate_table, document_share_table, random_table
+from retrieval.neighbours.table import KeySource
 from studies.prepare import SPARE_NEIGHBOURS, Prepared
 
 
@@ -23,7 +24,7 @@ def table_for(
     if share is None and nprobe is None:
         return prepared.neighbours.path.name
     held_out = np.flatnonzero(np.repeat(store.is_validation, store.num_chunks))
-    common = root, store, prepared.tokenizer, prepared.key_encoder
+    source = KeySource(store, prepared.tokenizer, prepared.key_encoder)
     if share is not None:
-        return database_share_table(*common, share, held_out, k, SPARE_NEIGHBOURS).name
-    return approximate_table(*common, nprobe, held_out, k, SPARE_NEIGHBOURS).name
+        return document_share_table(root, source, share, held_out, k, SPARE_NEIGHBOURS).name
+    return approximate_table(root, source, nprobe, held_out, k, SPARE_NEIGHBOURS).name

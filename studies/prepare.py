@@ -25,7 +25,7 @@ from processes.start import barrier, is_leader
 from retrieval.database.recipe import TOKENIZER, encoder_of
 from retrieval.index.index import INDEX
 from retrieval.keys.encoders import KeyEncoder, bert_encoder, tfidf_encoder
-from retrieval.neighbours.table import NeighbourTable, build_database, build_neighbour_table
+from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
 from storage.artifacts import artifact
 from storage.files import write_atomic
 from studies.stages import Stages
@@ -176,7 +176,7 @@ def prepare(wanted: Text, root: Path, stages: Stages) -> Prepared:
 
     with stages.measured("embed and search"):
         encoder = encoder_of(root, wanted.keys, wanted.encoder, store, tokenizer)
-        index = build_database(root, store, tokenizer, encoder, wanted.index)
+        index = build_training_index(root, store, tokenizer, encoder, wanted.index)
         table = build_neighbour_table(
             root, store, tokenizer, encoder, wanted.num_neighbours, SPARE_NEIGHBOURS, wanted.index
         )

@@ -16,9 +16,9 @@ from retrieval.index.build import lists_and_codes
 from retrieval.index.recall import read_recall
 from retrieval.neighbours.batches import device_batch
 from retrieval.neighbours.controls import approximate_table
-from retrieval.neighbours.table import NeighbourTable
+from retrieval.neighbours.table import KeySource, NeighbourTable
 from studies.prepare import SPARE_NEIGHBOURS, Prepared
-from studies.trials.held_out import evaluation_neighbours, held_out
+from studies.trials.held_out import held_out
 from studies.trials.train import strategy_of
 from studies.trials.trained import TrainedRun, load_run
 
@@ -40,14 +40,13 @@ def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str
     if not run.trial.retrieves:
         raise InputError(f"The run in {folder} is no RETRO: it has no neighbours to find. Give a RETRO's.")
     prepared, store, encoder = run.prepared, run.prepared.store, run.prepared.key_encoder
+    source = KeySource(store, prepared.tokenizer, encoder)
     held_out_chunks = np.flatnonzero(np.repeat(store.is_validation, store.num_chunks))
-    k = evaluation_neighbours(run.trial.config)
+    k = run.trial.config.k_evaluation
     evaluate = evaluator(run)
     nats, recalls = {"exact": evaluate(prepared.neighbours)}, {"exact": 1.0}
     for nprobe in nprobes:
-        path = approximate_table(
-            prepared.root, store, prepared.tokenizer, encoder, nprobe, held_out_chunks, k, SPARE_NEIGHBOURS
-        )
+        path = approximate_table(prepared.root, source, nprobe, held_out_chunks, k, SPARE_NEIGHBOURS)
         nats[nprobe], recalls[nprobe] = evaluate(NeighbourTable(path, store)), read_recall(path).reranked
     factory = lists_and_codes(len(training_chunks(store)), encoder.dimension)
     return {"run": str(folder), "factory": factory, "rows": rows(prepared, nats, recalls)}
@@ -56,7 +55,7 @@ def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str
 def evaluator(run: TrainedRun) -> Callable[[NeighbourTable], np.ndarray]:
     """evaluate(table) -> float64 [documents]: held-out nats of the run's model with a table's neighbours."""
     strategy = strategy_of(run.trial, make_mesh(MeshShape(), jax.devices()[:1]))
-    k = evaluation_neighbours(run.trial.config)
+    k = run.trial.config.k_evaluation
 
     def evaluate(table: NeighbourTable) -> np.ndarray:
         nats_d = np.zeros(table.store.num_documents)

@@ -124,15 +124,14 @@ def facts_of(row: Row, trial: Trial, tokens: int) -> dict[str, Any]:
     """
     again, config = row.reevaluation, trial.config
     facts = {
-        "family": family_of(config), "retrieval": None, "initialisation": None, "tokens": tokens,
+        "family": family_of(config).name, "retrieval": None, "initialisation": None, "tokens": tokens,
         "length": trial.length * (again and again.longer or 1),
     }  # fmt: skip
     if trial.retrieves:
-        k = config.evaluation_neighbours or config.num_neighbours
         facts |= {
             "retrieval": "off" if again and again.off else "on",
             "initialisation": config.cca_initialisation,
-            "k": k if again is None or again.k is None else again.k,
+            "k": config.k_evaluation if again is None or again.k is None else again.k,
             "database": 1.0 if again is None or again.share is None else again.share,
         }
     return facts | dict(row.facts)

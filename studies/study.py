@@ -148,14 +148,14 @@ class Study:
         table = table_for(self._prepared, row.keys, MOST_NEIGHBOURS)
         prepared = dataclasses.replace(self._prepared, neighbours_name=table)
         fields = {
-            "name": family_of(config), "config": config, "seed": seed, "steps": preset.steps,
+            "name": family_of(config).name, "config": config, "seed": seed, "steps": preset.steps,
             "batch_size": preset.batch_size, "length": preset.length, "precision": "float32",
             "evaluation_tokens": preset.evaluation_tokens,
         }  # fmt: skip
         trial = Trial(**fields | training, neighbours=table)
         if not trial.retrieves:  # it has no use for neighbours, and is the same trial with any
             trial = dataclasses.replace(trial, neighbours=prepared.store_name)
-        if trial.recipe == trial.name:
+        if trial.recipe == family_of(config).recipe:
             trial = dataclasses.replace(trial, recipe=None)
         of_row = [
             other for other in self._rows.values() if other.reevaluation and other.reevaluation.of == row.name

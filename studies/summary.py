@@ -6,7 +6,7 @@ import numpy as np
 
 from evaluation.bits_per_byte import bits_per_byte, document_nats, unigram_nats
 from judging.intervals import Interval, bootstrap_ratio, paired_difference, paired_over_seeds
-from models.families import count, parameter_shapes
+from models.families import count, family_of, parameter_shapes
 from studies.prepare import Prepared
 from studies.trials.held_out import held_out
 from studies.trials.train import typical_speed
@@ -84,15 +84,15 @@ def score(nats_d: np.ndarray, num_bytes_d: np.ndarray) -> dict[str, Any]:
 def forms_of(trials: dict[tuple[str, int], Trial]) -> list[tuple[Form, str, str | None]]:
     """Every form that was evaluated, with the name of its trials and the retrieval that it was read with."""
     return [
-        (_form(name, trials[name, 0], retrieval), name, retrieval)
+        (_form(trials[name, 0], retrieval), name, retrieval)
         for name in dict.fromkeys(name for name, _ in trials)
         for retrieval in trials[name, 0].retrievals
     ]
 
 
-def _form(name: str, trial: Trial, retrieval: str | None) -> Form:
+def _form(trial: Trial, retrieval: str | None) -> Form:
     initialisation = trial.config.cca_initialisation if trial.retrieves else None
-    return name.removesuffix("-copying"), retrieval, initialisation
+    return family_of(trial.config).name, retrieval, initialisation
 
 
 def named(form: Form) -> dict[str, str | None]:
@@ -144,7 +144,7 @@ def _pair(interval: Interval | None) -> list[float] | None:
 
 
 def _curve(trial: Trial, result: TrialResult) -> dict:
-    model, _, initialisation = _form(trial.name, trial, None)
+    model, _, initialisation = _form(trial, None)
     tokens_per_step = trial.batch_size * trial.length
     return {
         "model": model, "initialisation": initialisation, "seed": trial.seed,

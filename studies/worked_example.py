@@ -16,7 +16,7 @@ from retrieval.database.live import Retrieved, source
 from storage.artifacts import artifact, fingerprint
 from studies.prepare import Prepared
 from studies.sources import MINIMUM_RUN, explained
-from studies.trials.held_out import evaluation_neighbours, held_out
+from studies.trials.held_out import held_out
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial, TrialResult
 from training.precision import cast_for_compute
@@ -47,7 +47,7 @@ def helped_most(prepared: Prepared, trial: Trial, result: TrialResult) -> Helped
     Neighbours retrieved for chunk u act on the tokens predicted from the last token of u to the last but one
     of u + 1: those of chunk u + 1.
     """
-    table, k = prepared.neighbours, evaluation_neighbours(trial.config)
+    table, k = prepared.neighbours, trial.config.k_evaluation
     batches = [batch for batch, _ in held_out(trial, table)]
     neighbours_suk = np.concatenate([table.neighbours(batch.chunks, k) for batch in batches])
     chunks_su, tokens_st, targets_st, weights_st = (

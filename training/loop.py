@@ -15,11 +15,13 @@ from typing import Any
 import jax
 
 from errors import InputError
+from models.flops import mfu
 from parallelism.interface import Strategy, TrainState
 from processes.start import any_process, is_leader
+from progress import Progress
 from training.checkpoints import Checkpoints
 from training.interruption import stop_requests
-from training.metrics import MetricsWriter, Progress
+from training.metrics import MetricsWriter
 
 CHECKPOINTS = "checkpoints"
 
@@ -72,7 +74,7 @@ def train(
     if start >= training.steps:
         return state
 
-    progress = Progress(training.label, training.steps, start)
+    progress = Progress(training.label, training.steps, start, shown=is_leader())
     clock = time.perf_counter()
     writer = MetricsWriter(folder, start) if is_leader() else contextlib.nullcontext()
     with writer as metrics, stop_requests() as asked_to_stop:
@@ -85,13 +87,13 @@ def train(
             if not (math.isfinite(report["loss"]) and math.isfinite(report["grad_norm"])):
                 _stop(training, checkpoints, folder, done, report)
             tokens_per_second = training.tokens_per_step / seconds
-            mfu = tokens_per_second * training.flops_per_token / training.peak_flops
+            utilisation = mfu(tokens_per_second, training.flops_per_token, training.peak_flops)
             if metrics is not None:
                 metrics.write(
                     done, **report, learning_rate=float(learning_rate(step)), seconds=seconds,
-                    tokens_per_second=tokens_per_second, mfu=mfu,
+                    tokens_per_second=tokens_per_second, mfu=utilisation,
                 )  # fmt: skip
-            progress.update(done, report["loss"], tokens_per_second, mfu)
+            progress.update(done, report["loss"], tokens_per_second, utilisation)
             stop = any_process(asked_to_stop())
             if stop or done % training.checkpoint_every == 0 or done == training.steps:
                 checkpoints.save(done, state)

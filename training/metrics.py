@@ -1,4 +1,4 @@
-"""What a run says while it trains: lines of JSON, TensorBoard events, and one line of progress.
+"""What a run says while it trains: lines of JSON, and TensorBoard events.
 
 `metrics.jsonl` has one object per line, each with its `step` (the updates made so far). A run that goes on
 from a checkpoint cuts away the lines written after it, so the file reads as if the run had never been
@@ -6,19 +6,15 @@ interrupted.
 """
 
 import json
-import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
 from errors import InputError
-from processes.start import is_leader
 from storage.files import write_atomic
 
 FILE_NAME = "metrics.jsonl"
-SECONDS_BETWEEN_LINES = 10
 
 
 class MetricsWriter:
@@ -80,49 +76,3 @@ def _parsed(path, number, line):
             "Delete that line; the run can go on without it."
         )
     return values
-
-
-class Progress:
-    """One line with loss, tokens/s, MFU and time to go: redrawn on a terminal, added at times to a log. Of
-    many processes the leader alone shows it.
-    """
-
-    def __init__(self, label: str, steps: int, resumed_step: int = 0, stream: TextIO = sys.stderr):
-        on_terminal = stream.isatty()
-        self._bar = tqdm(
-            desc=label,
-            total=steps,
-            initial=resumed_step,
-            disable=not is_leader(),
-            file=stream if on_terminal else _Lines(stream),
-            mininterval=0.2 if on_terminal else SECONDS_BETWEEN_LINES,
-            miniters=1,
-            bar_format="{desc} {percentage:3.0f}% step {n_fmt}/{total_fmt}{postfix}, {remaining} to go",
-        )
-
-    def update(self, step: int, loss: float, tokens_per_second: float, mfu: float | None = None) -> None:
-        """Shows the state after `step` updates; mfu is a fraction, None where the peak is not known."""
-        text = f"loss {loss:.4f}, {tokens_per_second:,.0f} tokens/s"
-        self._bar.set_postfix_str(text if mfu is None else f"{text}, MFU {mfu:.1%}", refresh=False)
-        self.advance(step)
-
-    def advance(self, step: int) -> None:
-        """Shows that `step` units are done, without figures."""
-        self._bar.update(step - self._bar.n)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
-class _Lines:
-    """A log for tqdm to draw on: every drawing becomes a line of its own instead of overwriting the last."""
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    def write(self, text):
-        if text.strip():
-            self._stream.write(text.strip() + "\n")
-
-    def flush(self):
-        self._stream.flush()

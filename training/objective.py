@@ -9,12 +9,10 @@ import jax
 
 from errors import InputError
 from models.decoder import Model
+from models.families import FAMILIES
 from parallelism.interface import Objective, Part
 from training.losses import in_parts, next_token_sums, token_nats
 from training.precision import cast_for_compute
-
-# PaLM section 5: 1e-4 · log²Z; the other papers have no such term.
-Z_LOSS = {"palm": 1e-4, "gopher": 0.0, "retro": 0.0}
 
 # A batch on its way to the device: tokens, targets [B, T] int32, weights [B, T] float32, neighbours
 # (Neighbours or None).
@@ -46,8 +44,8 @@ def objective(
       loss_parts: of the length, in which the loss is taken; see the function of that name.
       z_loss: the weight of log²Z in the loss; None for the family's own, 0.0 for cross entropy alone.
     """
-    z_loss = Z_LOSS[family] if z_loss is None else z_loss
-    num_layers = getattr(model.config, "decoder", model.config).num_layers
+    z_loss = FAMILIES[family].z_loss if z_loss is None else z_loss
+    num_layers = model.config.decoder.num_layers
 
     def of_head(head: Any, x_btd: jax.Array, batch: DeviceBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
         def of_part(head, x_btd, others):

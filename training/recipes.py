@@ -1,4 +1,4 @@
-"""How each family is optimised: the published recipes, scaled to the length of a run.
+"""How models are optimised: the published recipes by name, scaled to the length of a run.
 
 Two optimisers cover the three papers. PaLM trains with "Adafactor without factorisation" (section 5), which
 is Adam with each matrix's update measured in units of that matrix's own RMS; Gopher (section 3.1) and RETRO
@@ -121,12 +121,7 @@ RECIPES: Mapping[str, Adafactor | Adam] = {
         warm_up=1500,
         weight_decay=0.0,
         published_peaks={
-            "44m": 6e-4,
-            "117m": 6e-4,
-            "417m": 2e-4,
-            "1.4b": 2e-4,
-            "7.1b": 1.2e-4,
-            "280b": 4e-5,
+            "44m": 6e-4, "117m": 6e-4, "417m": 2e-4, "1.4b": 2e-4, "7.1b": 1.2e-4, "280b": 4e-5,
         },
     ),
     "retro": Adam(
@@ -134,31 +129,31 @@ RECIPES: Mapping[str, Adafactor | Adam] = {
         weight_decay=0.1,
         published_peaks={"172m": 2e-4, "425m": 2e-4, "1.5b": 2e-4, "7.5b": 1e-4},
     ),
-}
+}  # fmt: skip
 
 
-def recipe(family: str, steps: int, peak: float | None = None) -> optax.GradientTransformation:
-    """The optimiser of `family` for a run of `steps` updates.
+def recipe(name: str, steps: int, peak: float | None = None) -> optax.GradientTransformation:
+    """The optimiser of the recipe `name` (a family's: models.families) for a run of `steps` updates.
 
-    `peak` is the largest learning rate; None takes the family's value for small models.
+    `peak` is the largest learning rate; None takes the recipe's value for small models.
 
     Raises:
-        InputError: no such family, or `steps` below 1.
+        InputError: no such recipe, or `steps` below 1.
     """
-    return _lookup(family, steps).optimiser(learning_rate(family, steps, peak))
+    return _lookup(name, steps).optimiser(learning_rate(name, steps, peak))
 
 
-def learning_rate(family: str, steps: int, peak: float | None = None) -> optax.Schedule:
+def learning_rate(name: str, steps: int, peak: float | None = None) -> optax.Schedule:
     """The schedule inside `recipe`, from the number of updates already made to the learning rate."""
-    return _lookup(family, steps).schedule(steps, peak)
+    return _lookup(name, steps).schedule(steps, peak)
 
 
-def _lookup(family: str, steps: int) -> Adafactor | Adam:
-    if family not in RECIPES:
-        raise InputError(f"There is no recipe {family!r}; choose one of {', '.join(RECIPES)}.")
+def _lookup(name: str, steps: int) -> Adafactor | Adam:
+    if name not in RECIPES:
+        raise InputError(f"There is no recipe {name!r}; choose one of {', '.join(RECIPES)}.")
     if steps < 1:
         raise InputError(f"A run needs at least one step to train for; steps is {steps}.")
-    return RECIPES[family]
+    return RECIPES[name]
 
 
 class SecondMomentState(NamedTuple):

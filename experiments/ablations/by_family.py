@@ -6,8 +6,6 @@ from experiments.ablations.retro import retro
 from models.families import configuration
 from studies.rows import Row
 
-REFERENCE = {"palm": "published", "gopher": "published", "retro": "copying"}
-
 
 def ablation_rows(family: str, size: str) -> list[Row]:
     """All rows of the table of `family` at `size`, the reference first."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from models.retro.config import RETROConfig
+from models.retro.config import RETROConfig, copying
 from studies.rows import NEIGHBOURS, Paper, Reevaluation, Row, changed
 
 SHARES = (0.01, 0.03, 0.1, 0.3)  # of the database; 1 is the reference
@@ -11,7 +11,7 @@ NPROBES = (1, 4, 16)
 
 def retro(published: RETROConfig) -> list[Row]:
     """Table 6 of RETRO around the copying initialisation, which reads its neighbours at any budget."""
-    base = dataclasses.replace(published, cca_initialisation="copying", encoder_embedding="shared")
+    base = copying(published)
     depth = published.decoder.num_layers
     middle = published.cca_layers[0]
 

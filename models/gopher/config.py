@@ -7,22 +7,19 @@ from dataclasses import dataclass
 from models.decoder import REMATERIALISATION
 from models.layers.feed_forward import ACTIVATIONS
 from models.layers.norms import NORMS
-from models.switches import require_known
+from models.switches import Dense, require_known
 
 POSITIONS = ("relative", "learned")
 
 
 @dataclass(frozen=True)
-class GopherConfig:
+class GopherConfig(Dense):
     """Fields as in table 1. Feed-forward width is 4 · d_model in every published size, the vocabulary 32,000.
 
     activation: the paper says "GPT-2", hence gelu; relu is the reading of one survey.
     norm: rms as published; layer is the form it replaced.
     positions: relative as published; learned, a table of max_length rows, is the form it replaced.
-    max_length: tokens of a training sequence; bounds learned positions and relative distances.
-    remat: what the backward pass recomputes, a name in models.decoder.REMATERIALISATION.
-    vocab_multiple: the embedding's rows are padded to a multiple of this, for a mesh that does not divide
-    vocab_size.
+    max_length, remat, vocab_multiple: see Dense.
 
     Raises InputError for a switch value that does not exist.
     """

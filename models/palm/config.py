@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from models.decoder import REMATERIALISATION
 from models.layers.attention import KEY_VALUE_HEADS, POSITIONS
 from models.layers.norms import NORMS
-from models.switches import require_known
+from models.switches import Dense, require_known
 
 BLOCKS = ("parallel", "serial")
 FEED_FORWARDS = ("swiglu", "gelu", "relu")
@@ -13,7 +13,7 @@ EMBEDDINGS = ("tied", "untied")
 
 
 @dataclass(frozen=True)
-class PaLMConfig:
+class PaLMConfig(Dense):
     """Fields as in table 1. Every published size has head_size 256, d_ff = 4 · d_model and 256,000 tokens.
 
     The switches are what section 2 chooses between; the defaults are the published form.
@@ -26,10 +26,7 @@ class PaLMConfig:
     embeddings: tied, one matrix looks tokens up and scores them; untied, a second one scores.
     norm: the text says LayerNorm without bias, Google's layer library for this block uses the RMS form;
     default rms.
-    max_length: tokens of a training sequence; bounds learned positions and relative distances.
-    remat: what the backward pass recomputes, a name in models.decoder.REMATERIALISATION.
-    vocab_multiple: the embedding's rows are padded to a multiple of this, for a mesh that does not divide
-    vocab_size.
+    max_length, remat, vocab_multiple: see Dense.
 
     Raises InputError for a switch value that does not exist.
     """

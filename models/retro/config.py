@@ -1,5 +1,6 @@
 """RETRO's configuration and published sizes (arXiv 2112.04426, sections 2.3–2.5, tables 2 and 10)."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from errors import InputError
@@ -28,7 +29,8 @@ class RETROConfig:
     chunk: m, tokens per chunk. neighbour: r, tokens of a neighbour with its continuation.
     neighbour_content: what of [N, F] the model reads: both, the neighbour N alone (its first m tokens), or
     the continuation F alone.
-    num_neighbours: k in training. evaluation_neighbours: k in evaluation and generation, None for the same.
+    num_neighbours: k in training. evaluation_neighbours: k in evaluation and generation, None for the same;
+    `k_evaluation` is the number that results.
     cca_initialisation: published (like every other matrix), or copying (ours: models/retro/copying.py).
 
     Raises InputError for a switch value or a layer that does not exist.
@@ -51,6 +53,8 @@ class RETROConfig:
     num_neighbours: int = 2
     evaluation_neighbours: int | None = None
     cca_initialisation: str = "published"
+
+    retrieves = True  # no field: without an annotation it is neither saved nor hashed
 
     def __post_init__(self):
         require_known(
@@ -87,9 +91,19 @@ class RETROConfig:
         return self.content.stop - self.content.start
 
     @property
+    def k_evaluation(self) -> int:
+        """k in evaluation and generation."""
+        return self.evaluation_neighbours or self.num_neighbours
+
+    @property
     def most_neighbours(self) -> int:
         """k of the data that serves training and evaluation."""
-        return max(self.num_neighbours, self.evaluation_neighbours or 0)
+        return max(self.num_neighbours, self.k_evaluation)
+
+
+def copying(config: RETROConfig) -> RETROConfig:
+    """The same model started able to copy from its neighbours: ours, not the paper's."""
+    return dataclasses.replace(config, cca_initialisation="copying", encoder_embedding="shared")
 
 
 def _published(num_layers: int, num_heads: int, head_size: int, d_model: int) -> RETROConfig:
@@ -111,3 +125,5 @@ SIZES = {
         cca_layers=(2,), encoder_d_model=32, encoder_d_ff=64, encoder_num_heads=2, encoder_head_size=16,
     ),
 }  # fmt: skip
+# Each once more as the form that starts out copying, such as 172m-copying; the published ones stay first.
+SIZES |= {f"{size}-copying": copying(config) for size, config in SIZES.items()}

@@ -144,7 +144,7 @@ def retro(config: RETROConfig) -> Model:
         the keys and values of its predecessor's neighbours; and what each layer makes of their distances.
         """
         x_btd = dense.embed(params, jnp.zeros((batch, 1), jnp.int32))
-        k, r = config.evaluation_neighbours or config.num_neighbours, config.content_length
+        k, r = config.k_evaluation, config.content_length
         unread = jnp.zeros((batch, k, r, config.encoder_d_model), x_btd.dtype)
         return {
             **dense.cache(params, batch, length),

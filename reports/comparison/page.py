@@ -11,8 +11,9 @@ from textwrap import fill
 
 from tabulate import tabulate
 
-from reports import plots
+from reports import plots, words
 from reports.comparison import findings, leakage_findings, leakage_plots
+from reports.comparison import plots as drawings
 from reports.comparison.plots import summary_png
 from reports.templates.fill import template
 from reports.words import (
@@ -82,6 +83,8 @@ def write_report(results: Mapping, path: Path) -> None:
         results=results,
         findings=findings,
         plots=plots,
+        drawings=drawings,
+        words=words,
         leakage=leakage_findings,
         leakage_plots=leakage_plots,
         models=_models(results),

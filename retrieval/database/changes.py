@@ -1,4 +1,4 @@
-"""What changes a retrieval database: build, add, remove. Each goes on where it was stopped.
+"""What changes a retrieval database: build, add, remove. Each resumes where it was stopped.
 
 Every stage is an artifact named by what it is made of, so the same command finds what is finished and makes
 what is not. The new version is announced last; then what no version needs any more is deleted, the text of
@@ -36,9 +36,10 @@ from retrieval.database.grown_table import REPLACED, grown_table, table_without
 from retrieval.database.recipe import TOKENIZER, Recipe, encoder_of, text_hash, token_store, tokenizer_of
 from retrieval.database.segments import TEXT_HASH
 from retrieval.index.build import build_index
+from retrieval.index.keys import StoredKeys
 from retrieval.index.recall import read_recall
 from retrieval.keys.embed import embed_store
-from retrieval.keys.encoders import KeyEncoder, Keys
+from retrieval.keys.encoders import KeyEncoder
 from storage.artifacts import MANIFEST, artifact
 
 Measured = Callable[[str], AbstractContextManager]
@@ -77,17 +78,9 @@ def build(
         with measured("open encoder"):
             encoder = encoder_of(root, recipe.keys, recipe.encoder, store, tokenizer)
         empty = Version(
-            number=0,
-            change="build",
-            documents=(),
-            tokenizer=tokenizer_folder.name,
-            encoder=described(encoder),
-            segments=(),
-            table="",
-            removed=(),
-            recipe=recipe,
-            recall=None,
-        )
+            number=0, change="build", documents=(), tokenizer=tokenizer_folder.name,
+            encoder=described(encoder), segments=(), table="", removed=(), recipe=recipe, recall=None,
+        )  # fmt: skip
         make_keys = functools.partial(embed_store, workers=workers, cluster=cluster)
         return _grown(folder, empty, store, tokenizer, encoder, make_keys, measured)
 
@@ -127,12 +120,10 @@ def remove(folder: Path, sources: Sequence[str], measured: Measured = unmeasured
         sources = tuple(dict.fromkeys(sources))
         gone = np.array(sorted(_present(database, source) for source in sources), np.int64)
         with measured("overwrite text"):
-            segments = [
-                dataclasses.replace(
-                    segment, store=overwritten(root, segment.store, gone[inside] - first).name
-                )
-                for segment, first, inside in _by_segment(database, gone)
-            ]
+            segments = []
+            for segment, first, inside in _by_segment(database, gone):
+                store = overwritten(root, segment.store, gone[inside] - first)
+                segments.append(dataclasses.replace(segment, store=store.name))
         version = dataclasses.replace(
             database.version,
             number=database.version.number + 1,
@@ -143,7 +134,7 @@ def remove(folder: Path, sources: Sequence[str], measured: Measured = unmeasured
         )
         with measured("neighbour table"):
             table = table_without(root, Database(folder, version), database.documents.document_chunks(gone))
-        return _announced(folder, dataclasses.replace(version, table=table.name))
+        return write_version(folder, dataclasses.replace(version, table=table.name))
 
 
 def not_there(database: Database, documents: Sequence[Document]) -> list[Document]:
@@ -160,8 +151,7 @@ def not_there(database: Database, documents: Sequence[Document]) -> list[Documen
         if there.setdefault(document.source, text) != text:
             raise InputError(
                 f"The database {database.folder} holds a document {document.source} with another text. "
-                f"Remove that first: python -m experiments.retrieval remove --database {database.folder} "
-                f"--document {document.source!r}"
+                f"Remove the document {document.source!r} from it first, then add again."
             )
         if document.source not in database.present:
             new[document.source] = document
@@ -198,14 +188,9 @@ def changing(folder: Path) -> Iterator[None]:
 
 
 def _grown(
-    folder: Path,
-    before: Version,
-    store: TokenStore,
-    tokenizer: Tokenizer,
-    encoder: KeyEncoder,
-    make_keys: Callable[..., Keys],
-    measured: Measured,
-) -> Version:
+    folder: Path, before: Version, store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder,
+    make_keys: Callable[..., StoredKeys], measured: Measured,
+) -> Version:  # fmt: skip
     """The version after `before`, with `store` as one more segment."""
     root = folder / ARTIFACTS
     with measured("make keys"):
@@ -224,12 +209,7 @@ def _grown(
     version = dataclasses.replace(version, segments=segments, recall=recall)
     with measured("neighbour table"):
         table = grown_table(root, Database(folder, version), before.table)
-    return _announced(folder, dataclasses.replace(version, table=table.name))
-
-
-def _announced(folder: Path, version: Version) -> Version:
-    write_version(folder, version)
-    return version
+    return write_version(folder, dataclasses.replace(version, table=table.name))
 
 
 def _forget(folder: Path) -> None:
@@ -244,12 +224,12 @@ def _forget(folder: Path) -> None:
 
 def _ancestors(root: Path, name: str) -> list[Path]:
     """The artifacts that `name` replaced, the latest first."""
-    found = []
+    paths = []
     while (manifest := root / name / MANIFEST).exists():
         name = json.loads(manifest.read_bytes())["inputs"].get(REPLACED, "")
         if name:
-            found.append(root / name)
-    return [path for path in found if path.exists()]
+            paths.append(root / name)
+    return [path for path in paths if path.exists()]
 
 
 def _present(database: Database, source: str) -> int:

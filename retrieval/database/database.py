@@ -24,8 +24,9 @@ from errors import InputError
 from retrieval.database.recipe import TOKENIZER, Recipe
 from retrieval.database.segments import Segments
 from retrieval.index.index import holds_keys, load_index, reranked, search
+from retrieval.index.keys import StoredKeys
 from retrieval.index.recall import Recall, recall_of
-from retrieval.keys.encoders import KeyEncoder, Keys, open_encoder
+from retrieval.keys.encoders import KeyEncoder, open_encoder
 from retrieval.keys.shards import FILE_NAME as KEYS
 from storage.files import write_atomic
 
@@ -33,9 +34,8 @@ CURRENT, VERSIONS, ARTIFACTS = "database.json", "versions", "artifacts"
 FORMAT = 1
 # Of an encoder's spec: where it lies that was made for this database.
 FOLDER = "folder"
-# Of an index that holds codes, for each neighbour asked for: as many candidates are ordered by their keys.
-CANDIDATES = 10
-FEWEST_CANDIDATES = 50
+# Where an index holds codes, a search orders so many candidates by their keys.
+CANDIDATES_PER_NEIGHBOUR, FEWEST_CANDIDATES = 10, 50
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Database:
 
     @cached_property
     def encoder(self) -> KeyEncoder:
-        """What made the keys; InputError when what it is opened from has changed since."""
+        """The encoder of the keys; InputError when what it is opened from has changed since."""
         spec = dict(self.version.encoder["spec"])
         if FOLDER in spec:
             spec[FOLDER] = str(self.artifact(spec[FOLDER]))
@@ -116,9 +116,9 @@ class Database:
         return encoder
 
     @cached_property
-    def keys(self) -> Keys:
+    def keys(self) -> StoredKeys:
         names = [name for segment in self.version.segments for name in segment.keys]
-        return Keys([self.artifact(name) / KEYS for name in names], self.version.encoder["dimension"])
+        return StoredKeys([self.artifact(name) / KEYS for name in names], self.version.encoder["dimension"])
 
     @cached_property
     def indexes(self) -> list:
@@ -142,13 +142,14 @@ class Database:
             InputError: the queries have another dimension than the keys.
         """
         require_dimension(queries_qd, self.version.encoder["dimension"])
-        found = []
+        candidates = []
         for index in self.indexes:
-            width = k if holds_keys(index) else max(CANDIDATES * k, FEWEST_CANDIDATES)
-            found.append(search(index, queries_qd, width, self.removed_chunks)[1])
-        return reranked(self.keys, queries_qd, np.concatenate(found, axis=1), k)
+            width = k if holds_keys(index) else max(CANDIDATES_PER_NEIGHBOUR * k, FEWEST_CANDIDATES)
+            candidates.append(search(index, queries_qd, width, self.removed_chunks)[1])
+        return reranked(self.keys, queries_qd, np.concatenate(candidates, axis=1), k)
 
     def artifact(self, name: str) -> Path:
+        """The folder of an artifact of this version; InputError where it is missing."""
         path = self.folder / ARTIFACTS / name
         if not path.is_dir():
             raise InputError(
@@ -174,8 +175,8 @@ def read_version(folder: Path) -> Version:
     path = Path(folder) / CURRENT
     if not path.is_file():
         raise InputError(
-            f"There is no database in {folder}: {path} does not exist. Build one: python -m "
-            f"experiments.retrieval build --corpus PATH --out {folder}; a build that was stopped goes on."
+            f"There is no database in {folder}: {path} does not exist. Build one from a corpus with this "
+            "folder as its output; a build that was stopped resumes when it is started again."
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -185,11 +186,8 @@ def read_version(folder: Path) -> Version:
             Segment(**{**segment, "keys": tuple(segment["keys"])}) for segment in values["segments"]
         )
         lists = {name: tuple(values[name]) for name in ("documents", "removed")}
-        made = {
-            "recipe": Recipe(**values["recipe"]),
-            "recall": values["recall"] and recall_of(values["recall"]),
-        }
-        return Version(**{**values, **lists, **made, "segments": segments})
+        recipe, recall = Recipe(**values["recipe"]), values["recall"] and recall_of(values["recall"])
+        return Version(**{**values, **lists, "recipe": recipe, "recall": recall, "segments": segments})
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a database of this version, or a damaged one ({error}). The last good one lies "
@@ -197,12 +195,13 @@ def read_version(folder: Path) -> Version:
         ) from error
 
 
-def write_version(folder: Path, version: Version) -> None:
-    """Makes `version` the current one."""
+def write_version(folder: Path, version: Version) -> Version:
+    """Makes `version` the current one, and returns it."""
     text = json.dumps(dataclasses.asdict(version), indent=1)
     (folder / VERSIONS).mkdir(exist_ok=True)
     write_atomic(folder / VERSIONS / f"{version.number:06d}.json", text)
     write_atomic(folder / CURRENT, text)
+    return version
 
 
 def require_dimension(queries_qd: np.ndarray, dimension: int) -> None:

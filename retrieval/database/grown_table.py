@@ -4,6 +4,7 @@ It is what a search of everything that is there would give, but a change searche
 new chunks look everywhere, old ones among the new, and those that lose a neighbour once more.
 """
 
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -58,16 +59,13 @@ def table_without(root: Path, database: Database, gone: np.ndarray) -> Path:
 def nearest(database: Database, rows: np.ndarray, segments: list[int] | None = None) -> Rows:
     """Searches the indexes of all segments, or of some, for the chunks `rows` (int64)."""
     width = database.version.recipe.k + database.version.recipe.spare
-    found = [
+    tables = [
         nearest_outside_group(
             database.indexes[segment], database.keys, database.groups, width, rows, database.removed_chunks
         )
         for segment in (range(len(database.indexes)) if segments is None else segments)
     ]
-    table = found[0]
-    for other in found[1:]:
-        table = merged_rows(table, other)
-    return table
+    return functools.reduce(merged_rows, tables)
 
 
 def _written(root: Path, database: Database, inputs: dict, rows_of: Callable[[np.ndarray], Rows]) -> Path:

@@ -67,7 +67,7 @@ class Retriever:
 def open_retriever(
     index: Path, store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder, k: int
 ) -> Retriever:
-    """The retriever over the file `index` of an artifact of `retrieval.neighbours.table.build_database`.
+    """The retriever over the file `index` of an artifact of `build_training_index`.
 
     Raises:
       InputError: the index is missing or damaged, holds fewer than k chunks, or was made from another store,
@@ -85,16 +85,12 @@ def open_retriever(
                 f"mean nothing. Give the {words} that it was made with, or build the index anew."
             )
     opened = load_index(index)
-    if not 1 <= k <= opened.ntotal:
-        raise InputError(
-            f"{k} neighbours were asked for, but the index {index} holds {opened.ntotal} chunks. Ask for at "
-            f"least 1 and at most {opened.ntotal}."
-        )
+    _require_chunks(k, f"index {index}", opened.ntotal)
     return Retriever(store, tokenizer, encoder, functools.partial(search, opened), k)
 
 
 def retriever_from(database: Database, tokenizer: Tokenizer, k: int) -> Retriever:
-    """The retriever over a database that `experiments.retrieval` built, for a model that reads `tokenizer`.
+    """The retriever over a database of the user's own, for a model that reads `tokenizer`.
 
     Raises:
       InputError: the database has another tokenizer, or holds fewer than k chunks.
@@ -102,16 +98,19 @@ def retriever_from(database: Database, tokenizer: Tokenizer, k: int) -> Retrieve
     if database.tokenizer.hash != tokenizer.hash:
         raise InputError(
             f"The database {database.folder} has another tokenizer than the model, for which its tokens "
-            "would mean other text. Build it with the model's own: experiments.retrieval build --tokenizer "
-            "RUN, where RUN is the folder of the model."
+            "would mean other text. Build one with the model's own: give the build the folder of the model's "
+            "run as its tokenizer."
         )
-    held = len(database.keys) - len(database.removed_chunks)
+    _require_chunks(k, f"database {database.folder}", len(database.keys) - len(database.removed_chunks))
+    return Retriever(database.documents, tokenizer, database.encoder, database.search, k)
+
+
+def _require_chunks(k: int, where: str, held: int) -> None:
     if not 1 <= k <= held:
         raise InputError(
-            f"{k} neighbours were asked for, but the database {database.folder} holds {held} chunks. Ask for "
-            f"at least 1 and at most {held}."
+            f"{k} neighbours were asked for, but the {where} holds {held} chunks. Ask for at least 1 and at "
+            f"most {held}."
         )
-    return Retriever(database.documents, tokenizer, database.encoder, database.search, k)
 
 
 def _inputs(manifest: Path) -> dict[str, str]:
@@ -119,8 +118,8 @@ def _inputs(manifest: Path) -> dict[str, str]:
         return json.loads(manifest.read_bytes())["inputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"There is no index at {manifest.parent}, or a damaged one ({error}). Run the command that made "
-            "it again: what is missing is built anew."
+            f"There is no index at {manifest.parent}, or a damaged one ({error}). Run the command that built "
+            "it again: only what is missing is built anew."
         ) from error
 
 

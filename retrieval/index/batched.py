@@ -25,6 +25,7 @@ class Searcher(BigBatchSearcher):
         self.bounds_q, self.kept = bounds_q, []
 
     def search_list(self, number: int) -> None:
+        """Keeps what is near enough in one list, for all queries that search it."""
         queries, residuals_qd, ids, keys_nd = self.prepare_bucket(number)
         if not len(queries) or not len(ids):
             return

@@ -1,7 +1,5 @@
 """Keys -> an index on disk, of a kind and with parameters that suit their number."""
 
-import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,9 @@ from retrieval.index.index import (
     save_index,
 )
 from retrieval.index.inverted_lists import SHARD, build_lists, can_be_merged, sampled_rows, too_few
-from retrieval.index.recall import RECALL, Recall, doublings, exact_truth, measure_recall, recall_curve
+from retrieval.index.keys import Keys
+from retrieval.index.recall import Recall, doublings, exact_truth, measure_recall, recall_curve, write_recall
 from storage.artifacts import artifact
-from storage.files import write_atomic
 
 EXACT_BELOW = 2**16
 GRAPH_FROM = 2**16  # lists: to compare a query with as many takes longer than to scan those chosen
@@ -52,7 +50,7 @@ def lists_and_codes(n: int, d: int) -> str:
 
 
 def build_index(
-    root: Path, keys, ids: np.ndarray, groups: np.ndarray, factory: str, made_of: Mapping[str, Any]
+    root: Path, keys: Keys, ids: np.ndarray, groups: np.ndarray, factory: str, made_of: Mapping[str, Any]
 ) -> Path:
     """The artifact folder of the index over the keys of `ids`, for `retrieval.index.index.load_index`.
 
@@ -60,8 +58,7 @@ def build_index(
     has its recall beside it (`retrieval.index.recall.read_recall`).
 
     Args:
-        keys: float32 [n, d] by chunk id, an array or `retrieval.keys.encoders.Keys`. ids: int64,
-            those to hold.
+        ids: int64, chunks whose keys the index holds.
         groups: int64 [n] by chunk id; recall does not count neighbours of a query's own group.
         factory: "auto" or a FAISS factory string. made_of: names keys and ids, for the artifact's name.
 
@@ -82,14 +79,9 @@ def resolved(factory: str, n: int, d: int) -> str:
 
 
 def write_index(
-    root: Path,
-    folder: Path,
-    keys,
-    ids: np.ndarray,
-    groups: np.ndarray,
-    factory: str,
+    root: Path, folder: Path, keys: Keys, ids: np.ndarray, groups: np.ndarray, factory: str,
     made_of: Mapping[str, Any],
-) -> None:
+) -> None:  # fmt: skip
     """What `build_index` puts into the artifact's folder; its stages are artifacts under `root`."""
     ids = np.asarray(ids, np.int64)
     index = make_index(factory, keys.shape[1])
@@ -103,10 +95,10 @@ def write_index(
         if recall.nprobe is not None:
             inverted_file(index).nprobe = recall.nprobe
             save_index(index, folder / INDEX)
-        write_atomic(folder / RECALL, json.dumps(dataclasses.asdict(recall)))
+        write_recall(folder, recall)
 
 
-def build_in_memory(index: faiss.Index, keys, ids: np.ndarray, factory: str) -> faiss.Index:
+def build_in_memory(index: faiss.Index, keys: Keys, ids: np.ndarray, factory: str) -> faiss.Index:
     """`index` over the keys of `ids`, of any type that FAISS knows."""
     ivf = inverted_file(index)
     if not index.is_trained:
@@ -125,7 +117,7 @@ def is_exact(index: faiss.Index) -> bool:
     return holds_keys(index) and inverted_file(index) is None
 
 
-def tuned(index: faiss.Index, keys, ids: np.ndarray, groups: np.ndarray) -> Recall:
+def tuned(index: faiss.Index, keys: Keys, ids: np.ndarray, groups: np.ndarray) -> Recall:
     """Recall at the smallest nprobe that reaches the aim; at the largest tried where none does."""
     ivf = inverted_file(index)
     if ivf is None:

@@ -14,6 +14,7 @@ import faiss
 import numpy as np
 
 from errors import InputError
+from retrieval.index.keys import Keys
 
 INDEX, LISTS = "index.faiss", "lists.bin"
 BLOCK = 2**16  # keys that exact search holds at once
@@ -127,12 +128,13 @@ def every_list_searched(index: faiss.Index) -> AbstractContextManager[None]:
     return probing(index, None if ivf is None else ivf.nlist)
 
 
-def exact_search(keys, ids: np.ndarray, queries_qd: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def exact_search(
+    keys: Keys, ids: np.ndarray, queries_qd: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest of the keys of `ids` by brute force, in blocks: as many keys as the disk holds.
 
     Args:
-        keys: float32 [n, d] by chunk id, an array or `retrieval.keys.encoders.Keys`. ids: int64,
-            those to search.
+        ids: int64, chunks whose keys are searched.
 
     Returns:
         (distances float32 [q, k], ids int64 [q, k]) by distance, then id; inf and -1 where there are fewer.
@@ -149,18 +151,18 @@ def exact_search(keys, ids: np.ndarray, queries_qd: np.ndarray, k: int) -> tuple
     return reranked(keys, queries_qd, np.where(heap.D < np.finfo(np.float32).max, heap.I, -1), k)
 
 
-def rows_of(keys, ids: np.ndarray) -> np.ndarray:
+def rows_of(keys: Keys, ids: np.ndarray) -> np.ndarray:
     """float32 [len(ids), d], contiguous; consecutive ids are read as one piece."""
     if len(ids) and ids[-1] - ids[0] == len(ids) - 1 and (np.diff(ids) == 1).all():
         return np.ascontiguousarray(keys[int(ids[0]) : int(ids[-1]) + 1], np.float32)
     return np.ascontiguousarray(keys[ids], np.float32)
 
 
-def reranked(keys, queries_qd: np.ndarray, ids_qc: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def reranked(keys: Keys, queries_qd: np.ndarray, ids_qc: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest of each query's candidates by the keys themselves.
 
     Args:
-        keys: float32 [n, d] by chunk id. ids_qc: int64, -1 = missing.
+        ids_qc: int64, -1 = missing.
 
     Returns:
         (distances float32 [q, k], ids int64 [q, k]) by distance, then id; inf and -1 where there are fewer.

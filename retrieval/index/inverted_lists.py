@@ -22,6 +22,7 @@ from retrieval.index.index import (
     rows_of,
     save_index,
 )
+from retrieval.index.keys import Keys
 from storage.artifacts import artifact
 
 SHARD = 2**16  # chunks
@@ -41,7 +42,7 @@ def can_be_merged(index: faiss.Index) -> bool:
 
 
 def build_lists(
-    root: Path, folder: Path, keys, ids: np.ndarray, factory: str, made_of: Mapping[str, Any]
+    root: Path, folder: Path, keys: Keys, ids: np.ndarray, factory: str, made_of: Mapping[str, Any]
 ) -> faiss.Index:
     """Writes the merged lists of the keys of `ids` into `folder`, and returns the index over them, which the
     caller saves there.
@@ -65,7 +66,7 @@ def build_lists(
     return index
 
 
-def trained_index(root: Path, keys, ids: np.ndarray, factory: str, made_of: Mapping[str, Any]) -> Path:
+def trained_index(root: Path, keys: Keys, ids: np.ndarray, factory: str, made_of: Mapping[str, Any]) -> Path:
     """The artifact folder of the empty index, trained on a sample that depends on their number alone."""
 
     def build(folder: Path) -> None:
@@ -134,8 +135,9 @@ def transformed(index: faiss.Index, keys_nd: np.ndarray) -> np.ndarray:
 
 
 def filled_shard(
-    root: Path, trained: Path, keys, ids: np.ndarray, first: int, factory: str, made_of: Mapping[str, Any]
-) -> Path:
+    root: Path, trained: Path, keys: Keys, ids: np.ndarray, first: int, factory: str,
+    made_of: Mapping[str, Any],
+) -> Path:  # fmt: skip
     """The artifact folder of the codes of ids[first : first + SHARD], sorted by list:
     codes uint8 [n, code_size], ids int64 [n], sizes uint64 [nlist].
     """

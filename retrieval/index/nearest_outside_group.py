@@ -21,11 +21,12 @@ from retrieval.index.index import (
     search_lists,
 )
 from retrieval.index.inverted_lists import can_be_merged, transformed
+from retrieval.index.keys import Keys
 
 # How many of the query's own group the first search allows for; where that is too few, it searches again.
 OWN_GROUP_ALLOWANCE = 40
 # How many beyond k are ordered by their keys where an index holds codes: benchmarks/million.py has the curve.
-CANDIDATES = 54
+CANDIDATES_BEYOND_K = 54
 QUERY_ROWS, SEARCH_ENTRIES = 2**14, 2**22
 # Fewer queries than this for each list are not worth decoding the lists for.
 QUERIES_PER_LIST = 4
@@ -35,66 +36,83 @@ Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 def nearest_outside_group(
-    index: faiss.Index,
-    keys,
-    groups: np.ndarray,
-    k: int,
-    rows: np.ndarray | None = None,
-    excluded: np.ndarray | None = None,
-    candidates: int = CANDIDATES,
-) -> tuple[np.ndarray, np.ndarray]:
+    index: faiss.Index, keys: Keys, groups: np.ndarray, k: int, rows: np.ndarray | None = None,
+    excluded: np.ndarray | None = None, candidates: int = CANDIDATES_BEYOND_K,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The k nearest entries of `index` of another group, for every chunk or for the chunks `rows`.
 
     Args:
-        keys: float32 [n, d] by chunk id, of which `index` holds some.
+        keys: of all chunks; `index` holds some.
         groups: int64 [n] by chunk id.
         rows: int64 [r] chunk ids. excluded: int64 ids of chunks that are not there any more.
         candidates: how many beyond k are ordered by their keys, where the index holds codes.
 
     Returns:
         (distances float32 [r, k], ids int64 [r, k]) sorted by distance, then id. inf and -1 stand only
-        where the database holds no more chunks of other groups.
+        where the index holds no more chunks of other groups.
     """
     rows = np.arange(len(keys)) if rows is None else np.asarray(rows, np.int64)
-    distances = np.full([len(rows), k], np.inf, np.float32)
-    ids = np.full([len(rows), k], -1, np.int64)
-    others = np.zeros(len(rows), np.int64)  # found outside the group
-    kept = k if holds_keys(index) else k + candidates
+    nearest = _Nearest(index, keys, groups, rows, k, k if holds_keys(index) else k + candidates, excluded)
+    nearest.search(np.arange(len(rows)), np.full(len(rows), OWN_GROUP_ALLOWANCE))
+    nearest.search_wider()
+    return nearest.distances, nearest.ids
 
-    def find(chunks: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        return batched_search(index, rows_of(keys, chunks), width, excluded)
 
-    def fill(at: np.ndarray, allowance: np.ndarray) -> None:
-        """Searches so far that `allowance` hits of a row's own group may be thrown away."""
+class _Nearest:
+    """The rows of `nearest_outside_group` while they are searched for. kept: how many candidates of another
+    group each row wants; others: how many its last search had.
+    """
+
+    def __init__(
+        self, index: faiss.Index, keys: Keys, groups: np.ndarray, rows: np.ndarray, k: int, kept: int,
+        excluded: np.ndarray | None,
+    ):  # fmt: skip
+        self.index, self.keys, self.groups, self.rows = index, keys, groups, rows
+        self.k, self.kept, self.excluded = k, kept, excluded
+        self.distances = np.full([len(rows), k], np.inf, np.float32)
+        self.ids = np.full([len(rows), k], -1, np.int64)
+        self.others = np.zeros(len(rows), np.int64)
+
+    def search(self, at: np.ndarray, allowance: np.ndarray) -> None:
+        """Searches so far that `allowance` hits of a row's own group may be thrown away. at: int64, places
+        in `rows`.
+        """
         at, allowance = (array[np.argsort(-allowance, kind="stable")] for array in (at, allowance))
         start = 0
         while start < len(at):
-            width = kept + int(allowance[start])
+            width = self.kept + int(allowance[start])
             batch = at[start : start + max(1, min(QUERY_ROWS, SEARCH_ENTRIES // width))]
-            distances[batch], ids[batch], others[batch] = outside_group(
-                find, keys, groups, rows[batch], width, k, kept
+            self.distances[batch], self.ids[batch], self.others[batch] = outside_group(
+                self._find, self.keys, self.groups, self.rows[batch], width, self.k, self.kept
             )
             start += len(batch)
 
-    fill(np.arange(len(rows)), np.full(len(rows), OWN_GROUP_ALLOWANCE))
-    short = np.flatnonzero(others < kept)
-    own_size = group_sizes(groups)[rows] if len(short) else others
-    # An index of codes has to be asked again even if k were found; own groups can be large, hence in steps.
-    before = OWN_GROUP_ALLOWANCE
-    largest = own_size.max(initial=0)
-    for allowance in (largest,) if kept == k else (4 * before, 16 * before, largest):
-        short = short[(others[short] < kept) & (own_size[short] > before)]
-        fill(short, np.minimum(own_size[short], allowance))
-        before = allowance
-    short = np.flatnonzero(ids[:, -1] < 0)
-    if len(short) and inverted_file(index) is not None:
-        with every_list_searched(index):
-            fill(short, own_size[short])
-    return distances, ids
+    def search_wider(self) -> None:
+        """Searches again for rows whose own group took the places of others, then in every list for those
+        that have fewer than k.
+        """
+        short = np.flatnonzero(self.others < self.kept)
+        if not len(short):
+            return
+        own_size = group_sizes(self.groups)[self.rows]
+        # An index of codes has to be asked again even for rows that have k; own groups can be large, hence
+        # in steps.
+        before, largest = OWN_GROUP_ALLOWANCE, own_size.max()
+        for allowance in (largest,) if self.kept == self.k else (4 * before, 16 * before, largest):
+            short = short[(self.others[short] < self.kept) & (own_size[short] > before)]
+            self.search(short, np.minimum(own_size[short], allowance))
+            before = allowance
+        short = np.flatnonzero(self.ids[:, -1] < 0)
+        if len(short) and inverted_file(self.index) is not None:
+            with every_list_searched(self.index):
+                self.search(short, own_size[short])
+
+    def _find(self, chunks: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+        return batched_search(self.index, rows_of(self.keys, chunks), width, self.excluded)
 
 
 def outside_group(
-    find: Find, keys, groups: np.ndarray, rows: np.ndarray, width: int, k: int, kept: int
+    find: Find, keys: Keys, groups: np.ndarray, rows: np.ndarray, width: int, k: int, kept: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each row's `width` nearest, the first `kept` of another group; of these the k nearest by their keys.
 
@@ -102,11 +120,11 @@ def outside_group(
         (distances [r, k], ids [r, k], how many of another group there were [r]). The distances are between
         keys: FAISS's are rounded differently with the batch, and an index may hold codes for keys.
     """
-    found = find(rows, width)[1]
-    found = np.where(groups[found] == groups[rows, None], -1, found)
-    others = (found >= 0).sum(axis=1)
-    first = np.argsort(found < 0, axis=1, kind="stable")[:, :kept]
-    return *reranked(keys, rows_of(keys, rows), np.take_along_axis(found, first, axis=1), k), others
+    ids = find(rows, width)[1]
+    ids = np.where(groups[ids] == groups[rows, None], -1, ids)
+    others = (ids >= 0).sum(axis=1)
+    first = np.argsort(ids < 0, axis=1, kind="stable")[:, :kept]
+    return *reranked(keys, rows_of(keys, rows), np.take_along_axis(ids, first, axis=1), k), others
 
 
 def batched_search(

@@ -5,6 +5,7 @@ keeps them, so neither a query itself nor its own document counts. A neighbour i
 than the k-th that exact search finds, so equal texts may stand for each other.
 """
 
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,15 @@ import numpy as np
 
 from errors import InputError
 from retrieval.index.index import exact_search, inverted_file, probing, rows_of
+from retrieval.index.keys import Keys
 from retrieval.index.nearest_outside_group import (
-    CANDIDATES,
+    CANDIDATES_BEYOND_K,
     OWN_GROUP_ALLOWANCE,
     group_sizes,
     nearest_outside_group,
     outside_group,
 )
+from storage.files import write_atomic
 
 K = 2  # neighbours that RETRO reads
 QUERIES = 1000
@@ -61,17 +64,13 @@ class Truth:
 
 
 def exact_truth(
-    keys,
-    ids: np.ndarray,
-    groups: np.ndarray,
-    k: int = K,
-    queries: int = QUERIES,
+    keys: Keys, ids: np.ndarray, groups: np.ndarray, k: int = K, queries: int = QUERIES,
     among: np.ndarray | None = None,
-) -> Truth:
+) -> Truth:  # fmt: skip
     """Exact search for a sample of the chunks `ids` that depends on their number alone.
 
     Args:
-        keys: float32 [n, d] by chunk id. groups: int64 [n] by chunk id.
+        groups: int64 [n] by chunk id.
         among: int64, the chunks that queries are drawn from, if not from all of `ids`.
     """
     among = np.asarray(ids if among is None else among)
@@ -93,7 +92,7 @@ def exact_truth(
 
 
 def recall_at(
-    index: faiss.Index, keys, groups: np.ndarray, truth: Truth, candidates: int = CANDIDATES
+    index: faiss.Index, keys: Keys, groups: np.ndarray, truth: Truth, candidates: int = CANDIDATES_BEYOND_K
 ) -> float:
     """The share of true neighbours among those that the table would have; 1 where there are none to find.
 
@@ -106,15 +105,20 @@ def recall_at(
 
 
 def recall_curve(
-    index: faiss.Index, keys, groups: np.ndarray, truth: Truth, nprobes: Sequence[int]
+    index: faiss.Index, keys: Keys, groups: np.ndarray, truth: Truth, nprobes: Sequence[int]
 ) -> list[tuple[int, float, float]]:
     """(nprobe, plain, reranked) for each nprobe."""
     curve = []
     for nprobe in nprobes:
         with probing(index, nprobe):
-            both = [recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES)]
-        curve.append((nprobe, *both))
+            curve.append((nprobe, *_plain_and_reranked(index, keys, groups, truth)))
     return curve
+
+
+def _plain_and_reranked(
+    index: faiss.Index, keys: Keys, groups: np.ndarray, truth: Truth
+) -> tuple[float, float]:
+    return recall_at(index, keys, groups, truth, candidates=0), recall_at(index, keys, groups, truth)
 
 
 def doublings(last: int) -> list[int]:
@@ -123,13 +127,17 @@ def doublings(last: int) -> list[int]:
 
 
 def measure_recall(
-    index: faiss.Index, keys, ids: np.ndarray, groups: np.ndarray, k: int = K, queries: int = QUERIES
+    index: faiss.Index, keys: Keys, ids: np.ndarray, groups: np.ndarray, k: int = K, queries: int = QUERIES
 ) -> Recall:
     """Recall of the index as it is searched."""
     truth = exact_truth(keys, ids, groups, k, queries)
-    plain, reranked = (recall_at(index, keys, groups, truth, candidates) for candidates in (0, CANDIDATES))
     ivf = inverted_file(index)
-    return Recall(k, len(truth.rows), None if ivf is None else ivf.nprobe, plain, reranked)
+    nprobe = None if ivf is None else ivf.nprobe
+    return Recall(k, len(truth.rows), nprobe, *_plain_and_reranked(index, keys, groups, truth))
+
+
+def write_recall(folder: Path, recall: Recall) -> None:
+    write_atomic(folder / RECALL, json.dumps(dataclasses.asdict(recall)))
 
 
 def read_recall(folder: Path) -> Recall | None:

@@ -12,39 +12,32 @@ import faiss
 import numpy as np
 
 from retrieval.index.index import exact_search, inverted_file, probing, reranked, rows_of, search_lists
-from retrieval.index.nearest_outside_group import CANDIDATES, batched_search
+from retrieval.index.keys import Keys
+from retrieval.index.nearest_outside_group import CANDIDATES_BEYOND_K, batched_search
 from retrieval.index.recall import K, Truth, recall_curve
 
 Clock = Callable[[], float]  # time.process_time counts what this process computed, whatever else ran
 
 
 def index_ms(
-    index: faiss.Index,
-    keys,
-    queries_qd: np.ndarray,
-    batched: bool,
-    repeats: int = 3,
+    index: faiss.Index, keys: Keys, queries_qd: np.ndarray, batched: bool, repeats: int = 3,
     clock: Clock = time.perf_counter,
-) -> float:
+) -> float:  # fmt: skip
     """Milliseconds per query, candidates and re-ranking. batched: all queries at once, as for a table;
     otherwise one by one, as while generating.
     """
     find = batched_search if batched else search_lists
 
     def answer(queries_qd: np.ndarray) -> None:
-        reranked(keys, queries_qd, find(index, queries_qd, K + CANDIDATES)[1], K)
+        reranked(keys, queries_qd, find(index, queries_qd, K + CANDIDATES_BEYOND_K)[1], K)
 
     return _ms(answer, queries_qd, batched, repeats, clock)
 
 
 def exact_ms(
-    keys,
-    ids: np.ndarray,
-    queries_qd: np.ndarray,
-    batched: bool,
-    repeats: int = 3,
+    keys: Keys, ids: np.ndarray, queries_qd: np.ndarray, batched: bool, repeats: int = 3,
     clock: Clock = time.perf_counter,
-) -> float:
+) -> float:  # fmt: skip
     """Milliseconds per query of `retrieval.index.index.exact_search`."""
     return _ms(lambda queries_qd: exact_search(keys, ids, queries_qd, K), queries_qd, batched, repeats, clock)
 
@@ -62,14 +55,9 @@ def _ms(answer: Callable, queries_qd: np.ndarray, batched: bool, repeats: int, c
 
 
 def timed_curve(
-    index: faiss.Index,
-    keys,
-    groups: np.ndarray,
-    truth: Truth,
-    nprobes: Sequence[int],
-    clock: Clock = time.perf_counter,
-    batch: np.ndarray | None = None,
-) -> list[dict[str, float]]:
+    index: faiss.Index, keys: Keys, groups: np.ndarray, truth: Truth, nprobes: Sequence[int],
+    clock: Clock = time.perf_counter, batch: np.ndarray | None = None,
+) -> list[dict[str, float]]:  # fmt: skip
     """Recall and milliseconds per query for each nprobe: {nprobe, plain, reranked, batched_ms, single_ms}.
 
     batch: int64 chunks to search for at once, if not those of `truth`.
@@ -79,13 +67,9 @@ def timed_curve(
     points = []
     for nprobe, plain, rerank in recall_curve(index, keys, groups, truth, nprobes):
         with probing(index, nprobe if inverted_file(index) is not None else None):
-            points.append(
-                {
-                    "nprobe": nprobe,
-                    "plain": plain,
-                    "reranked": rerank,
-                    "batched_ms": index_ms(index, keys, batch_qd, batched=True, clock=clock),
-                    "single_ms": index_ms(index, keys, queries_qd[:100], batched=False, clock=clock),
-                }
-            )
+            milliseconds = {
+                "batched_ms": index_ms(index, keys, batch_qd, batched=True, clock=clock),
+                "single_ms": index_ms(index, keys, queries_qd[:100], batched=False, clock=clock),
+            }
+        points.append({"nprobe": nprobe, "plain": plain, "reranked": rerank, **milliseconds})
     return points

@@ -2,7 +2,7 @@
 
 The folders of a job and the checkout are on a file system that all machines see under the same path. Shards
 are the artifacts that `retrieval.keys.embed` makes on one machine, with the same locks and bytes: machines
-may come and go, and a run goes on without a cluster. Ray is an extra of pyproject.toml.
+may come and go, and a run resumes without a cluster. Ray is an extra of pyproject.toml.
 """
 
 import dataclasses
@@ -37,16 +37,12 @@ def embed_on_cluster(
     except ImportError as error:
         raise InputError(
             f"A cluster is reached through Ray, which is not installed ({error}). Install it with "
-            "`pip install 'ray[data]==2.60.0'`, or leave the cluster's address out: --workers N uses this "
-            "machine's cores."
+            "`pip install 'ray[data]==2.60.0'`, or leave the cluster's address out: workers of this "
+            "machine use its cores."
         ) from error
 
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            runtime_env={"env_vars": {"PYTHONPATH": CHECKOUT}},
-        )
+        ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": CHECKOUT}})
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(
             f"There is no Ray cluster at {address!r} ({error}). Start one with `ray start --head`, or give "
@@ -58,7 +54,7 @@ def embed_on_cluster(
         # An actor lives on one machine.
         smallest = min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
         cpus = max(1, min(int(there.get("CPU", 1)) // workers, int(smallest)))
-        made = ray.data.from_items(
+        rows = ray.data.from_items(
             [{"shard": number} for number in numbers], override_num_blocks=len(numbers)
         ).map_batches(
             ShardMaker,
@@ -68,9 +64,9 @@ def embed_on_cluster(
             num_cpus=cpus,
             num_gpus=1 if there.get("GPU", 0) >= workers else 0,
         )
-        for row in made.iter_rows():
+        for row in rows.iter_rows():
             if row["problem"]:
-                raise InputError(f"An actor of the cluster could not go on: {row['problem']}")
+                raise InputError(f"An actor of the cluster could not continue: {row['problem']}")
             progress(int(row["chunks"]))
     finally:
         ray.shutdown()

@@ -4,16 +4,15 @@ Any number of processes may make them, on this machine (`processes.workers`) or 
 (`retrieval.keys.cluster`): a shard's bytes depend on its tokens and the encoder alone.
 """
 
-import sys
 from pathlib import Path
-
-from tqdm import tqdm
 
 from data.token_store import TokenStore
 from data.tokenizers import Tokenizer
 from errors import InputError
 from processes.workers import share_out
-from retrieval.keys.encoders import KeyEncoder, Keys
+from progress import bar
+from retrieval.index.keys import StoredKeys
+from retrieval.keys.encoders import KeyEncoder
 from retrieval.keys.shards import FILE_NAME, SHARD, Shards, open_shards
 
 
@@ -24,7 +23,7 @@ def embed_store(
     encoder: KeyEncoder,
     workers: int = 1,
     cluster: str | None = None,
-) -> Keys:
+) -> StoredKeys:
     """The keys of every chunk of a store by global id: [total_chunks, d], on disk.
 
     Shards are artifacts under `root`, named by their tokens: finished ones are reused after a kill, and by
@@ -40,20 +39,17 @@ def embed_store(
         InputError: workers is less than 1, or a worker was ended from outside.
     """
     if workers < 1:
-        raise InputError(f"--workers {workers}: give a whole number of at least 1.")
+        raise InputError(f"workers {workers}: give a whole number of at least 1.")
     shards = Shards(Path(root), store, tokenizer, encoder, SHARD)
     missing = [number for number in range(len(shards)) if not shards.path(number).is_dir()]
     done = shards.total - sum(len(shards.chunks(number)) for number in missing)
-    seconds = 0.1 if sys.stderr.isatty() else 15
-    with tqdm(
-        total=shards.total, initial=done, desc="embedding chunks", unit="chunk", delay=2, mininterval=seconds
-    ) as bar:
+    with bar("embedding chunks", shards.total, "chunk", done) as progress:
         if cluster is not None and missing:
             from retrieval.keys.cluster import embed_on_cluster
 
-            embed_on_cluster(cluster, shards.job(), missing, workers, bar.update)
+            embed_on_cluster(cluster, shards.job(), missing, workers, progress.update)
         elif workers > 1 and len(missing) > 1:
-            share_out(open_shards, shards.job(), missing, workers, bar.update)
+            share_out(open_shards, shards.job(), missing, workers, progress.update)
         # What is left, and what is there but damaged.
-        paths = [shards.make(number, bar.update) / FILE_NAME for number in range(len(shards))]
-    return Keys(paths, encoder.dimension)
+        paths = [shards.make(number, progress.update) / FILE_NAME for number in range(len(shards))]
+    return StoredKeys(paths, encoder.dimension)

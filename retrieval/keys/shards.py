@@ -60,10 +60,8 @@ class Shards:
 
         def build(folder: Path) -> None:
             chunks = self.chunks(number)
-            np.save(
-                folder / FILE_NAME,
-                embed_chunks(self.store, self.tokenizer, self.encoder, chunks, progress),
-            )
+            keys_nd = embed_chunks(self.store, self.tokenizer, self.encoder, chunks, progress)
+            np.save(folder / FILE_NAME, keys_nd)
 
         return artifact(self.root, KIND, self._inputs(number), build)
 

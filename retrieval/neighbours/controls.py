@@ -5,8 +5,6 @@ All have the layout of `retrieval.neighbours.table.build_neighbour_table`, k + s
 of the query's own duplicate group.
 """
 
-import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,25 +12,23 @@ from typing import Any
 import numpy as np
 
 from data.token_store import TokenStore
-from data.tokenizers import Tokenizer
 from errors import InputError
 from retrieval.chunks import chunk_groups, store_hash, training_chunks
 from retrieval.index.build import build_in_memory, lists_and_codes
 from retrieval.index.index import load_index, make_index, probing
 from retrieval.index.nearest_outside_group import nearest_outside_group
-from retrieval.index.recall import RECALL, measure_recall
+from retrieval.index.recall import measure_recall, write_recall
 from retrieval.keys.embed import embed_store
-from retrieval.keys.encoders import KeyEncoder
 from retrieval.neighbours.table import (
+    KeySource,
     Rows,
-    build_database,
     build_neighbour_table,
+    build_training_index,
     inputs_of,
     read_rows,
     save_rows,
 )
 from storage.artifacts import artifact
-from storage.files import write_atomic
 
 
 def random_table(root: Path, store: TokenStore, k: int = 2, spare: int = 8, seed: int = 0) -> Path:
@@ -43,32 +39,24 @@ def random_table(root: Path, store: TokenStore, k: int = 2, spare: int = 8, seed
 
     def build(folder: Path) -> None:
         groups_n = chunk_groups(store, np.arange(store.chunk_offsets[-1]))
-        database = training_chunks(store)
-        database = database[np.argsort(groups_n[database], kind="stable")]
+        training = training_chunks(store)
+        training = training[np.argsort(groups_n[training], kind="stable")]
         # What may be drawn is all but the query's own group, which is a run of these.
-        starts, ends = (np.searchsorted(groups_n[database], groups_n, side) for side in ("left", "right"))
+        starts, ends = (np.searchsorted(groups_n[training], groups_n, side) for side in ("left", "right"))
         ids = np.full([len(groups_n), width], -1, np.int64)
         rng = np.random.default_rng(seed)
         for row, (start, end) in enumerate(zip(starts, ends)):
-            others = len(database) - (end - start)
+            others = len(training) - (end - start)
             drawn = rng.choice(others, min(width, others), replace=False)
-            ids[row, : len(drawn)] = database[np.where(drawn < start, drawn, drawn + end - start)]
+            ids[row, : len(drawn)] = training[np.where(drawn < start, drawn, drawn + end - start)]
         save_rows(folder, (np.where(ids < 0, np.float32(np.inf), np.float32(0)), ids))
 
     inputs = {"store": store_hash(store), "drawn with seed": seed, "k": k, "spare": spare}
     return artifact(root, "neighbours", inputs, build)
 
 
-def database_share_table(
-    root: Path,
-    store: TokenStore,
-    tokenizer: Tokenizer,
-    encoder: KeyEncoder,
-    share: float,
-    chunks: np.ndarray,
-    k: int = 2,
-    spare: int = 8,
-    seed: int = 0,
+def document_share_table(
+    root: Path, source: KeySource, share: float, chunks: np.ndarray, k: int = 2, spare: int = 8, seed: int = 0
 ) -> Path:
     """The artifact folder of a table with the exact neighbours of `chunks` among those of a share of the
     training documents; other rows are empty.
@@ -84,40 +72,29 @@ def database_share_table(
         InputError: share is out of range.
     """
     if not 0 < share <= 1:
-        raise InputError(f"A database of {share} of the training documents: give a share above 0, at most 1.")
+        raise InputError(f"A share of {share} of the training documents: give one above 0, at most 1.")
+    store = source.store
 
     def rows_into(_: Path) -> Rows:
         if share == 1:
             # Searched anew in other batches, equal texts could take each other's place in the last column.
-            whole = read_rows(build_neighbour_table(root, store, tokenizer, encoder, k, spare))
+            whole = read_rows(build_neighbour_table(root, *source, k, spare))
             return tuple(column[chunks] for column in whole)
         documents = np.flatnonzero(~store.is_validation)
         kept = np.random.default_rng(seed).permutation(documents)[: max(1, round(share * len(documents)))]
-        database = training_chunks(store)
-        database = database[np.isin(store.chunk_documents(database), kept)]
-        keys = embed_store(root, store, tokenizer, encoder)
-        index = build_in_memory(make_index("Flat", encoder.dimension), keys, database, "Flat")
+        training = training_chunks(store)
+        training = training[np.isin(store.chunk_documents(training), kept)]
+        keys = embed_store(root, *source)
+        index = build_in_memory(make_index("Flat", source.encoder.dimension), keys, training, "Flat")
         groups_n = chunk_groups(store, np.arange(len(keys)))
         return nearest_outside_group(index, keys, groups_n, k + spare, chunks)
 
-    inputs = inputs_of(store, tokenizer, encoder) | {
-        "share": float(share),
-        "seed": seed,
-        "k": k,
-        "spare": spare,
-    }
+    inputs = inputs_of(*source) | {"share": float(share), "seed": seed, "k": k, "spare": spare}
     return partial_table(root, store, chunks, inputs, rows_into)
 
 
 def approximate_table(
-    root: Path,
-    store: TokenStore,
-    tokenizer: Tokenizer,
-    encoder: KeyEncoder,
-    nprobe: int,
-    chunks: np.ndarray,
-    k: int = 2,
-    spare: int = 8,
+    root: Path, source: KeySource, nprobe: int, chunks: np.ndarray, k: int = 2, spare: int = 8
 ) -> Path:
     """The artifact folder of a table with the neighbours of `chunks` (int64 global ids) that inverted lists
     of codes over the training chunks find at `nprobe`; other rows are empty.
@@ -128,19 +105,18 @@ def approximate_table(
     Raises:
         InputError: there are too few chunks for such an index.
     """
-    database = training_chunks(store)
-    factory = lists_and_codes(len(database), encoder.dimension)
+    store, training = source.store, training_chunks(source.store)
+    factory = lists_and_codes(len(training), source.encoder.dimension)
 
     def rows_into(folder: Path) -> Rows:
-        keys = embed_store(root, store, tokenizer, encoder)
-        index = load_index(build_database(root, store, tokenizer, encoder, factory), encoder.dimension)
+        keys = embed_store(root, *source)
+        index = load_index(build_training_index(root, *source, factory), source.encoder.dimension)
         groups_n = chunk_groups(store, np.arange(len(keys)))
         with probing(index, nprobe):
-            recall = measure_recall(index, keys, database, groups_n)
-            write_atomic(folder / RECALL, json.dumps(dataclasses.asdict(recall)))
+            write_recall(folder, measure_recall(index, keys, training, groups_n))
             return nearest_outside_group(index, keys, groups_n, k + spare, chunks)
 
-    inputs = inputs_of(store, tokenizer, encoder) | {"factory": factory, "nprobe": nprobe}
+    inputs = inputs_of(*source) | {"factory": factory, "nprobe": nprobe}
     return partial_table(root, store, chunks, inputs | {"k": k, "spare": spare}, rows_into)
 
 

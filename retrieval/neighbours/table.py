@@ -9,7 +9,7 @@ fill such gaps; what cannot be filled is masked.
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,20 +30,28 @@ COLUMNS = ("distances", "ids")
 Rows = tuple[np.ndarray, np.ndarray]  # of a table: distances float32 [n, k], ids int64 [n, k]
 
 
-def build_database(
+class KeySource(NamedTuple):
+    """What keys are made from: the chunks of a store, their text by its tokenizer, and an encoder."""
+
+    store: TokenStore
+    tokenizer: Tokenizer
+    encoder: KeyEncoder
+
+
+def build_training_index(
     root: Path, store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder, factory: str = "Flat"
 ) -> Path:
     """The artifact folder of the index over the chunks of the training documents, built under `root` with the
-    keys it needs. Its file is `INDEX`. factory: a FAISS factory string, or "auto".
+    keys it needs. factory: a FAISS factory string, or "auto".
     """
-    database = training_chunks(store)
+    training = training_chunks(store)
     made_of = inputs_of(store, tokenizer, encoder)
-    factory = resolved(factory, len(database), encoder.dimension)
+    factory = resolved(factory, len(training), encoder.dimension)
 
     def build(folder: Path) -> None:
         keys = embed_store(root, store, tokenizer, encoder)
         groups_n = chunk_groups(store, np.arange(len(keys)))
-        write_index(root, folder, keys, database, groups_n, factory, made_of)
+        write_index(root, folder, keys, training, groups_n, factory, made_of)
 
     return artifact(root, "index", made_of | {"factory": factory}, build)
 
@@ -59,14 +67,13 @@ def build_neighbour_table(
 ) -> Path:
     """The artifact folder of the table for `store`, built under `root` with the keys and the index it needs.
 
-    Queries are all chunks, the database is the chunks of the training documents.
+    The neighbours of every chunk are found among those of the training documents.
     """
-    database_size = int(store.num_chunks[~store.is_validation].sum())
-    factory = resolved(factory, database_size, encoder.dimension)
+    factory = resolved(factory, len(training_chunks(store)), encoder.dimension)
     made_of = inputs_of(store, tokenizer, encoder) | {"factory": factory}
 
     def build_table(folder: Path) -> None:
-        index = load_index(build_database(root, store, tokenizer, encoder, factory), encoder.dimension)
+        index = load_index(build_training_index(root, store, tokenizer, encoder, factory), encoder.dimension)
         keys = embed_store(root, store, tokenizer, encoder)
         groups_n = chunk_groups(store, np.arange(len(keys)))
 

@@ -9,18 +9,16 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from tqdm import tqdm
-
 from errors import InputError
 from models.families import family_of
 from processes.workers import cores
+from progress import bar
 from storage.artifacts import fingerprint
 from studies.trials.held_out import evaluation_path
 from studies.trials.train import milestones
@@ -31,11 +29,12 @@ from training.interruption import stop_requests
 ATTEMPTS = 2
 POLL_SECONDS = 1.0
 COMPILED = "compiled"
+LAYOUT = "{desc} {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
 
 
 def trial_folder(trials: Path, trial: Trial) -> Path:
     """Where `trial` lies below the folder of all trials."""
-    return trials / f"{family_of(trial.config)}-{fingerprint(dataclasses.asdict(trial))}"
+    return trials / f"{family_of(trial.config).name}-{fingerprint(dataclasses.asdict(trial))}"
 
 
 def finished(task: Task) -> bool:
@@ -107,11 +106,7 @@ class TrialsProgress:
     """One line: how many trials are done, which are under way, and the time to go."""
 
     def __init__(self, total: int):
-        terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total, desc="cells", unit="cell", mininterval=0.5 if terminal else 30, dynamic_ncols=True,
-            bar_format="{desc} {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}",
-        )  # fmt: skip
+        self._bar = bar("cells", total, "cell", layout=LAYOUT)
         self._shown = 0.0
 
     def show(self, under_way: Sequence[Task]) -> None:

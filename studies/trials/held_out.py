@@ -7,12 +7,12 @@ import numpy as np
 
 from data.batches import Batch, evaluation_batches
 from models.decoder import Params
-from models.retro.config import RETROConfig
 from parallelism.interface import Strategy
+from processes.start import is_leader
+from progress import Progress
 from retrieval.neighbours.batches import device_batch
 from retrieval.neighbours.table import NeighbourTable
 from studies.trials.trial import Trial
-from training.metrics import Progress
 
 
 def held_out(
@@ -30,18 +30,13 @@ def evaluate(
     """float32 [S, T]: the loss of every held-out token with k neighbours, zero where nothing is predicted."""
     batches = list(held_out(trial, table, strategy.rows(trial.batch_size)))
     kind = f" retrieval {label}" if label else ""
-    progress = Progress(f"{trial.name} seed {trial.seed}{kind}: evaluation", len(batches))
+    progress = Progress(f"{trial.name} seed {trial.seed}{kind}: evaluation", len(batches), shown=is_leader())
     results = []
     for done, (batch, _) in enumerate(batches, start=1):
         results.append(np.asarray(strategy.evaluate(params, device_batch(batch, table, k))))
         progress.advance(done)
     progress.close()
     return np.concatenate(results)
-
-
-def evaluation_neighbours(config: RETROConfig) -> int:
-    """k in evaluation and generation."""
-    return config.evaluation_neighbours or config.num_neighbours
 
 
 def evaluation_path(

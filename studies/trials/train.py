@@ -17,7 +17,7 @@ from processes.start import barrier, is_leader
 from retrieval.neighbours.batches import device_batch
 from studies.prepare import Prepared
 from studies.run_folder import claim
-from studies.trials.held_out import evaluate, evaluation_neighbours, evaluation_path, save_array
+from studies.trials.held_out import evaluate, evaluation_path, save_array
 from studies.trials.trial import Trial, TrialResult
 from training.checkpoints import Checkpoints
 from training.freezing import freeze
@@ -70,7 +70,7 @@ def run_trial(
         configuration=dataclasses.asdict(trial.config),
     )
     schedule = jax.jit(learning_rate(*trial.taught_by))
-    k = trial.config.num_neighbours if trial.retrieves else 0
+    k = trial.config.num_neighbours
     for step in milestones(trial):
         paths = {retrieval: evaluation_path(folder, retrieval, step, trial) for retrieval in trial.retrievals}
         missing = [retrieval for retrieval, path in paths.items() if not path.exists()]
@@ -85,7 +85,7 @@ def run_trial(
         to_here = dataclasses.replace(training, steps=step)
         state = train(to_here, strategy, lambda step: device_batch(batches(step), table, k), schedule, folder)
         for retrieval in missing:
-            neighbours = evaluation_neighbours(trial.config) if retrieval == "on" else 0
+            neighbours = trial.config.k_evaluation if retrieval == "on" else 0
             nats_st = evaluate(trial, strategy, state.params, table, neighbours, retrieval)
             if is_leader():
                 save_array(paths[retrieval], nats_st)
@@ -113,7 +113,7 @@ def milestones(trial: Trial) -> tuple[int, ...]:
 
 def strategy_of(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism = Parallelism()) -> Strategy:  # noqa: B008
     """How `trial` is trained on `mesh`: its model, objective and optimiser."""
-    family = family_of(trial.config)
+    family = family_of(trial.config).name
     parts = loss_parts(trial.batch_size, trial.length, mesh.size)
     trained = objective(build(trial.config), family, trial.precision, parts, trial.z_loss)
     optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by))

@@ -11,7 +11,7 @@ import jax
 
 from errors import InputError
 from models.decoder import Model, Params
-from models.families import SIZES, build
+from models.families import FAMILIES, build
 from parallelism.mesh import MeshShape, make_mesh
 from studies.prepare import Prepared, reopen
 from studies.run_folder import FILE_NAME
@@ -20,7 +20,7 @@ from studies.trials.trial import Trial
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS
 
-MODEL_CONFIGS = tuple(type(next(iter(sizes.values()))) for sizes in SIZES.values())
+MODEL_CONFIGS = tuple(family.configuration for family in FAMILIES.values())
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from models.families import family_of
-from models.retro.config import RETROConfig
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Trial:
     name: what is shown. config: the model's. neighbours: the table's artifact name, so that its content
     guards the folder. pretrained: the fingerprint of the parameters that a RETRO's decoder is given and
     keeps, so that only what retrieval adds is trained (RETROfit); None where everything is. recipe: the
-    family whose optimiser and schedule train it, peak: their largest learning rate, z_loss: the coefficient
+    name in training.recipes of what trains it, peak: its largest learning rate, z_loss: the coefficient
     of log²Z; None for the family's own. evaluate_at: steps before the last at which it is evaluated too.
     """
 
@@ -42,7 +41,7 @@ class Trial:
 
     @property
     def retrieves(self) -> bool:
-        return isinstance(self.config, RETROConfig)
+        return self.config.retrieves
 
     @property
     def retrievals(self) -> tuple[str | None, ...]:
@@ -52,7 +51,7 @@ class Trial:
     @property
     def taught_by(self) -> tuple[str, int, float | None]:
         """What training.recipes.recipe and learning_rate take."""
-        return self.recipe or family_of(self.config), self.steps, self.peak
+        return self.recipe or family_of(self.config).recipe, self.steps, self.peak
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from retrieval.neighbours.table import NeighbourTable
 from storage.files import locked, write_atomic
 from studies.environment import peak_memory
 from studies.prepare import Prepared
-from studies.trials.held_out import evaluate, evaluation_neighbours, held_out, save_array
+from studies.trials.held_out import evaluate, held_out, save_array
 from studies.trials.train import run_trial, strategy_of
 from studies.trials.trained import TrainedRun, load_run
 from studies.trials.trial import Trial
@@ -132,9 +132,7 @@ def read(run: TrainedRun, evaluation: Evaluation) -> np.ndarray:
     table = prepared.neighbours
     if evaluation.table is not None:
         table = NeighbourTable(prepared.root / evaluation.table, prepared.store)
-    k = evaluation.k
-    if k is None:
-        k = evaluation_neighbours(trial.config) if trial.retrieves else 0
+    k = trial.config.k_evaluation if evaluation.k is None else evaluation.k
     strategy = strategy_of(trial, make_mesh(MeshShape(), jax.devices()[:1]))
     nats_st = evaluate(trial, strategy, params, table, k, evaluation.file_name)
     documents_st = np.concatenate([documents for _, documents in held_out(trial, table)])

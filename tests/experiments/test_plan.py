@@ -44,7 +44,7 @@ def row(
 
 def test_a_batch_that_the_mesh_does_not_divide_is_refused():
     options = Options("palm/8b", "v4:2x2x1", batch=7)
-    with pytest.raises(InputError, match="splits a batch 4 ways.*7 sequences.*--batch a multiple of 4"):
+    with pytest.raises(InputError, match="splits a batch 4 ways.*7 sequences.*batch that is a multiple of 4"):
         run_of(options, parse_topology(options.topology))
 
 

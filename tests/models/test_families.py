@@ -1,10 +1,12 @@
 """Every published size has the papers' number of parameters, read off shapes."""
 
+import dataclasses
+
 import pytest
 
 from errors import InputError
 from models.families import (
-    SIZES,
+    FAMILIES,
     build,
     configuration,
     count,
@@ -61,9 +63,41 @@ def test_unknown_field_raises():
         type(configuration("palm/tiny"))(layers=4)
 
 
-@pytest.mark.parametrize("family", SIZES)
+NAMES = [f"{family.name}/{size}" for family in FAMILIES.values() for size in family.sizes]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_size_says_what_it_reads_and_builds(name):
+    config = configuration(name)
+    retrieves = name.startswith("retro/")
+    assert config.retrieves == retrieves and (config.decoder is not config) == retrieves
+    assert config.k_evaluation == config.num_neighbours == (2 if retrieves else 0)
+    table = parameter_shapes(config)["embedding"]["embedding"]["table"]
+    assert table.shape == (config.vocab_size, config.decoder.d_model)
+    assert not {"retrieves", "k_evaluation"} & dataclasses.asdict(config).keys()
+
+
+@pytest.mark.parametrize("given, k", [(None, 2), (5, 5)])
+def test_neighbours_at_evaluation_are_those_of_training_where_none_are_given(given, k):
+    config = dataclasses.replace(configuration("retro/tiny"), evaluation_neighbours=given)
+    assert config.k_evaluation == config.most_neighbours == k
+
+
+@pytest.mark.parametrize("size", ["172m", "tiny", "smoke"])
+def test_a_copying_size_is_saved_as_the_published_one_with_two_switches(size):
+    fields = dataclasses.asdict(configuration(f"retro/{size}"))
+    fields |= {"cca_initialisation": "copying", "encoder_embedding": "shared"}
+    saved = dataclasses.asdict(configuration(f"retro/{size}-copying"))
+    assert saved == fields and [*saved] == [*fields]
+
+
+def test_published_vocabularies():
+    assert [FAMILIES[name].vocab_size for name in ("palm", "gopher", "retro")] == [256_000, 32_000, 128_000]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_vocabulary_is_exchangeable(family):
     config = with_decoder_fields(configuration(f"{family}/smoke"), vocab_size=320)
-    assert family_of(config) == family
+    assert family_of(config).name == family
     assert build(config).config.vocab_size == 320
     assert parameter_shapes(config)["embedding"]["embedding"]["table"].shape[0] == 320

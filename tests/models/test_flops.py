@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from models.families import configuration
-from models.flops import train_flops_per_token
+from models.flops import mfu, train_flops_per_token
 from studies.environment import matrix_product_peak
 
 
@@ -16,12 +16,9 @@ def test_palm_table_22(name, tflops):
 
 def test_palm_table_3_mfu():
     """Model FLOPs per second over the chips' peak, from the published throughputs."""
-    palm = 238.3e3 * train_flops_per_token(configuration("palm/540b"), 2048) / (6144 * 275e12)
-    gopher = (
-        0.0152 * 3072 * 2048 * train_flops_per_token(configuration("gopher/280b"), 2048) / (4096 * 123e12)
-    )
-    assert palm == pytest.approx(0.462, abs=1e-3)
-    assert gopher == pytest.approx(0.325, abs=2e-3)
+    palm, gopher = (train_flops_per_token(configuration(name), 2048) for name in ("palm/540b", "gopher/280b"))
+    assert mfu(238.3e3, palm, 6144 * 275e12) == pytest.approx(0.462, abs=1e-3)
+    assert mfu(0.0152 * 3072 * 2048, gopher, 4096 * 123e12) == pytest.approx(0.325, abs=2e-3)
 
 
 def test_a_table_that_only_looks_up_costs_nothing():

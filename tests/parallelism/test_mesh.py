@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from errors import InputError
-from models.families import SIZES, configuration, parameter_shapes
+from models.families import FAMILIES, configuration, parameter_shapes
 from parallelism.mesh import MeshShape, make_mesh, parse_mesh_shape
 from parallelism.rules import place_activation, state_shardings
 from tests.models.small import FORMS
@@ -28,7 +28,7 @@ def test_a_mesh_that_does_not_take_every_device_is_refused():
         make_mesh(MeshShape(data=3))
 
 
-@pytest.mark.parametrize("name", [f"{family}/{size}" for family, sizes in SIZES.items() for size in sizes])
+@pytest.mark.parametrize("name", [f"{f.name}/{size}" for f in FAMILIES.values() for size in f.sizes])
 def test_every_parameter_has_a_rule(name):
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
     state_shardings(parameter_shapes(configuration(name)), mesh)

@@ -111,7 +111,7 @@ def test_state_is_sharded_as_the_rules_say():
 
 def test_a_batch_that_the_mesh_does_not_divide_is_refused():
     strategy = strategy_of("palm", MeshShape(1, 8, 1))
-    with pytest.raises(InputError, match="8 ways.*3 sequences.*--batch-size a multiple of 8"):
+    with pytest.raises(InputError, match="8 ways.*3 sequences.*batch size that is a multiple of 8"):
         strategy.step(strategy.init(jax.random.key(0)), batch("palm", 0, rows=3))
 
 

@@ -65,8 +65,8 @@ def test_loops_multiply():
 
         return jax.lax.scan(outer, x, None, 3)[0]
 
-    found = collectives(compiled(twice_nested, PartitionSpec()), MESH)
-    assert {(one.axes, one.count) for one in found} == {(("data",), 3 * ROUNDS), (("model",), 3)}
+    rows = collectives(compiled(twice_nested, PartitionSpec()), MESH)
+    assert {(one.axes, one.count) for one in rows} == {(("data",), 3 * ROUNDS), (("model",), 3)}
 
 
 def test_what_a_ring_sends():

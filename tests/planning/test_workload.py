@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import pytest
 
-from experiments.plan import PRECISION, Options, run_of
-from models.families import build, configuration
+from experiments.plan import Options, run_of
+from models.families import FAMILIES, build, configuration
 from models.flops import train_flops_per_token
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.strategies.spmd import spmd
@@ -43,19 +43,19 @@ def test_bytes_are_what_the_compiled_step_sends(family):
         d_ff=512,
         vocab_size=512,
     )
-    run = planned(Run(config, MeshShape(2, 2, 2), 8, 64, 1, PRECISION[family]))
+    run = planned(Run(config, MeshShape(2, 2, 2), 8, 64, 1, FAMILIES[family].precision))
     step = spmd(
         objective(build(run.config), family, "float32"),
         optimiser_under("float32", recipe(family, 10)),
         make_mesh(run.mesh),
     )
-    found = collectives(step.lower(batch_of(run)).compile().as_text(), run.mesh)
+    program = collectives(step.lower(batch_of(run)).compile().as_text(), run.mesh)
     estimated = estimated_bytes(run)
     for axis in ("model", "data"):
-        sent = sum(one.sent for one in found if one.axes == (axis,))
+        sent = sum(one.sent for one in program if one.axes == (axis,))
         assert sent == pytest.approx(2 * estimated[axis], rel=0.1), axis
     # PaLM's one key and value head lies whole on every device along model: much of a model this small.
-    between = sum(one.sent for one in found if "pod" in one.axes)
+    between = sum(one.sent for one in program if "pod" in one.axes)
     assert between == pytest.approx(2 * estimated["pod"], rel=0.15)
 
 
@@ -66,7 +66,7 @@ def test_bytes_are_what_a_program_for_tpus_sends(family):
         configuration(f"{family}/smoke"), num_layers=8, num_heads=8, head_size=128, d_model=1024, d_ff=4096,
         vocab_size=1024,
     )  # fmt: skip
-    run = planned(Run(config, MeshShape(1, 4, 4), 16, 256, 1, PRECISION[family]))
+    run = planned(Run(config, MeshShape(1, 4, 4), 16, 256, 1, FAMILIES[family].precision))
     found = compile_step(run, parse_topology("v4:4x4x1"), family).collectives
     for axis, estimated in estimated_bytes(run).items():
         assert sum(one.sent for one in found if one.axes == (axis,)) == pytest.approx(estimated, rel=0.1), (

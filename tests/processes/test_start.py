@@ -14,7 +14,7 @@ from errors import InputError
 from processes.meeting import Member, first_differences
 from processes.start import any_process, barrier, code_hashes, is_leader, membership, start
 from processes.team import Team
-from tests.many_processes import ends, environment, free_address, start_all
+from tests.many_processes import ROOT, ends, environment, free_address, start_all
 
 ALIKE = {"code": {"models/dense.py": "ab12"}, "configuration": {"--steps": "12"}}
 
@@ -68,9 +68,8 @@ def test_a_slurm_step(monkeypatch):
 
 
 def test_code_is_every_python_file_but_tests():
-    hashes = code_hashes()
-    assert {"errors.py", "models/palm/model.py", "processes/start.py"} <= hashes.keys()
-    assert not any(path.startswith(("tests/", ".")) for path in hashes)
+    paths = {path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.py"), *ROOT.glob("[!.]*/**/*.py")]}
+    assert code_hashes().keys() == {path for path in paths if not path.startswith("tests/")}
 
 
 def test_differences_name_the_field_and_the_processes():
@@ -149,12 +148,12 @@ def test_somebody_else_at_the_address():
     assert "is not process 0 of this run" in message
 
 
-# How they end. A process says "ready" once it has met the others, and does then what it was told to.
+# How they end. A process says "ready" once it has met the others, and does then as it is asked.
 
 MEMBER = """
 import os, signal, sys, time
-from parallelism.meeting import Member
-from parallelism.team import Team
+from processes.meeting import Member
+from processes.team import Team
 names = ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
 address, count, process = (os.environ[f"JAX_{name}"] for name in names)
 member = Member(address, int(count), int(process))
@@ -175,12 +174,12 @@ def test_the_end_of_one_is_the_end_of_all(victim, how, code):
     processes[victim].stdin.flush()
     results = ends(processes)
     ended = results.pop(victim)
-    for returned, _, said in results:
+    for returned, _, errors in results:
         assert returned == code
         if how == "killed":
-            assert f"Process {victim} of this run is gone" in said and "with the same command" in said
+            assert f"Process {victim} of this run is gone" in errors and "with the same command" in errors
         else:
-            assert f"Process {victim} of 3" in said and "ended the run: error: bad" in said
+            assert f"Process {victim} of 3" in errors and "ended the run: error: bad" in errors
     if how == "failed":
         assert (ended[0], ended[2]) == (2, "\nerror: bad\n")
     else:
@@ -191,7 +190,7 @@ JOINED = """
 import json, os, signal, sys
 import jax, numpy as np
 from jax.experimental import multihost_utils
-from parallelism.processes import any_process, barrier, from_leader, is_leader, num_machines, start
+from processes.start import any_process, barrier, from_leader, is_leader, num_machines, start
 team = start({"code": {"x.py": "1"}})
 me = jax.process_index()
 barrier("here")
@@ -209,16 +208,16 @@ team.farewell()
 
 def test_joined_devices_flags_and_farewell():
     results = ends(start_all(["-c", JOINED]))
-    for process, (code, printed, said) in enumerate(results):
-        assert (code, said) == (0, "")
+    for process, (code, printed, errors) in enumerate(results):
+        assert (code, errors) == (0, "")
         assert json.loads(printed) == [8, 4, process == 0, True, False, 0.1, 1]
 
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_death_amid_collectives_is_named(victim):
     """JAX may notice first that process 0 died, and abort: then a last word says most of it."""
-    code, _, said = ends(start_all(["-c", JOINED, victim]))[1 - victim]
+    code, _, errors = ends(start_all(["-c", JOINED, victim]))[1 - victim]
     assert code != 0
     named = [f"Process {victim} of this run is gone", "another process was lost, most likely process 0"]
-    assert any(words in said for words in named[: 2 - victim])
-    assert "start all processes again with the same command" in said
+    assert any(words in errors for words in named[: 2 - victim])
+    assert "start all processes again with the same command" in errors

@@ -47,17 +47,17 @@ def true_distances(keys, groups, database, k):
 
 def assert_honest(distances, ids, keys, groups, database, rows):
     """Each row: ascending, without repeats, of training documents and other groups, with true distances."""
-    found = ids >= 0
-    assert (np.isinf(distances) == ~found).all() and np.isin(ids[found], database).all()
-    assert not (found & (groups[ids] == groups[rows, None])).any()
-    assert (np.diff(np.where(found, distances, np.finfo(np.float32).max), axis=1) >= 0).all()
+    present = ids >= 0
+    assert (np.isinf(distances) == ~present).all() and np.isin(ids[present], database).all()
+    assert not (present & (groups[ids] == groups[rows, None])).any()
+    assert (np.diff(np.where(present, distances, np.finfo(np.float32).max), axis=1) >= 0).all()
     ordered = np.sort(ids, axis=1)
     assert not ((np.diff(ordered, axis=1) == 0) & (ordered[:, 1:] >= 0)).any()
     squared = ((keys[ids].astype(np.float64) - keys[rows, None]) ** 2).sum(-1)
-    np.testing.assert_allclose(distances[found], squared[found], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(distances[present], squared[present], rtol=1e-5, atol=1e-6)
     in_database = np.bincount(groups[database], minlength=groups.max() + 1)
     others = len(database) - in_database[groups[rows]]
-    np.testing.assert_array_equal(found.sum(axis=1), np.minimum(ids.shape[1], others))
+    np.testing.assert_array_equal(present.sum(axis=1), np.minimum(ids.shape[1], others))
 
 
 @pytest.fixture(scope="module")
@@ -128,17 +128,17 @@ def test_what_is_added_and_removed_gives_the_table_of_what_is_there(tmp_path):
         made_of = {"first": int(ids[0]), "last": int(ids[-1]), "n": len(ids)}
         return load_index(building.build_index(tmp_path, keys, ids, groups, "Flat", made_of))
 
-    def found(ids, rows=None, excluded=None):
+    def nearest(ids, rows=None, excluded=None):
         return nearest_outside_group(index_of(ids), keys, groups, 5, rows, excluded)
 
     everything = np.arange(600)
-    merged = merged_rows(found(everything[:400]), found(everything[400:]))
-    for ours, expected in zip(merged, found(everything), strict=True):
+    merged = merged_rows(nearest(everything[:400]), nearest(everything[400:]))
+    for ours, expected in zip(merged, nearest(everything), strict=True):
         np.testing.assert_array_equal(ours, expected)
     removed = rng.choice(600, 60, replace=False)
     distances, ids = merged
     rows = rows_mentioning(ids, removed)
     assert 0 < len(rows) < 600
-    distances[rows], ids[rows] = found(everything, rows, removed)
-    for ours, expected in zip((distances, ids), found(np.setdiff1d(everything, removed)), strict=True):
+    distances[rows], ids[rows] = nearest(everything, rows, removed)
+    for ours, expected in zip((distances, ids), nearest(np.setdiff1d(everything, removed)), strict=True):
         np.testing.assert_array_equal(ours, expected)

@@ -45,12 +45,12 @@ def check(distances, ids, scores_qn, database, k):
     np.testing.assert_allclose(np.where(ids < 0, 0, -distances), expected, rtol=1e-5)
     assert (np.isinf(distances) == (ids < 0)).all()
     for row, score_n in enumerate(scores_qn):
-        found = ids[row][ids[row] >= 0]
-        assert len(set(found)) == len(found) == min(k, (score_n > 0).sum())
-        place = np.searchsorted(database, found)
-        np.testing.assert_allclose(score_n[place], -distances[row, : len(found)], rtol=1e-5)
+        neighbours = ids[row][ids[row] >= 0]
+        assert len(set(neighbours)) == len(neighbours) == min(k, (score_n > 0).sum())
+        place = np.searchsorted(database, neighbours)
+        np.testing.assert_allclose(score_n[place], -distances[row, : len(neighbours)], rtol=1e-5)
         np.testing.assert_array_equal(
-            np.lexsort((found, distances[row, : len(found)])), np.arange(len(found))
+            np.lexsort((neighbours, distances[row, : len(neighbours)])), np.arange(len(neighbours))
         )
 
 
@@ -65,8 +65,8 @@ def test_neighbours_are_those_of_the_formula(texts, seed, k, held):
     weights, counts = bm25_weights(counted([texts[d] for d in database])), counted([texts[r] for r in rows])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bm25, "SCORES", held)
-        found = best_outside_group(weights, counts, database, groups, rows, k, no_progress)
-    check(*found, scores, database, k)
+        best = best_outside_group(weights, counts, database, groups, rows, k, no_progress)
+    check(*best, scores, database, k)
 
 
 def test_equal_chunks_are_ordered_by_id_whatever_the_blocks(monkeypatch):

@@ -91,10 +91,12 @@ def test_the_table_is_that_of_a_search_of_all_that_is_there(changed):
     expected[gone] = np.inf
     np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-4)
     rows, columns = np.nonzero(np.isfinite(distances))
-    found = ids[rows, columns]
-    own = ((keys_nd[rows] - keys_nd[found]) ** 2).sum(-1)
+    neighbours = ids[rows, columns]
+    own = ((keys_nd[rows] - keys_nd[neighbours]) ** 2).sum(-1)
     np.testing.assert_allclose(own, distances[rows, columns], rtol=1e-4, atol=1e-4)
-    assert (database.groups[rows] != database.groups[found]).all() and not np.isin(found, gone).any()
+    assert (database.groups[rows] != database.groups[neighbours]).all() and not np.isin(
+        neighbours, gone
+    ).any()
     assert (ids[~np.isfinite(distances)] == -1).all()
 
 

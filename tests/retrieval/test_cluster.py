@@ -38,7 +38,9 @@ def test_a_cluster_gives_the_bytes_of_one_process(stored, encoder, tmp_path, mon
     store, tokenizer = stored
     one = embed_store(tmp_path / "one", store, tokenizer, encoder)
     asked = []
-    monkeypatch.setattr(embed, "embed_chunks", lambda *_: asked.append(1))  # not in this process
+    monkeypatch.setattr(
+        "retrieval.keys.shards.embed_chunks", lambda *_: asked.append(1)
+    )  # not in this process
     many = embed_store(tmp_path / "many", store, tokenizer, encoder, workers=1, cluster="local")
     assert len(one.paths) >= 3 and not asked
     for here, there in zip(one.paths, many.paths, strict=True):

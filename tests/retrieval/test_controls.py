@@ -6,8 +6,8 @@ import pytest
 from errors import InputError
 from retrieval.chunks import chunk_groups, training_chunks
 from retrieval.index.recall import read_recall
-from retrieval.neighbours.controls import approximate_table, database_share_table, random_table
-from retrieval.neighbours.table import NeighbourTable, build_neighbour_table
+from retrieval.neighbours.controls import approximate_table, document_share_table, random_table
+from retrieval.neighbours.table import KeySource, NeighbourTable, build_neighbour_table
 
 K, SPARE = 2, 3
 
@@ -38,10 +38,13 @@ def test_random_neighbours_are_training_chunks_of_other_groups_and_none_twice(st
     groups = chunk_groups(store, chunks)
     assert table.ids.shape == (len(chunks), K + spare)
     for chunk, (row, distances) in enumerate(zip(table.ids, table.distances)):
-        others, found = database[groups[database] != groups[chunk]], row[row >= 0]
-        assert len(set(found)) == len(found) == min(K + spare, len(others)) and np.isin(found, others).all()
+        others, neighbours = database[groups[database] != groups[chunk]], row[row >= 0]
+        assert (
+            len(set(neighbours)) == len(neighbours) == min(K + spare, len(others))
+            and np.isin(neighbours, others).all()
+        )
         np.testing.assert_array_equal(distances, np.where(row < 0, np.inf, 0))
-        assert (row[len(found) :] == -1).all()
+        assert (row[len(neighbours) :] == -1).all()
 
 
 def test_random_neighbours_are_all_drawn_as_often_and_anew_with_another_seed(make_store, tmp_path):
@@ -65,7 +68,7 @@ def test_a_share_of_one_is_the_whole_table(stored, whole, tokenizer, encoder):
     chunks = held_out(store)
     # All documents but searched for these queries alone, and the table's own rows.
     for share in (0.999, 1):
-        path = database_share_table(root, store, tokenizer, encoder, share, chunks, K, SPARE)
+        path = document_share_table(root, KeySource(store, tokenizer, encoder), share, chunks, K, SPARE)
         table = NeighbourTable(path, store)
         np.testing.assert_array_equal(table.ids[chunks], whole.ids[chunks])
         np.testing.assert_array_equal(table.distances[chunks], whole.distances[chunks])
@@ -80,7 +83,7 @@ def test_smaller_databases_lie_in_larger_ones_document_by_document(stored, token
     spare = len(training_chunks(store))  # a row then lists its whole database
     databases = []
     for share in (0.01, 0.4, 0.5, 0.8, 1):
-        path = database_share_table(root, store, tokenizer, encoder, share, chunks, 1, spare)
+        path = document_share_table(root, KeySource(store, tokenizer, encoder), share, chunks, 1, spare)
         rows = NeighbourTable(path, store).ids[chunks]
         databases.append(set(rows[0][rows[0] >= 0]))
         assert all(set(row[row >= 0]) == databases[-1] for row in rows)
@@ -95,7 +98,7 @@ def test_smaller_databases_lie_in_larger_ones_document_by_document(stored, token
 def test_a_share_out_of_range_is_named(stored, tokenizer, encoder, share):
     root, store = stored
     with pytest.raises(InputError, match="above 0"):
-        database_share_table(root, store, tokenizer, encoder, share, held_out(store))
+        document_share_table(root, KeySource(store, tokenizer, encoder), share, held_out(store))
 
 
 def test_an_approximate_table_finds_all_in_every_list_and_less_in_one(
@@ -105,7 +108,7 @@ def test_an_approximate_table_finds_all_in_every_list_and_less_in_one(
     whole = NeighbourTable(build_neighbour_table(tmp_path, store, tokenizer, encoder, K, 0), store)
     chunks, recalls = held_out(store), []
     for nprobe in (1, 2**20):
-        path = approximate_table(tmp_path, store, tokenizer, encoder, nprobe, chunks, K, 0)
+        path = approximate_table(tmp_path, KeySource(store, tokenizer, encoder), nprobe, chunks, K, 0)
         table = NeighbourTable(path, store)
         recalls.append(read_recall(path).reranked)
     assert recalls[0] < 0.9 < recalls[1] == 1

@@ -106,7 +106,7 @@ def test_a_killed_run_redoes_only_unfinished_shards(make_store, tokenizer, encod
         return embed_chunks(store, tokenizer, encoder, chunks, progress)
 
     root = tmp_path / "killed"
-    monkeypatch.setattr(embed, "embed_chunks", dies_on_the_third)
+    monkeypatch.setattr("retrieval.keys.shards.embed_chunks", dies_on_the_third)
     with pytest.raises(KeyboardInterrupt):
         embed_store(root, store, tokenizer, encoder)
     rest = []
@@ -115,7 +115,7 @@ def test_a_killed_run_redoes_only_unfinished_shards(make_store, tokenizer, encod
         rest.append(chunks)
         return embed_chunks(store, tokenizer, encoder, chunks, progress)
 
-    monkeypatch.setattr(embed, "embed_chunks", counts)
+    monkeypatch.setattr("retrieval.keys.shards.embed_chunks", counts)
     np.testing.assert_array_equal(embed_store(root, store, tokenizer, encoder)[:], whole[:])
     assert np.concatenate(rest).tolist() == [8, 9, 10]
     assert whole.shape == (11, 32)

@@ -30,7 +30,7 @@ GROUPS = np.arange(10_000)
 REFINED = "IVF8,PQ3x4,RFlat"
 
 
-def made(factory="Flat", ids=IDS, nprobe=4):
+def index_of(factory="Flat", ids=IDS, nprobe=4):
     index = build_in_memory(make_index(factory, 12), KEYS, ids, factory)
     if (ivf := inverted_file(index)) is not None:
         ivf.nprobe = nprobe
@@ -50,7 +50,7 @@ def brute_force(k, ids=IDS):
 @pytest.mark.parametrize(
     "find",
     [
-        lambda k: search(made(), QUERIES, k),
+        lambda k: search(index_of(), QUERIES, k),
         lambda k: exact_search(KEYS, IDS, QUERIES, k),
         lambda k: exact_search(KEYS, np.sort(IDS), QUERIES, k),
     ],
@@ -66,7 +66,7 @@ def test_exact_search_is_brute_force_under_the_given_ids(find, monkeypatch):
 
 @pytest.mark.parametrize(
     "find",
-    [lambda k: search(made(ids=IDS[:3]), QUERIES, k), lambda k: exact_search(KEYS, IDS[:3], QUERIES, k)],
+    [lambda k: search(index_of(ids=IDS[:3]), QUERIES, k), lambda k: exact_search(KEYS, IDS[:3], QUERIES, k)],
 )
 def test_missing_results_are_minus_one_and_infinitely_far(find):
     distances, ids = find(5)
@@ -76,7 +76,7 @@ def test_missing_results_are_minus_one_and_infinitely_far(find):
 
 
 def test_ivf_finds_most_neighbours_and_all_of_them_in_every_list():
-    index = made("IVF8,Flat")
+    index = index_of("IVF8,Flat")
     expected = brute_force(5)[1]
     recall = np.mean(
         [len(set(a) & set(b)) / 5 for a, b in zip(search(index, QUERIES, 5)[1], expected, strict=True)]
@@ -91,7 +91,7 @@ def test_ivf_finds_most_neighbours_and_all_of_them_in_every_list():
 @pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "PCA8,IVF8,Flat", "IVF8,SQ8", "SQ8", REFINED])
 @pytest.mark.parametrize("merged", [False, True])
 def test_what_is_excluded_is_never_found_and_others_take_its_place(tmp_path, factory, merged):
-    index = load_index(built(tmp_path, factory)) if merged else made(factory)
+    index = load_index(built(tmp_path, factory)) if merged else index_of(factory)
     excluded = IDS[:490]
     distances, ids = search(index, QUERIES, 8, excluded)
     assert not np.isin(ids, excluded).any() and (ids >= 0).all() and np.isfinite(distances).all()
@@ -112,7 +112,7 @@ def test_a_built_index_is_the_one_made_in_memory_and_has_the_same_bytes_again(tm
         assert files[0] == files[1]
     index = load_index(folders[0], 12)
     assert index.ntotal == len(IDS)
-    every = made(factory, nprobe=8)
+    every = index_of(factory, nprobe=8)
     with every_list_searched(index):
         ours = search(index, QUERIES, 4)
     if "PCA" not in factory and "HNSW" not in factory:
@@ -122,7 +122,7 @@ def test_a_built_index_is_the_one_made_in_memory_and_has_the_same_bytes_again(tm
 
 @pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat"])
 def test_saving_and_loading_changes_nothing(tmp_path, factory):
-    index = made(factory)
+    index = index_of(factory)
     save_index(index, tmp_path / INDEX)
     for ours, theirs in zip(search(load_index(tmp_path), QUERIES, 4), search(index, QUERIES, 4), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -181,7 +181,7 @@ def test_every_size_has_an_index_that_can_be_made():
 def test_a_truncated_foreign_or_missing_index_is_named(tmp_path, damage):
     path = tmp_path / "index.faiss"
     if damage is not None:
-        save_index(made(), path)
+        save_index(index_of(), path)
         path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match="index.faiss is not a readable FAISS index"):
         load_index(path)
@@ -204,7 +204,7 @@ def test_an_index_of_another_dimension_is_named(tmp_path):
 
 
 def test_a_full_disk_is_an_os_error_and_leaves_nothing(tmp_path, monkeypatch):
-    index, write = made(), faiss.write_index
+    index, write = index_of(), faiss.write_index
     monkeypatch.setattr(faiss, "write_index", lambda index, path: write(index, "/dev/full"))
     with pytest.raises(OSError) as caught:
         save_index(index, tmp_path / "index.faiss")
@@ -237,10 +237,8 @@ def test_a_search_list_by_list_is_an_ordinary_search(factory, nprobe, capfd, mon
     index.nprobe = nprobe
     queries = KEYS[:300]
     expected, _ = search_lists(index, queries, 40)
-    distances, found = search_by_list(inverted_file(index), queries, 40)
+    distances, ids = search_by_list(inverted_file(index), queries, 40)
     np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-4)
-    assert (np.isinf(distances) == (found < 0)).all() and np.isinf(expected).any() == np.isinf(
-        distances
-    ).any()
-    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in found)
+    assert (np.isinf(distances) == (ids < 0)).all() and np.isinf(expected).any() == np.isinf(distances).any()
+    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in ids)
     assert capfd.readouterr().out == ""

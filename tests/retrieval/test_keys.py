@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
-from retrieval.keys.encoders import Keys, open_encoder
+from retrieval.index.keys import StoredKeys
+from retrieval.keys.encoders import open_encoder
 
 D = 3
 
@@ -26,7 +27,7 @@ def write(folder, sizes):
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4), data=st.data())
 def test_keys_are_read_as_an_array_is(tmp_path_factory, sizes, data):
     paths, whole = write(tmp_path_factory.mktemp("keys"), sizes)
-    keys, n = Keys(paths, D), len(whole)
+    keys, n = StoredKeys(paths, D), len(whole)
     assert keys.shape == whole.shape and len(keys) == n
     edge = st.none() | st.integers(-n - 1, n + 1)
     which = data.draw(
@@ -44,27 +45,27 @@ def test_keys_are_read_as_an_array_is(tmp_path_factory, sizes, data):
 
 @pytest.mark.parametrize("ids", [5, -6, [0, 5], np.array([[-6]])])
 def test_ids_that_are_not_there(tmp_path, ids):
-    keys = Keys(write(tmp_path, [2, 3])[0], D)
+    keys = StoredKeys(write(tmp_path, [2, 3])[0], D)
     with pytest.raises(IndexError, match="for 5 keys"):
         keys[ids]
 
 
 def test_no_keys_at_all():
-    assert Keys([], D).shape == (0, D) and Keys([], D)[:].shape == (0, D)
+    assert StoredKeys([], D).shape == (0, D) and StoredKeys([], D)[:].shape == (0, D)
 
 
 def test_a_shard_that_is_missing_truncated_or_of_another_encoder_is_named(tmp_path):
     paths, _ = write(tmp_path, [2, 3])
     with pytest.raises(InputError, match=r"1\.npy holds float32 \[3, 3\] where keys, float32 \[n, 4\]"):
         np.save(paths[0], np.zeros([2, 4], np.float32))
-        Keys(paths, 4)
-    keys = Keys(write(tmp_path, [2, 3])[0], D)
+        StoredKeys(paths, 4)
+    keys = StoredKeys(write(tmp_path, [2, 3])[0], D)
     paths[1].write_bytes(paths[1].read_bytes()[:-4])
     with pytest.raises(InputError, match=r"1\.npy are missing or damaged"):
         keys[:]
     paths[1].unlink()
     with pytest.raises(InputError, match=r"1\.npy are missing or damaged"):
-        Keys(paths, D)
+        StoredKeys(paths, D)
 
 
 def test_an_encoder_is_opened_again_by_its_spec(encoder):

@@ -15,7 +15,7 @@ from retrieval.database.live import open_retriever, retriever_from, source
 from retrieval.database.recipe import Recipe
 from retrieval.index.index import INDEX
 from retrieval.keys.encoders import bert_encoder
-from retrieval.neighbours.table import NeighbourTable, build_database, build_neighbour_table
+from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
 
 K = 3
 TINY = str(Path(__file__).parents[1] / "models/bert/tiny")
@@ -28,15 +28,15 @@ def stored(make_store, tokenizer, encoder, tmp_path_factory):
     root = tmp_path_factory.mktemp("live")
     store = make_store(root / "store", LENGTHS, is_validation=HELD_OUT)
     table = NeighbourTable(build_neighbour_table(root, store, tokenizer, encoder, K), store)
-    return store, table, build_database(root, store, tokenizer, encoder) / INDEX
+    return store, table, build_training_index(root, store, tokenizer, encoder) / INDEX
 
 
 def test_a_chunk_of_the_store_finds_itself_and_then_what_the_table_holds_for_it(stored, tokenizer, encoder):
     store, table, index = stored
     retriever = open_retriever(index, store, tokenizer, encoder, 10)
     chunks = np.arange(store.chunk_offsets[-1])
-    found = retriever(store.chunk_tokens(chunks))
-    for chunk, ids, distances in zip(chunks, found.ids, found.distances, strict=True):
+    retrieved = retriever(store.chunk_tokens(chunks))
+    for chunk, ids, distances in zip(chunks, retrieved.ids, retrieved.distances, strict=True):
         own = chunk_groups(store, ids) == chunk_groups(store, chunk)
         if not store.is_validation[store.chunk_documents(chunk)]:
             assert ids[0] == chunk and distances[0] < 1e-6
@@ -49,32 +49,37 @@ def test_a_chunk_of_the_store_finds_itself_and_then_what_the_table_holds_for_it(
 
 def test_what_a_model_reads_is_the_neighbour_and_its_continuation(stored, tokenizer, encoder):
     store, _, index = stored
-    found = open_retriever(index, store, tokenizer, encoder, K)(store.chunk_tokens(np.array([0, 9])))
-    tokens, mask = neighbour_tokens(store, found.ids)
-    assert found.tokens.shape == found.mask.shape == (2, K, 128)
-    np.testing.assert_array_equal(found.tokens, tokens)
-    np.testing.assert_array_equal(found.mask, mask)
+    retrieved = open_retriever(index, store, tokenizer, encoder, K)(store.chunk_tokens(np.array([0, 9])))
+    tokens, mask = neighbour_tokens(store, retrieved.ids)
+    assert retrieved.tokens.shape == retrieved.mask.shape == (2, K, 128)
+    np.testing.assert_array_equal(retrieved.tokens, tokens)
+    np.testing.assert_array_equal(retrieved.mask, mask)
 
 
 def test_what_one_list_lacks_the_others_give(stored, tokenizer, encoder, tmp_path):
     """One of two lists is searched first, which holds fewer chunks than are asked for."""
     store, _, _ = stored
-    index = build_database(tmp_path, store, tokenizer, encoder, "IVF2,Flat") / INDEX
+    index = build_training_index(tmp_path, store, tokenizer, encoder, "IVF2,Flat") / INDEX
     retriever = open_retriever(index, store, tokenizer, encoder, 16)
     faiss.extract_index_ivf(retriever.find.args[0]).nprobe = 1
-    found = retriever(store.chunk_tokens(np.arange(6)))
-    assert (found.ids >= 0).all() and np.isfinite(found.distances).all()
-    assert found.mask.any(axis=-1).all()
+    retrieved = retriever(store.chunk_tokens(np.arange(6)))
+    assert (retrieved.ids >= 0).all() and np.isfinite(retrieved.distances).all()
+    assert retrieved.mask.any(axis=-1).all()
 
 
 def test_a_source_names_the_document_and_the_chunk_within_it(stored, tokenizer):
     store, _, _ = stored
     first = int(store.chunk_offsets[3])
-    told = source(store, tokenizer, first + 2, 0.5)
+    origin = source(store, tokenizer, first + 2, 0.5)
     words = tokenizer.decode(store.document_tokens(3)).split()
-    assert (told["source"], told["domain"], told["chunk"], told["distance"]) == ("document 3", "code", 2, 0.5)
-    assert told["text"].split() == words[127:191]  # bos is a token too
-    assert told["continuation"].split() == words[191:255]
+    assert (origin["source"], origin["domain"], origin["chunk"], origin["distance"]) == (
+        "document 3",
+        "code",
+        2,
+        0.5,
+    )
+    assert origin["text"].split() == words[127:191]  # bos is a token too
+    assert origin["continuation"].split() == words[191:255]
     last = int(store.chunk_offsets[4]) - 1
     assert source(store, tokenizer, last, 0.5)["continuation"] == ""
 
@@ -108,9 +113,9 @@ def test_a_database_answers_as_its_own_search_does_and_for_its_tokenizer_alone(t
     remove(folder, ["cd"])
     database = Database(folder)
     chunks_bm = database.documents.chunk_tokens(np.array([0, 1]))
-    found = retriever_from(database, database.tokenizer, 2)(chunks_bm)
-    np.testing.assert_array_equal(found.ids, database.search(database.keys[[0, 1]], 2)[1])
-    np.testing.assert_array_equal(found.ids[:, 0], [0, 1])
+    retrieved = retriever_from(database, database.tokenizer, 2)(chunks_bm)
+    np.testing.assert_array_equal(retrieved.ids, database.search(database.keys[[0, 1]], 2)[1])
+    np.testing.assert_array_equal(retrieved.ids[:, 0], [0, 1])
     with pytest.raises(InputError, match="another tokenizer than the model"):
         retriever_from(database, tokenizer, 2)
     held = len(database.keys) - len(database.removed_chunks)

@@ -21,7 +21,7 @@ from retrieval.neighbours.table import NeighbourTable, build_neighbour_table
 K, SPARE = 2, 2
 
 
-def made(keys, ids, factory="Flat", nprobe=1):
+def index_of(keys, ids, factory="Flat", nprobe=1):
     index = build_in_memory(make_index(factory, keys.shape[1]), keys, ids, factory)
     if (ivf := inverted_file(index)) is not None:
         ivf.nprobe = nprobe
@@ -55,7 +55,7 @@ def test_short_rows_are_those_that_truly_have_no_others(sizes, held_out, factory
     database = np.flatnonzero(groups != held_out)
     if len(database) < 2:
         factory = "Flat"
-    index = made(keys, database, factory, nprobe=2)
+    index = index_of(keys, database, factory, nprobe=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nearest, "OWN_GROUP_ALLOWANCE", 3)
         patch.setattr(nearest, "QUERY_ROWS", 7)
@@ -71,7 +71,7 @@ def test_one_list_of_many_still_fills_every_row():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(4), 50)
     keys = (100 * np.eye(4)[groups] + rng.normal(size=(200, 4))).astype(np.float32)
-    index = made(keys, np.arange(200), "IVF4,Flat")
+    index = index_of(keys, np.arange(200), "IVF4,Flat")
     ids = nearest_outside_group(index, keys, groups, 4)[1]
     np.testing.assert_array_equal(ids, brute_force(keys, groups, np.arange(200), 4)[1])
 
@@ -79,7 +79,7 @@ def test_one_list_of_many_still_fills_every_row():
 @pytest.mark.parametrize("factory", ["Flat", "IVF2,Flat", "SQ8"])
 def test_no_rows_have_no_neighbours(factory):
     keys, groups = np.eye(8, dtype=np.float32), np.arange(8)
-    index = made(keys, groups, factory)
+    index = index_of(keys, groups, factory)
     distances, ids = nearest_outside_group(index, keys, groups, 3, np.zeros(0, np.int64))
     assert distances.shape == ids.shape == (0, 3)
 
@@ -89,7 +89,7 @@ def test_the_result_does_not_depend_on_the_order_of_queries():
     keys, groups = rng.normal(size=(300, 16)).astype(np.float32), rng.integers(0, 20, 300)
     keys[100:150] = keys[0]  # fifty equal keys: ties everywhere, fewer than are searched for
     groups[100:150] = 30
-    index = made(keys, np.arange(300))
+    index = index_of(keys, np.arange(300))
     order = rng.permutation(300)
     straight = nearest_outside_group(index, keys, groups, 60)
     shuffled = nearest_outside_group(index, keys, groups, 60, order)
@@ -146,17 +146,17 @@ def test_any_store_gives_neighbours_of_training_and_of_other_groups_only(
         training = ~np.repeat(store.is_validation, store.num_chunks)
         group = np.repeat(store.groups, store.num_chunks)
         for row in range(total):
-            found = table.ids[row][table.ids[row] >= 0]
-            assert training[found].all() and (group[found] != group[row]).all()
-            assert len(found) == min(K + SPARE, (training & (group != group[row])).sum()) == len(set(found))
-        found = table.neighbours(chunks, K)
-        for sequence, rows in zip(chunks, found, strict=True):
+            ids = table.ids[row][table.ids[row] >= 0]
+            assert training[ids].all() and (group[ids] != group[row]).all()
+            assert len(ids) == min(K + SPARE, (training & (group != group[row])).sum()) == len(set(ids))
+        neighbours = table.neighbours(chunks, K)
+        for sequence, rows in zip(chunks, neighbours, strict=True):
             seen = set(group[sequence[sequence >= 0]])
             assert not seen & set(group[rows[rows >= 0]])
             assert (rows[sequence < 0] == -1).all()
         tokens, mask = table.lookup(chunks, K)
         assert tokens.shape == mask.shape == (*chunks.shape, K, 128)
-        assert (mask.any(axis=-1) == (found >= 0)).all()
+        assert (mask.any(axis=-1) == (neighbours >= 0)).all()
         assert (tokens[~mask] == store.pad_id).all()
 
 

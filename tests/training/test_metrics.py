@@ -1,6 +1,5 @@
-"""The file of metrics reads as if the run had never stopped; the progress line suits where it is shown."""
+"""The file of metrics reads as if the run had never stopped."""
 
-import io
 import json
 import struct
 
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from tensorboardX.proto.event_pb2 import Event
 
 from errors import InputError
-from training.metrics import FILE_NAME, MetricsWriter, Progress, read_metrics
+from training.metrics import FILE_NAME, MetricsWriter, read_metrics
 
 
 def _train(folder, steps, resumed_step=0, tag="run"):
@@ -79,37 +78,3 @@ def test_a_damaged_line_is_named(tmp_path, line):
     (tmp_path / FILE_NAME).write_text('{"step": 1}\n' + line + '\n{"step": 3}\n')
     with pytest.raises(InputError, match=f"{FILE_NAME}, line 2"):
         MetricsWriter(tmp_path, resumed_step=3)
-
-
-class _Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def _progress(stream, steps=100, resumed_step=10):
-    progress = Progress("palm", steps, resumed_step, stream)
-    for step in range(resumed_step + 1, steps + 1):
-        progress.update(step, loss=3.25, tokens_per_second=5000.0, mfu=0.412)
-    progress.close()
-    return stream.getvalue()
-
-
-def test_a_log_gets_few_whole_lines():
-    lines = _progress(io.StringIO()).splitlines()
-    assert len(lines) == 2, "one at the start, one at the end of a run shorter than ten seconds"
-    assert lines[-1].startswith("palm 100% step 100/100, loss 3.2500, 5,000 tokens/s, MFU 41.2%, 00:00 to go")
-    assert "\r" not in "".join(lines)
-
-
-def test_a_terminal_gets_one_line_redrawn():
-    shown = _progress(_Terminal())
-    assert shown.count("\n") == 1 and "\r" in shown
-    assert "step 100/100, loss 3.2500" in shown
-
-
-def test_mfu_is_left_out_where_the_peak_is_unknown():
-    stream = io.StringIO()
-    progress = Progress("gopher", 1, stream=stream)
-    progress.update(1, loss=1.0, tokens_per_second=10.0)
-    progress.close()
-    assert "MFU" not in stream.getvalue() and "10 tokens/s, 00:00 to go" in stream.getvalue()

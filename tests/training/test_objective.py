@@ -18,7 +18,7 @@ FORMS_IN_PARTS = ["palm", "gopher learned", "retro, several CCA layers"]
 
 def example(form):
     config = FORMS[form]
-    if family_of(config) != "retro":
+    if not config.retrieves:
         config = dataclasses.replace(config, num_layers=LAYERS)
     _, params = initialised(config)
     ids = tokens(length=LENGTH + 1)
@@ -26,11 +26,11 @@ def example(form):
         "tokens": ids[:, :-1], "targets": ids[:, 1:], "weights": jnp.ones((2, LENGTH)).at[0, 5].set(0),
         "neighbours": None,
     }  # fmt: skip
-    if family_of(config) == "retro":
+    if config.retrieves:
         shape = (2, LENGTH // config.chunk, 2, 2 * config.neighbour)
         near = jax.tree.map(lambda x: jnp.resize(x, shape), neighbours(length=64))
         batch["neighbours"] = near
-    return objective(build(config), family_of(config), "float32"), params, batch
+    return objective(build(config), family_of(config).name, "float32"), params, batch
 
 
 @pytest.mark.parametrize("form", FORMS_IN_PARTS)
