@@ -44,7 +44,8 @@ def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str
     held_out_chunks = np.flatnonzero(np.repeat(store.is_validation, store.num_chunks))
     k = run.trial.config.k_evaluation
     evaluate = evaluator(run)
-    nats, recalls = {"exact": evaluate(prepared.neighbours)}, {"exact": 1.0}
+    nats: dict[Any, np.ndarray] = {"exact": evaluate(prepared.neighbours)}
+    recalls: dict[Any, float] = {"exact": 1.0}
     for nprobe in nprobes:
         path = approximate_table(prepared.root, source, nprobe, held_out_chunks, k, SPARE_NEIGHBOURS)
         nats[nprobe], recalls[nprobe] = evaluate(NeighbourTable(path, store)), read_recall(path).reranked
