@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from data.corpora import load_corpus
 from data.documents import Document, group_rank
-from data.token_store import TokenStore, write_token_store
-from data.tokenizers import Tokenizer, train_tokenizer
+from data.token_store import TokenStore
+from data.tokenised import TOKENIZER, SplitDocuments, all_training, learn_tokenizer, store_tokens
+from data.tokenizers import Tokenizer
 from errors import InputError
 from retrieval.index.keys import StoredKeys
 from retrieval.keys.encoders import KeyEncoder
@@ -30,7 +31,6 @@ CHARACTERS_PER_CHUNK = 190  # a little more than there are
 SHARD = 4096
 DRAWN_SHARD = 2**16
 BENCHMARKS_ENVIRONMENT = Path(__file__).parents[1] / ".venv-bench"
-TOKENIZER = "tokenizer.model"
 
 
 def sources() -> dict[str, Path]:
@@ -55,17 +55,17 @@ def documents(name: str, folder: Path) -> Iterator[Document]:
 def tokenizer_of(root: Path) -> Tokenizer:
     """Trained on modules of the environment, in an order that has nothing to do with their packages."""
 
-    def build(folder: Path) -> None:
+    def texts() -> list[str]:
         name, path = next(iter(sources().items()))
-        texts, size = [], 0
+        read, size = [], 0
         for document in sorted(documents(name, path), key=lambda d: group_rank(d.source)):
-            texts.append(document.text)
+            read.append(document.text)
             size += len(document.text)
             if size > TOKENIZER_BYTES:
                 break
-        train_tokenizer(texts, style="palm", vocab_size=VOCABULARY, path=folder / TOKENIZER)
+        return read
 
-    return Tokenizer(artifact(root, "tokenizer", {"vocabulary": VOCABULARY}, build) / TOKENIZER)
+    return Tokenizer(learn_tokenizer(root, {"vocabulary": VOCABULARY}, texts, "palm", VOCABULARY) / TOKENIZER)
 
 
 def store_of(root: Path, tokenizer: Tokenizer) -> TokenStore:
@@ -76,7 +76,7 @@ def store_of(root: Path, tokenizer: Tokenizer) -> TokenStore:
     while the benchmark runs changes nothing in the middle.
     """
 
-    def build(folder: Path) -> None:
+    def text() -> SplitDocuments:
         kept, seen, characters = [], set(), 0
         for name, path in sources().items():
             before = len(kept)
@@ -86,10 +86,9 @@ def store_of(root: Path, tokenizer: Tokenizer) -> TokenStore:
                     kept.append(document)
                     characters += len(document.text)
             print(f"{name}: {len(kept) - before:,} documents", file=sys.stderr)
-        groups = np.arange(len(kept))
-        write_token_store(folder, kept, tokenizer, groups, np.zeros(len(kept), bool))
+        return all_training(kept, groups=np.arange(len(kept)))
 
-    store = TokenStore(artifact(root, "tokens", {"chunks": CHUNKS, "tokenizer": tokenizer.hash}, build))
+    store = store_tokens(root, {"chunks": CHUNKS}, tokenizer, text)
     if store.chunk_offsets[-1] < CHUNKS:
         raise InputError(
             f"The Python source installed here gives {store.chunk_offsets[-1]:,} chunks, and {CHUNKS:,} are "

@@ -23,12 +23,13 @@ from tyro.conf import UseAppendAction, subcommand
 from command import command
 from data.corpora import load_corpus
 from data.documents import Document
+from data.tokenised import TOKENIZER
 from errors import InputError
 from reports.search import report
 from retrieval.chunks import chunk_text
 from retrieval.database import changes
 from retrieval.database.database import Database
-from retrieval.database.recipe import TOKENIZER, Recipe
+from retrieval.database.recipe import Recipe
 from retrieval.index.recall import announce
 from studies.prepare import reopen
 from studies.run_folder import claim

@@ -12,21 +12,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from data.corpora import load_corpus
-from data.duplicates import duplicate_groups
-from data.ngrams import shared_ngram_fraction
-from data.split import split
-from data.token_store import TokenStore, write_token_store
-from data.tokenizers import Tokenizer, train_tokenizer
+from data.token_store import TokenStore
+from data.tokenised import TOKENIZER, learn_tokenizer, split_documents, store_tokens
+from data.tokenizers import Tokenizer
 from errors import InputError
 from processes.start import barrier, is_leader
-from retrieval.database.recipe import TOKENIZER, encoder_of
+from retrieval.database.recipe import encoder_of
 from retrieval.index.index import INDEX
 from retrieval.keys.encoders import KeyEncoder, bert_encoder, tfidf_encoder
 from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
-from storage.artifacts import artifact
 from storage.files import write_atomic
 from studies.stages import Stages
 
@@ -125,65 +120,41 @@ class Text:
     keys: str = "bert"
 
 
-def prepare_for_all(wanted: Text, root: Path, stages: Stages, folder: Path) -> Prepared:
+def prepare_for_all(text: Text, root: Path, stages: Stages, folder: Path) -> Prepared:
     """`prepare` by the leader of many processes, which writes the artifacts' names into `folder` for the
     others.
     """
     if is_leader():
-        prepare(wanted, root, stages).save(folder)
+        prepare(text, root, stages).save(folder)
     barrier("the data is prepared")
     return reopen(folder)
 
 
-def prepare(wanted: Text, root: Path, stages: Stages) -> Prepared:
+def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
     """Finds or makes each artifact under `root`."""
     with stages.measured("read corpus", may_reuse=False):
-        text = load_corpus(wanted.corpus, wanted.max_bytes)
-
-    def build_split(folder: Path) -> None:
-        groups = duplicate_groups(text.documents)
-        is_validation = split(text.documents, groups, VALIDATION_FRACTION)
-        np.save(folder / "groups.npy", groups)
-        np.save(folder / "is_validation.npy", is_validation)
-        np.save(folder / "shared_ngrams.npy", shared_ngram_fraction(text.documents, is_validation))
-
-    inputs = {"corpus": text.hash, "validation_fraction": VALIDATION_FRACTION}
+        corpus = load_corpus(text.corpus, text.max_bytes)
+    inputs = {"corpus": corpus.hash, "validation_fraction": VALIDATION_FRACTION}
     with stages.measured("split and de-duplicate"):
-        folder = artifact(root, "split", inputs, build_split)
-        groups, is_validation, shared = (
-            np.load(folder / f"{name}.npy", allow_pickle=False)
-            for name in ("groups", "is_validation", "shared_ngrams")
-        )
-
-    def build_tokenizer(folder: Path) -> None:
-        training = [
-            document.text for document, held_out in zip(text.documents, is_validation) if not held_out
-        ]
-        train_tokenizer(
-            training, style=wanted.tokenizer, vocab_size=wanted.vocab_size, path=folder / TOKENIZER
-        )
-
-    inputs = inputs | {"style": wanted.tokenizer, "vocab_size": wanted.vocab_size}
+        documents = split_documents(root, inputs, corpus.documents, VALIDATION_FRACTION)
+    inputs |= {"style": text.tokenizer, "vocab_size": text.vocab_size}
     with stages.measured("train tokenizer"):
-        tokenizer_folder = artifact(root, "tokenizer", inputs, build_tokenizer)
+        tokenizer_folder = learn_tokenizer(
+            root, inputs, documents.training_texts, text.tokenizer, text.vocab_size
+        )
         tokenizer = Tokenizer(tokenizer_folder / TOKENIZER)
-
-    def build_store(folder: Path) -> None:
-        write_token_store(folder, text.documents, tokenizer, groups, is_validation, {"shared_ngrams": shared})
-
     with stages.measured("tokenize"):
-        store = TokenStore(artifact(root, "tokens", inputs | {"tokenizer": tokenizer.hash}, build_store))
-
+        store = store_tokens(root, inputs, tokenizer, lambda: documents)
     with stages.measured("embed and search"):
-        encoder = encoder_of(root, wanted.keys, wanted.encoder, store, tokenizer)
-        index = build_training_index(root, store, tokenizer, encoder, wanted.index)
+        encoder = encoder_of(root, text.keys, text.encoder, store, tokenizer)
+        index = build_training_index(root, store, tokenizer, encoder, text.index)
         table = build_neighbour_table(
-            root, store, tokenizer, encoder, wanted.num_neighbours, SPARE_NEIGHBOURS, wanted.index
+            root, store, tokenizer, encoder, text.num_neighbours, SPARE_NEIGHBOURS, text.index
         )
     folders = (tokenizer_folder, store.path, index, table)
     return Prepared(
-        root, *(folder.name for folder in folders), _located(wanted.encoder), text.hash, dict(text.skipped),
-        Path(encoder.spec["folder"]).name if wanted.keys == "tfidf" else None,
+        root, *(folder.name for folder in folders), _located(text.encoder), corpus.hash, dict(corpus.skipped),
+        Path(encoder.spec["folder"]).name if text.keys == "tfidf" else None,
     )  # fmt: skip
 
 

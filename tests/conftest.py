@@ -3,7 +3,10 @@
 Tests compile hundreds of small programs and run each a few times, so the compiler is told not to polish them.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
@@ -13,6 +16,14 @@ os.environ.setdefault(
 
 # The tests themselves are spread over the cores: threads of FAISS beside them would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A program is compiled once for all workers and for the commands that tests start, which inherit these.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**31))  # with a bound JAX takes a lock
 
 import jax
 from hypothesis import settings

@@ -39,6 +39,7 @@ def pmap(
         )
     whole_mesh = spmd(objective, optimiser, mesh, how, REPLICATED)
     everywhere = NamedSharding(mesh, PartitionSpec())
+    apart = NamedSharding(Mesh(mesh.local_mesh.devices.reshape(-1), [AXIS]), PartitionSpec(AXIS))
 
     def of_device(state, batch):
         sums = added_over(lambda *inputs: gradient_sums(objective.loss, *inputs), state.params, batch)
@@ -52,6 +53,7 @@ def pmap(
         require_divisible(mesh, global_batch_size(mesh, batch), how.micro_batches)
         shape = (mesh.local_mesh.size, how.micro_batches, -1)
         rows = jax.tree.map(lambda x: np.asarray(x).reshape(*shape, *x.shape[1:]), batch)
+        rows = jax.device_put(rows, apart)
         # pmap lays what it returns out over an axis of its own; the buffers are the same.
         state, report = pmapped(state, rows)
         state = jax.tree.map(lambda like, x: of_shards(like.sharding, x.shape, [x]), whole_mesh.like, state)

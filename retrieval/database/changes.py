@@ -20,6 +20,7 @@ import numpy as np
 
 from data.documents import Document
 from data.token_store import TOKENS, TokenStore
+from data.tokenised import TOKENIZER
 from data.tokenizers import Tokenizer
 from errors import InputError
 from retrieval.database.database import (
@@ -33,7 +34,7 @@ from retrieval.database.database import (
     write_version,
 )
 from retrieval.database.grown_table import REPLACED, grown_table, table_without
-from retrieval.database.recipe import TOKENIZER, Recipe, encoder_of, text_hash, token_store, tokenizer_of
+from retrieval.database.recipe import Recipe, encoder_of, text_hash, token_store, tokenizer_of
 from retrieval.database.segments import TEXT_HASH
 from retrieval.index.build import build_index
 from retrieval.index.keys import StoredKeys

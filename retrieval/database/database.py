@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from data.token_store import TokenStore
+from data.tokenised import TOKENIZER
 from data.tokenizers import Tokenizer
 from errors import InputError
-from retrieval.database.recipe import TOKENIZER, Recipe
+from retrieval.database.recipe import Recipe
 from retrieval.database.segments import Segments
 from retrieval.index.index import holds_keys, load_index, reranked, search
 from retrieval.index.keys import StoredKeys

@@ -1,7 +1,6 @@
 """How a retrieval database is made from text: its tokenizer, its documents as tokens, what makes its keys."""
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,13 @@ import numpy as np
 
 from data.documents import Document
 from data.duplicates import duplicate_groups
-from data.token_store import TokenStore, write_token_store
-from data.tokenizers import STYLES, Tokenizer, train_tokenizer
+from data.token_store import TokenStore
+from data.tokenised import SplitDocuments, all_training, copy_tokenizer, learn_tokenizer, store_tokens
+from data.tokenizers import STYLES, Tokenizer
 from errors import InputError
 from retrieval.database.segments import TEXT_HASH
 from retrieval.keys.encoders import KeyEncoder, bert_encoder, fitted_tfidf
-from storage.artifacts import artifact, fingerprint
-
-TOKENIZER = "tokenizer.model"
+from storage.artifacts import fingerprint
 
 
 @dataclass(frozen=True)
@@ -43,29 +41,14 @@ def tokenizer_of(root: Path, documents: Sequence[Document], recipe: Recipe) -> P
     """The artifact folder of the tokenizer: trained on `documents`, or the one that `recipe` names."""
     if recipe.tokenizer in STYLES:
         inputs = {"texts": texts_hash(documents), "style": recipe.tokenizer, "vocab_size": recipe.vocab_size}
-    elif Path(recipe.tokenizer).is_file():
-        inputs = {"copied": Path(recipe.tokenizer)}
-    else:
-        raise InputError(
-            f"--tokenizer {recipe.tokenizer} is neither one of {', '.join(STYLES)}, in whose manner one "
-            "would be trained, nor the file of a SentencePiece model."
-        )
-
-    def build(folder: Path) -> None:
-        if recipe.tokenizer in STYLES:
-            texts = [document.text for document in documents]
-            train_tokenizer(
-                texts,
-                style=recipe.tokenizer,
-                vocab_size=recipe.vocab_size,
-                path=folder / TOKENIZER,
-                at_most=True,
-            )
-        else:
-            Tokenizer(Path(recipe.tokenizer))  # refuses what is no model
-            shutil.copyfile(recipe.tokenizer, folder / TOKENIZER)
-
-    return artifact(root, "tokenizer", inputs, build)
+        texts = [document.text for document in documents]
+        return learn_tokenizer(root, inputs, lambda: texts, recipe.tokenizer, recipe.vocab_size, at_most=True)
+    if Path(recipe.tokenizer).is_file():
+        return copy_tokenizer(root, Path(recipe.tokenizer))
+    raise InputError(
+        f"--tokenizer {recipe.tokenizer} is neither one of {', '.join(STYLES)}, in whose manner one would be "
+        "trained, nor the file of a SentencePiece model."
+    )
 
 
 def encoder_of(
@@ -78,23 +61,13 @@ def encoder_of(
 def token_store(root: Path, documents: Sequence[Document], tokenizer: Tokenizer) -> TokenStore:
     """The tokens of `documents`, near duplicates in one group; all are training documents."""
 
-    def build(folder: Path) -> None:
-        write_token_store(
-            folder,
-            documents,
-            tokenizer,
-            duplicate_groups(documents),
-            np.zeros(len(documents), bool),
-            {TEXT_HASH: np.array([text_hash(document.text) for document in documents], np.uint64)},
-        )
+    def text() -> SplitDocuments:
+        hashes = np.array([text_hash(document.text) for document in documents], np.uint64)
+        return all_training(documents, duplicate_groups(documents), {TEXT_HASH: hashes})
 
     described = [(document.source, document.domain, document.group) for document in documents]
-    inputs = {
-        "texts": texts_hash(documents),
-        "documents": fingerprint(described),
-        "tokenizer": tokenizer.hash,
-    }
-    return TokenStore(artifact(root, "tokens", inputs, build))
+    inputs = {"texts": texts_hash(documents), "documents": fingerprint(described)}
+    return store_tokens(root, inputs, tokenizer, text)
 
 
 def text_hash(text: str) -> int:

@@ -1,5 +1,6 @@
-"""The loop: goes on bit for bit, and stops at the first number that is none."""
+"""The loop: resumes bit for bit, and stops at the first number that is none."""
 
+import dataclasses
 import os
 import signal
 
@@ -85,6 +86,8 @@ def test_interrupted_equals_uninterrupted(tmp_path, precision):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_saves_the_step_in_flight(tmp_path, number):
+    """The batch of step 7 is made while the step before it, which makes the seventh update, is in flight."""
+
     def asked_at_seven(step):
         if step == 7:
             os.kill(os.getpid(), number)
@@ -93,7 +96,8 @@ def test_asked_to_stop_it_saves_the_step_in_flight(tmp_path, number):
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
         train(training(10), strategy(), asked_at_seven, rate, tmp_path)
-    assert Checkpoints(tmp_path / CHECKPOINTS).latest() == 8
+    assert Checkpoints(tmp_path / CHECKPOINTS).latest() == 7
+    assert [line["step"] for line in read_metrics(tmp_path)] == list(range(1, 8))
     assert signal.getsignal(number) == before
 
 
@@ -106,13 +110,36 @@ def test_finished_runs_are_not_run_again(tmp_path):
     assert int(train(training(4), strategy(), never, rate, tmp_path).step) == 4
 
 
-def test_nan_names_the_step_and_the_last_good_checkpoint(tmp_path):
-    with pytest.raises(
-        Diverged, match=r"nan .* at step 6; .*last good checkpoint is step 3 in .*checkpoints"
-    ):
-        train(training(10), strategy(), batches(poisoned=5), rate, tmp_path)
+@pytest.mark.parametrize("step", [4, 5, 6])  # a checkpoint is due after step 6
+def test_nan_names_the_step_and_the_last_good_checkpoint(tmp_path, step):
+    message = rf"nan .* at step {step}; .*last good checkpoint is step 3 in .*checkpoints"
+    with pytest.raises(Diverged, match=message):
+        train(training(10), strategy(), batches(poisoned=step - 1), rate, tmp_path)
     assert Checkpoints(tmp_path / CHECKPOINTS).latest() == 3
-    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4, 5]
+    assert [line["step"] for line in read_metrics(tmp_path)] == list(range(1, step))
+
+
+def test_reports_are_read_one_step_late_but_before_a_checkpoint(tmp_path):
+    given, lines = strategy(), []
+
+    def step(state, batch):
+        lines.append(len(read_metrics(tmp_path)))
+        return given.step(state, batch)
+
+    train(training(6), dataclasses.replace(given, step=step), batches(), rate, tmp_path)
+    assert lines == [0, 0, 1, 3, 3, 4]
+
+
+def test_an_implicit_transfer_in_a_step_is_refused(tmp_path):
+    given = strategy()
+    total = jax.jit(lambda batch: batch["x"].sum())
+
+    def step(state, batch):
+        total(batch)
+        return given.step(state, batch)
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
+        train(training(2), dataclasses.replace(given, step=step), batches(), rate, tmp_path)
 
 
 def test_metrics_carry_what_a_person_watches(tmp_path):

@@ -1,0 +1,108 @@
+"""From text to tokens, the one way: documents are split, a tokenizer learns from them, tokens are stored.
+
+Each step is an artifact under one root: `split`, `tokenizer` and `tokens`. The caller gives the inputs that
+name it; what it is made from is asked for only where it is not there yet.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from data.documents import Document
+from data.duplicates import duplicate_groups
+from data.ngrams import shared_ngram_fraction
+from data.split import split
+from data.token_store import TokenStore, write_token_store
+from data.tokenizers import Tokenizer, train_tokenizer
+from storage.artifacts import artifact
+
+TOKENIZER = "tokenizer.model"
+
+
+@dataclass(frozen=True)
+class SplitDocuments:
+    """D documents, each on a side.
+
+    groups: int64 [D], equal for near duplicates. is_validation: bool [D]. columns: what else the token store
+    keeps of each document, [D] by name.
+    """
+
+    documents: Sequence[Document]
+    groups: np.ndarray
+    is_validation: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def training_texts(self) -> list[str]:
+        return [d.text for d, held_out in zip(self.documents, self.is_validation) if not held_out]
+
+
+def split_documents(
+    root: Path, inputs: Mapping[str, Any], documents: Sequence[Document], validation_fraction: float
+) -> SplitDocuments:
+    """`documents` with whole groups of near duplicates held out, and the share of each one's 13-grams that
+    training documents hold too.
+    """
+
+    def build(folder: Path) -> None:
+        groups = duplicate_groups(documents)
+        is_validation = split(documents, groups, validation_fraction)
+        np.save(folder / "groups.npy", groups)
+        np.save(folder / "is_validation.npy", is_validation)
+        np.save(folder / "shared_ngrams.npy", shared_ngram_fraction(documents, is_validation))
+
+    folder = artifact(root, "split", inputs, build)
+    groups, is_validation, shared_ngrams = (
+        np.load(folder / f"{name}.npy", allow_pickle=False)
+        for name in ("groups", "is_validation", "shared_ngrams")
+    )
+    return SplitDocuments(documents, groups, is_validation, {"shared_ngrams": shared_ngrams})
+
+
+def all_training(
+    documents: Sequence[Document], groups: np.ndarray, columns: Mapping[str, np.ndarray] | None = None
+) -> SplitDocuments:
+    """`documents` without a held-out side."""
+    return SplitDocuments(documents, groups, np.zeros(len(documents), bool), columns or {})
+
+
+def learn_tokenizer(
+    root: Path,
+    inputs: Mapping[str, Any],
+    texts: Callable[[], Sequence[str]],
+    style: Literal["palm", "gopher"],
+    vocab_size: int,
+    at_most: bool = False,
+) -> Path:
+    """The artifact folder of a tokenizer trained as in `data.tokenizers.train_tokenizer`."""
+
+    def build(folder: Path) -> None:
+        path = folder / TOKENIZER
+        train_tokenizer(texts(), style=style, vocab_size=vocab_size, path=path, at_most=at_most)
+
+    return artifact(root, "tokenizer", inputs, build)
+
+
+def copy_tokenizer(root: Path, model: Path) -> Path:
+    """The artifact folder of the tokenizer in a file; InputError where that is no SentencePiece model."""
+
+    def build(folder: Path) -> None:
+        Tokenizer(model)  # refuses what is no model
+        shutil.copyfile(model, folder / TOKENIZER)
+
+    return artifact(root, "tokenizer", {"copied": model}, build)
+
+
+def store_tokens(
+    root: Path, inputs: Mapping[str, Any], tokenizer: Tokenizer, text: Callable[[], SplitDocuments]
+) -> TokenStore:
+    """The token store of `text`, named by `inputs` and the tokenizer."""
+
+    def build(folder: Path) -> None:
+        read = text()
+        write_token_store(folder, read.documents, tokenizer, read.groups, read.is_validation, read.columns)
+
+    return TokenStore(artifact(root, "tokens", {**inputs, "tokenizer": tokenizer.hash}, build))
