@@ -10,6 +10,7 @@ Shapes: D documents, N tokens of all documents together, `...` any shape of ids.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +22,22 @@ from storage.files import write_atomic
 CHUNK = 64
 
 TOKENS, DESCRIPTION = "tokens.bin", "store.json"
+
+
+class Chunked(Protocol):
+    """What a `TokenStore`, and several read as one (`retrieval.database.segments`), say of their chunks."""
+
+    pad_id: int
+    bos_id: int
+    eos_id: int
+    sources: tuple[str, ...]
+    domains: tuple[str, ...]
+    num_chunks: np.ndarray
+    chunk_offsets: np.ndarray
+
+    def chunk_documents(self, ids: np.ndarray, /) -> np.ndarray: ...
+    def chunk_tokens(self, ids: np.ndarray, /) -> np.ndarray: ...
+    def window(self, ids: np.ndarray, length: int, /) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def write_token_store(
