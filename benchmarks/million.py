@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from benchmarks.million_build import build, in_a_process, killed_build, peak_mem
 from benchmarks.million_data import all_keys, embed, sources, store_of, tokenizer_of
 from benchmarks.tables import FOLDER
 from command import command
+from data.token_store import TokenStore
+from data.tokenizers import Tokenizer
 from retrieval.index.build import build_index, choose_factory
 from retrieval.index.index import LISTS, exact_search, inverted_file, load_index, rows_of
 from retrieval.index.inverted_lists import transformed
@@ -94,25 +97,25 @@ def million(options: Options) -> None:
     keys = all_keys(root, total, chunks, real_nd, noise, made_of)
     for factory in factories(len(real_nd)):
         measured.once(
-            f"real {factory}", lambda f=factory: measure_factory(root, real_nd, real_groups, f, made_of)
+            f"real {factory}", partial(measure_factory, root, real_nd, real_groups, factory, made_of)
         )
-    paths = [str(path) for path in keys.paths]
+    paths = list(keys.paths)
     chosen = choose_factory(total, keys.shape[1])
     for factory in (chosen, *OTHERS):
         folder = root / factory.replace(",", "-")
         job = (folder, paths, keys.shape[1], groups, factory, made_of)
         if factory == chosen:
-            measured.once("train", lambda job=job: in_a_process(train, *job))
-            measured.once("fill, killed", lambda job=job: killed_build(*job))
-            measured.once("fill, restarted, and merge", lambda job=job: in_a_process(build, *job))
+            measured.once("train", partial(in_a_process, train, *job))
+            measured.once("fill, killed", partial(killed_build, *job))
+            measured.once("fill, restarted, and merge", partial(in_a_process, build, *job))
         index = build_index(folder, keys, np.arange(total), groups, factory, made_of)
-        measured.once(f"{factory}: search", lambda i=index: measure_million(keys, groups, i, chunks))
-        measured.once(f"{factory}: reach", lambda i=index: measure_reach(keys, groups, i, chunks))
-        measured.once(f"{factory}: table", lambda i=index: measure_table(keys, groups, i))
+        measured.once(f"{factory}: search", partial(measure_million, keys, groups, index, chunks))
+        measured.once(f"{factory}: reach", partial(measure_reach, keys, groups, index, chunks))
+        measured.once(f"{factory}: table", partial(measure_table, keys, groups, index))
     write_atomic(options.out, json.dumps(result(measured.figures, store, chunks, noise, chosen), indent=1))
 
 
-def measure_tokenising(store, tokenizer) -> dict[str, float]:
+def measure_tokenising(store: TokenStore, tokenizer: Tokenizer) -> dict[str, float]:
     """Seconds for the text of some documents."""
     documents = np.random.default_rng(5).choice(store.num_documents, 200, replace=False)
     texts = [tokenizer.decode(store.document_tokens(document)) for document in documents]
@@ -122,7 +125,7 @@ def measure_tokenising(store, tokenizer) -> dict[str, float]:
     return {"chunks": int(store.num_chunks[documents].sum()), "seconds": time.process_time() - start}
 
 
-def measure_embedding(store, tokenizer, encoder) -> dict[str, Any]:
+def measure_embedding(store: TokenStore, tokenizer: Tokenizer, encoder: Any) -> dict[str, Any]:
     """Seconds of the processor, of all threads together, and the most memory that was resident."""
     chunks = np.random.default_rng(4).choice(int(store.chunk_offsets[-1]), 2 * TIMED_CHUNKS, replace=False)
     embed_chunks(store, tokenizer, encoder, chunks[:TIMED_CHUNKS])  # compiles
@@ -149,7 +152,9 @@ def factories(n: int) -> list[str]:
     ]
 
 
-def measure_factory(root: Path, keys, groups: np.ndarray, factory: str, made_of: dict) -> dict[str, Any]:
+def measure_factory(
+    root: Path, keys: np.ndarray, groups: np.ndarray, factory: str, made_of: dict
+) -> dict[str, Any]:
     """Recall and times of one factory string over the keys that the encoder made."""
     ids = np.arange(len(keys))
     truth = exact_truth(keys, ids, groups)
@@ -207,7 +212,9 @@ def measure_table(keys: Keys, groups: np.ndarray, folder: Path) -> dict[str, Any
     return {"rows": TABLE_ROWS, "seconds": time.process_time() - start}
 
 
-def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, factory: str) -> dict[str, Any]:
+def result(
+    figures: dict[str, Any], store: TokenStore, chunks: np.ndarray, noise: float, factory: str
+) -> dict[str, Any]:
     """The figures in the form of all benchmarks' results."""
     search, total = figures[f"{factory}: search"], int(store.chunk_offsets[-1])
     reach = {int(nprobe): share for nprobe, share in figures[f"{factory}: reach"].items()}

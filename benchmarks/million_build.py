@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from retrieval.index.keys import StoredKeys
 KILLED_AFTER = 3  # shards
 
 
-def train(root: Path, paths: list[str], d: int, groups: np.ndarray, factory: str, made_of: dict) -> dict:
+def train(root: Path, paths: list[Path], d: int, groups: np.ndarray, factory: str, made_of: dict) -> dict:
     """The first stage of the index over all keys."""
     faiss.omp_set_num_threads(1)
     keys = StoredKeys(paths, d)
@@ -32,7 +33,7 @@ def train(root: Path, paths: list[str], d: int, groups: np.ndarray, factory: str
     return {"seconds": time.process_time() - start, "memory": memory(before)}
 
 
-def build(root: Path, paths: list[str], d: int, groups: np.ndarray, factory: str, made_of: dict) -> dict:
+def build(root: Path, paths: list[Path], d: int, groups: np.ndarray, factory: str, made_of: dict) -> dict:
     """Every other stage, in the order of `retrieval.index.build`."""
     faiss.omp_set_num_threads(1)
     keys = StoredKeys(paths, d)
@@ -48,7 +49,7 @@ def build(root: Path, paths: list[str], d: int, groups: np.ndarray, factory: str
     trained = trained_index(root, keys, ids, factory, made_of)
     there = len(list(root.glob("filled-*")))
     shards = [
-        timed("fill", lambda first=first: filled_shard(root, trained, keys, ids, first, factory, made_of))
+        timed("fill", partial(filled_shard, root, trained, keys, ids, first, factory, made_of))
         for first in range(0, len(ids), SHARD)
     ]
     scratch = root / "merged.bin"
@@ -71,7 +72,7 @@ def memory(before: int) -> dict[str, int]:
     return {"before": before, "peak": peak_memory(), "beyond": peak_memory() - before}
 
 
-def killed_build(root: Path, *job) -> dict:
+def killed_build(root: Path, *job: Any) -> dict:
     """Starts `build` and kills it as soon as some shards are there."""
     there = len(list(root.glob("filled-*")))
     context = multiprocessing.get_context("spawn")
@@ -85,7 +86,7 @@ def killed_build(root: Path, *job) -> dict:
     return {"shards there": len(list(root.glob("filled-*"))), "peak_bytes": peak}
 
 
-def in_a_process(work: Callable, *arguments) -> Any:
+def in_a_process(work: Callable, *arguments: Any) -> Any:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(work, arguments)
 

@@ -183,5 +183,5 @@ def _memory_job(**arguments):
 
 if __name__ == "__main__":
     host.tune()
-    jobs = {"step": step, "matrix-product": matrix_product, "decode": decode, "embed": embed}
+    jobs: dict[str, Any] = {"step": step, "matrix-product": matrix_product, "decode": decode, "embed": embed}
     serve(jobs | {"memory": _memory_job})

@@ -44,8 +44,8 @@ class Worker:
 
 
 def alternate(
-    jobs: Mapping[str, tuple[str, Mapping[str, Any]]], repeats: int
-) -> tuple[dict[str, list[float]], dict[str, Mapping[str, Any]]]:
+    jobs: Mapping[str, tuple[str, Any]], repeats: int
+) -> tuple[dict[str, list[float]], dict[str, dict[str, Any]]]:
     """Starts a worker for each of `jobs` (name -> (side, job)), then runs A B … A B …, `repeats` times.
 
     Returns: seconds of every burst, and each worker's facts, by name.

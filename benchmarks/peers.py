@@ -70,7 +70,7 @@ def embed(folder: str, texts: str, keep_memory: bool) -> Job:
     }
 
 
-def _training(network, loss) -> Job:
+def _training(network: Any, loss: Any) -> Job:
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
 
     def step():

@@ -44,12 +44,12 @@ def load_corpus(corpus: str, max_bytes: int | None = None) -> Corpus:
     """
     skipped = Counter()
     if corpus == "stdlib":
-        documents = stdlib_documents(max_bytes)
+        texts: Iterable[Document] = stdlib_documents(max_bytes)
     elif corpus.startswith("hf:"):
-        documents = _dataset_documents(corpus.removeprefix("hf:"))
+        texts = _dataset_documents(corpus.removeprefix("hf:"))
     else:
-        documents = file_documents(corpus, skipped)
-    documents = tuple(_readable(documents, skipped))
+        texts = file_documents(corpus, skipped)
+    documents = tuple(_readable(texts, skipped))
     if not documents:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items())) or "no file"
         raise InputError(

@@ -10,10 +10,12 @@ Shapes: D documents, N tokens of all documents together, `...` any shape of ids.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from data.documents import Document
+from data.tokenizers import Tokenizer
 from errors import InputError
 from storage.files import write_atomic
 
@@ -22,10 +24,26 @@ CHUNK = 64
 TOKENS, DESCRIPTION = "tokens.bin", "store.json"
 
 
+class Chunked(Protocol):
+    """What a `TokenStore`, and several read as one (`retrieval.database.segments`), say of their chunks."""
+
+    pad_id: int
+    bos_id: int
+    eos_id: int
+    sources: tuple[str, ...]
+    domains: tuple[str, ...]
+    num_chunks: np.ndarray
+    chunk_offsets: np.ndarray
+
+    def chunk_documents(self, ids: np.ndarray, /) -> np.ndarray: ...
+    def chunk_tokens(self, ids: np.ndarray, /) -> np.ndarray: ...
+    def window(self, ids: np.ndarray, length: int, /) -> tuple[np.ndarray, np.ndarray]: ...
+
+
 def write_token_store(
     path: Path,
     documents: Sequence[Document],
-    tokenizer,
+    tokenizer: Tokenizer,
     groups: np.ndarray,
     is_validation: np.ndarray,
     extra: Mapping[str, np.ndarray] | None = None,
@@ -162,7 +180,7 @@ class TokenStore:
             raise self._unusable(path, f"{size:,} bytes where {expected:,} are due")
         return np.memmap(path, dtype, mode="r") if expected else np.zeros(0, dtype)
 
-    def _unusable(self, path: Path, reason) -> InputError:
+    def _unusable(self, path: Path, reason: object) -> InputError:
         return InputError(
             f"The token store {self.path} cannot be used: {path.name} is missing or damaged ({reason}). "
             "Remove that folder and run the command again to build it anew."

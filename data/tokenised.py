@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def learn_tokenizer(
     root: Path,
     inputs: Mapping[str, Any],
     texts: Callable[[], Sequence[str]],
-    style: Literal["palm", "gopher"],
+    style: str,
     vocab_size: int,
     at_most: bool = False,
 ) -> Path:

@@ -15,7 +15,6 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import sentencepiece
@@ -38,7 +37,7 @@ TRAINING_CHARACTERS_PER_PIECE = 512
 def train_tokenizer(
     texts: Sequence[str],
     *,
-    style: Literal["palm", "gopher"],
+    style: str,
     vocab_size: int,
     path: Path,
     at_most: bool = False,

@@ -83,7 +83,9 @@ def _padded(config: Any, tokens_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return tokens[:, :-1], tokens[:, 1:]
 
 
-def _shares(config, params, inputs_bt, predicted, neighbours) -> np.ndarray:
+def _shares(
+    config: Any, params: Params, inputs_bt: Any, predicted: Any, neighbours: Neighbours
+) -> np.ndarray:
     """float32 [U, k]: the mean over the positions that predict one of the text's tokens."""
     num_chunks, m = len(neighbours.tokens), config.chunk
     if num_chunks == 0:

@@ -253,8 +253,8 @@ def _shown(generation: dict[str, Any], number: str) -> str:
     ]
     if generation["chunks"]:
         lines.append(_rule("retrieved by each 64 tokens, at which distance"))
-    for number, neighbours in enumerate(generation["chunks"]):
-        tokens = f"{CHUNK * number}-{CHUNK * (number + 1) - 1}"
+    for chunk, neighbours in enumerate(generation["chunks"]):
+        tokens = f"{CHUNK * chunk}-{CHUNK * (chunk + 1) - 1}"
         for found in neighbours:
             text = " ".join(found["text"].split())
             line = (

@@ -43,7 +43,7 @@ def parse_mesh_shape(text: str) -> MeshShape:
     return MeshShape(*map(int, match.groups()))
 
 
-def make_mesh(shape: MeshShape, devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh with the axes of `AXES` over `devices` (default: all).
 
     Raises InputError where the shape does not take every device: a device left out would idle unseen.

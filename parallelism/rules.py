@@ -8,6 +8,7 @@ follows the same rules.
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -68,7 +69,7 @@ def replicated_over_data(placement: dict[str, str | None]) -> dict[str, str | No
     return {name: None if axis == "data" else axis for name, axis in placement.items()}
 
 
-def place_activation(mesh: Mesh, placement: dict[str, str | None] = PARAMETER_PLACEMENT) -> Place | None:
+def place_activation(mesh: Mesh, placement: Mapping[str, str | None] = PARAMETER_PLACEMENT) -> Place | None:
     """How operators run on `mesh`, for `models.layers.axes.placed_by`; None on a single device.
 
     An operator gathers the parameters that it uses along `data`, in the precision that it computes in, and
@@ -147,7 +148,7 @@ def state_shardings(state: Any, mesh: Mesh, placement: dict[str, str | None] = P
     return jax.tree_util.tree_map_with_path(leaf, state)
 
 
-def _parameter_sharding(path, shape, mesh, placement) -> NamedSharding:
+def _parameter_sharding(path: str, shape: tuple, mesh: Mesh, placement: Mapping) -> NamedSharding:
     for pattern, names in PARAMETERS:
         if re.search(pattern, path):
             stacked = (DEPTH,) * (len(shape) - len(names))
@@ -165,7 +166,7 @@ def _sharding(mesh, what, names, placement, shape=None):
     return NamedSharding(mesh, PartitionSpec(*axes))
 
 
-def _divided(mesh, what, name, axis, size) -> int:
+def _divided(mesh: Mesh, what: str, name: str, axis: Any, size: int) -> int:
     """How many ways `axis` splits `size`."""
     ways = math.prod(mesh.shape[part] for part in ((axis,) if isinstance(axis, str) else axis or ()))
     if size % ways:

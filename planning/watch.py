@@ -28,7 +28,7 @@ class Watch:
         self.seconds: dict[Key, list[float]] = defaultdict(list)
         self.held: dict[int, list[tuple[int, int]]] = defaultdict(list)
         self.received: dict[int, int] = defaultdict(int)
-        self.programs: dict[Key, tuple[Callable, Any]] = {}
+        self.programs: dict[Key, tuple[Any, Any]] = {}
         self._since: float | None = None
 
     def step(self, step: Callable, *arguments: Any) -> Any:

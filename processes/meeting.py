@@ -4,7 +4,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TextIO
 
@@ -185,7 +185,7 @@ def first_differences(alikes: Mapping[int, Alike], at_most: int = 3) -> str | No
     return None
 
 
-def _listed(processes, at_most: int = 8) -> str:
+def _listed(processes: Iterable[int], at_most: int = 8) -> str:
     numbers = list(processes)
     listed = ", ".join(map(str, numbers[:at_most])) + (", ..." if len(numbers) > at_most else "")
     return f"process{'es' if len(numbers) > 1 else ''} {listed}"

@@ -49,7 +49,8 @@ def share_out(
             under_way[ours] = left.popleft()
             _send(ours, under_way[ours])
         while under_way:
-            for connection in wait(list(under_way)):
+            ready: list[Any] = wait(list(under_way))
+            for connection in ready:
                 kind, value = _receive(connection, team[connection], under_way[connection])
                 if kind == "progress":
                     progress(value)

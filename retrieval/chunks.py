@@ -2,19 +2,19 @@
 
 import numpy as np
 
-from data.token_store import CHUNK, TOKENS, TokenStore
+from data.token_store import CHUNK, TOKENS, Chunked, TokenStore
 from data.tokenizers import Tokenizer
 from storage.artifacts import fingerprint
 
 NEIGHBOUR_LENGTH = 2 * CHUNK
 
 
-def chunk_text(store: TokenStore, tokenizer: Tokenizer, chunk: int) -> str:
+def chunk_text(store: Chunked, tokenizer: Tokenizer, chunk: int) -> str:
     """The text of one chunk; special tokens and padding leave nothing."""
     return tokenizer.decode(store.chunk_tokens(np.int64(chunk)))
 
 
-def neighbour_tokens(store: TokenStore, chunks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def neighbour_tokens(store: Chunked, chunks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[N, F]: each chunk and the 64 tokens that continue it in its own document.
 
     Args:

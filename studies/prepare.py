@@ -77,10 +77,10 @@ class Prepared:
         A root given relative to the working directory is written relative to `folder`: the two may move
         together.
         """
-        root = self.root
-        if not root.is_absolute():
-            root = os.path.relpath(root.resolve(), folder.resolve())
-        names = dataclasses.asdict(self) | {"root": str(root)}
+        root = str(self.root)
+        if not self.root.is_absolute():
+            root = os.path.relpath(self.root.resolve(), folder.resolve())
+        names = dataclasses.asdict(self) | {"root": root}
         write_atomic(folder / FILE_NAME, json.dumps(names, indent=1))
 
 
@@ -151,9 +151,9 @@ def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
         table = build_neighbour_table(
             root, store, tokenizer, encoder, text.num_neighbours, SPARE_NEIGHBOURS, text.index
         )
-    folders = (tokenizer_folder, store.path, index, table)
     return Prepared(
-        root, *(folder.name for folder in folders), _located(text.encoder), corpus.hash, dict(corpus.skipped),
+        root, tokenizer_folder.name, store.path.name, index.name, table.name, _located(text.encoder),
+        corpus.hash, dict(corpus.skipped),
         Path(encoder.spec["folder"]).name if text.keys == "tfidf" else None,
     )  # fmt: skip
 

@@ -45,7 +45,8 @@ def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str
     def nats_with(table: NeighbourTable, label: str) -> np.ndarray:
         return documents.nats(evaluate(trial, strategy, run.params, table, k, label))
 
-    nats, recalls = {"exact": nats_with(prepared.neighbours, "exact")}, {"exact": 1.0}
+    nats: dict[str | int, np.ndarray] = {"exact": nats_with(prepared.neighbours, "exact")}
+    recalls: dict[str | int, float] = {"exact": 1.0}
     for nprobe in nprobes:
         path = prepared.root / table_for(prepared, "bert", k, nprobe=nprobe)
         nats[nprobe] = nats_with(NeighbourTable(path, prepared.store), f"nprobe {nprobe}")

@@ -48,7 +48,7 @@ def search_figures(database: Database) -> dict[str, Any]:
     }
 
 
-def describe(index) -> str:
+def describe(index: Any) -> str:
     """The kind of index, in words."""
     ivf = inverted_file(index)
     if ivf is None:

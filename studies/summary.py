@@ -111,7 +111,7 @@ def _comparisons(
     nats: dict[tuple, np.ndarray], num_bytes: np.ndarray, domains: dict[str, np.ndarray]
 ) -> list[dict]:
     """The differences that the papers speak of, paired by seed and document."""
-    pairs = [(PALM, GOPHER)]
+    pairs: list[tuple] = [(PALM, GOPHER)]
     for initialisation in ("published", "copying"):
         on, off = (("retro", retrieval, initialisation) for retrieval in ("on", "off"))
         pairs += [(on, off), (on, GOPHER), (off, GOPHER)]

@@ -63,8 +63,7 @@ def helped_most(prepared: Prepared, trial: Trial, result: TrialResult) -> Helped
         return None
     s, u = np.unravel_index(np.argmax(saved_su), saved_su.shape)
     nats = {retrieval: result.nats[retrieval][s] for retrieval in ("off", "on")}
-    rows = (array[s] for array in (chunks_su, tokens_st, targets_st, weights_st, neighbours_suk))
-    return Helped(int(u), *rows, nats)
+    return Helped(int(u), chunks_su[s], tokens_st[s], targets_st[s], weights_st[s], neighbours_suk[s], nats)
 
 
 def worked_example(prepared: Prepared, trial: Trial, helped: Helped) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from parallelism.interface import Objective, Optimiser, Part
+from parallelism.interface import Objective, Optimiser
 
 
 def freeze(
@@ -28,10 +28,10 @@ def freeze(
         # a gradient that nobody reads.
         return {**params, **{name: jax.lax.stop_gradient(params[name]) for name in operators}}
 
-    def loss(params: Any, batch: Any):
+    def loss(params: Any, batch: Any) -> Any:
         return objective.loss(stopped(params), batch)
 
-    def parts(count: int) -> list[Part]:
+    def parts(count):
         return [
             part._replace(take=lambda p, take=part.take: take(stopped(p))) for part in objective.parts(count)
         ]

@@ -22,7 +22,7 @@ float32 parameters to be read, gathered and cast, or half as many bytes and a co
 meets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -80,7 +80,7 @@ def optimiser_under(policy: str, recipe: optax.GradientTransformation) -> Optimi
     return _without_copy(recipe, kept, lambda params, step: kept(params))
 
 
-def _without_copy(recipe, kept, store) -> Optimiser:
+def _without_copy(recipe: optax.GradientTransformation, kept: Callable, store: Callable) -> Optimiser:
     """What is kept is all there is: every update starts from it.
 
     Args:
@@ -99,7 +99,7 @@ def _without_copy(recipe, kept, store) -> Optimiser:
     return Optimiser(init, update)
 
 
-def _with_float32_copy(recipe, kept) -> Optimiser:
+def _with_float32_copy(recipe: optax.GradientTransformation, kept: Callable) -> Optimiser:
     """The optimiser works on the copy; what is kept beside it is the copy rounded to the nearest, no more."""
 
     def init(params):

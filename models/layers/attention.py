@@ -74,7 +74,8 @@ class CausalAttention(_Attention):
         q, k, v = self._project(x_btd, jnp.arange(length))
         if self.relative:
             relative_nhk = self._falling(length - 1, 0, x_btd)
-            mixed_bthk = causal_relative_attention(*biased(q), relative_nhk, k, v)
+            content, position = biased(q)
+            mixed_bthk = causal_relative_attention(content, position, relative_nhk, k, v)
         else:
             mixed_bthk = causal_attention(q, k, v)
         return self.output(mixed_bthk, d_model)
@@ -175,7 +176,8 @@ class CrossAttention(_Attention):
         # Where a key's value says which run it belongs to, the mean of values is the runs' shares.
         run_zc = jnp.repeat(jnp.eye(runs), num_keys, axis=0)
         run_bzhc = jnp.broadcast_to(run_zc[None, :, None], (*keys_bzhk.shape[:3], runs))
-        shares_bthc = attention_over_runs(*self._queries(x_btd), distances, keys_bzhk, run_bzhc, mask_bcs)
+        content, position = self._queries(x_btd)
+        shares_bthc = attention_over_runs(content, position, distances, keys_bzhk, run_bzhc, mask_bcs)
         return _zero_without_keys(shares_bthc, mask_bcs)
 
     @hk.name_like("__call__")

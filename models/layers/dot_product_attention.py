@@ -124,7 +124,9 @@ def _distance_scores(position_gbntk, relative_hnk, num_keys):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(scores: Scores, rows, k_gbsk, v_gbsk, relative_hnk) -> jax.Array:
+def _attend(
+    scores: Scores, rows: Any, k_gbsk: jax.Array, v_gbsk: jax.Array, relative_hnk: jax.Array | None
+) -> jax.Array:
     """softmax(scores) v over the past -> [G, B, n, T, K]; `rows` is a tuple of arrays of that shape."""
     return _forward(scores, rows, k_gbsk, v_gbsk, relative_hnk)[0]
 
@@ -242,7 +244,7 @@ def _add_at(total_hnk, part_hnk, start):
     return jax.lax.dynamic_update_slice_in_dim(total_hnk, there + part_hnk, start, axis=1)
 
 
-def _causal_mask(start, size: int, keys: int) -> jax.Array:
+def _causal_mask(start: Any, size: int, keys: int) -> jax.Array:
     """[1, 1, 1, size, keys]: query start + i sees keys up to itself."""
     return (start + jnp.arange(size)[:, None] >= jnp.arange(keys)[None])[None, None, None]
 

@@ -1,5 +1,7 @@
 """Normalisation before a sub-layer, in float32 whatever the precision around it."""
 
+from typing import Any
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -29,4 +31,4 @@ class LayerNorm(hk.Module):
         return RMSNorm(name="centred")(centred).astype(x.dtype)
 
 
-NORMS = {"rms": RMSNorm, "layer": LayerNorm}
+NORMS: dict[str, Any] = {"rms": RMSNorm, "layer": LayerNorm}

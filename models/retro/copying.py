@@ -54,7 +54,7 @@ def _orthogonal(key, rows, columns):
     return jax.nn.initializers.orthogonal()(key, (rows, columns), jnp.float32)
 
 
-def _look_back(encoder: Params, config: RETROConfig, project_de, turn_ee) -> Params:
+def _look_back(encoder: Params, config: RETROConfig, project_de: jax.Array, turn_ee: jax.Array) -> Params:
     heads, size, width = config.encoder_num_heads, config.encoder_head_size, config.encoder_d_model
     # The shortest wavelengths tell distance 1 from 0 and 2: each head reads sines and cosines of those alone.
     pairs = min(size // 2, width // 2)
@@ -79,7 +79,9 @@ def _look_back(encoder: Params, config: RETROConfig, project_de, turn_ee) -> Par
     }
 
 
-def _match_and_copy(cca: Params, config: RETROConfig, project_de, turn_ee, key) -> Params:
+def _match_and_copy(
+    cca: Params, config: RETROConfig, project_de: jax.Array, turn_ee: jax.Array, key: jax.Array
+) -> Params:
     width, d_model = config.encoder_d_model, config.decoder.d_model
     inner = config.decoder.num_heads * config.decoder.head_size
     spread_ei = _orthogonal(key, width, inner)

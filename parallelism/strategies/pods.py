@@ -220,7 +220,8 @@ def _pod(
 
     jitted = [programs(*args) for args in zip(parts, learns, [False] * (len(parts) - 1) + [True])]
     update = jax.jit(component_b, donate_argnums=0, out_shardings=(shardings, None))
-    return _Pod(mesh, shardings, [set(learnt.values()) for learnt in learns], *zip(*jitted), update)
+    forward, backward = zip(*jitted)
+    return _Pod(mesh, shardings, [set(learnt.values()) for learnt in learns], forward, backward, update)
 
 
 def _parts(objective: Objective) -> list[Part]:
@@ -271,7 +272,7 @@ def _forward(local, params, batch):
     return carries, pulls
 
 
-def _backward(local, pulls, sums) -> Iterator[int]:
+def _backward(local: Sequence[_Pod], pulls: list, sums: list) -> Iterator[int]:
     """Enqueues the parts' backward passes on all pods, the last part first, and says after which part it is.
     Gradients are added to each pod's `sums`, and residuals let go.
     """

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.token_store import TokenStore
+from data.token_store import Chunked, TokenStore
 from data.tokenizers import Tokenizer
 from errors import InputError
 from retrieval.chunks import chunk_text, neighbour_tokens, store_hash
@@ -123,7 +123,7 @@ def _inputs(manifest: Path) -> dict[str, str]:
         ) from error
 
 
-def source(store: TokenStore, tokenizer: Tokenizer, chunk: int, distance: float) -> dict[str, Any]:
+def source(store: Chunked, tokenizer: Tokenizer, chunk: int, distance: float) -> dict[str, Any]:
     """Where a retrieved chunk comes from and what it says, for a results file. `chunk` is a global id; in the
     result it is counted from its document's start.
     """

@@ -56,7 +56,8 @@ def search_by_list(ivf: faiss.IndexIVF, queries_qd: np.ndarray, k: int) -> tuple
         searcher.search_list(number)
     if not searcher.kept:
         return np.full([len(queries_qd), k], np.inf, np.float32), np.full([len(queries_qd), k], -1)
-    return nearest_of_each(*map(np.concatenate, zip(*searcher.kept)), len(queries_qd), k)
+    queries, distances, ids = map(np.concatenate, zip(*searcher.kept))
+    return nearest_of_each(queries, distances, ids, len(queries_qd), k)
 
 
 def nearest_of_each(

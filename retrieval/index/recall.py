@@ -159,7 +159,7 @@ def read_recall(folder: Path) -> Recall | None:
 
 def recall_of(values: Mapping[str, Any]) -> Recall:
     """What `dataclasses.asdict` and JSON made of a Recall."""
-    return Recall(**values | {"curve": tuple(tuple(point) for point in values["curve"])})
+    return Recall(**dict(values) | {"curve": tuple(tuple(point) for point in values["curve"])})
 
 
 def announce(recall: Recall) -> None:

@@ -44,7 +44,7 @@ def embedder(
     most_rows = ROWS.get(devices[0].platform, ROWS_ELSEWHERE)
     at_once = batches_at_once or cores()
 
-    def keys_of(params, ids_nt: jax.Array, mask_nt: jax.Array) -> jax.Array:
+    def keys_of(params: dict, ids_nt: jax.Array, mask_nt: jax.Array) -> jax.Array:
         # Elsewhere than on a CPU the default is less than float32: keys of two machines would differ by it.
         with jax.default_matmul_precision("float32"):
             return mean_over_time(bert.apply(params, ids_nt, mask_nt), mask_nt)

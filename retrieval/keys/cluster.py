@@ -12,7 +12,7 @@ from typing import Any
 
 from errors import InputError
 from processes.workers import limit_threads
-from retrieval.keys.shards import Job, open_shards
+from retrieval.keys.shards import Job, Shards, open_shards
 
 CHECKOUT = str(Path(__file__).resolve().parents[2])
 
@@ -79,7 +79,8 @@ class ShardMaker:
 
     def __init__(self, job: dict[str, Any], cpus: int):
         limit_threads(cpus)
-        self._job, self._shards = Job(**job), None
+        self._job = Job(**job)
+        self._shards: Shards | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """{"shard": [1]} -> {"chunks": [1], "problem": [1]}, the latter "" where the shard is made."""

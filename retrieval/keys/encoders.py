@@ -52,7 +52,7 @@ class KeyEncoder:
 
 def open_encoder(spec: Mapping[str, Any]) -> KeyEncoder:
     """The encoder with this `spec`."""
-    openers = {"bert": bert_encoder, "tfidf": tfidf_encoder}
+    openers: dict[str, Callable[..., KeyEncoder]] = {"bert": bert_encoder, "tfidf": tfidf_encoder}
     arguments = dict(spec)
     return openers[arguments.pop("name")](**arguments)
 

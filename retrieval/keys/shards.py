@@ -66,8 +66,9 @@ class Shards:
         return artifact(self.root, KIND, self._inputs(number), build)
 
     def job(self) -> Job:
-        paths = (str(Path(path).resolve()) for path in (self.root, self.store.path, self.tokenizer.path))
-        return Job(*paths, self.encoder.spec, self.encoder.hash, self.size)
+        paths = (self.root, self.store.path, self.tokenizer.path)
+        root, store, tokenizer = (str(Path(path).resolve()) for path in paths)
+        return Job(root, store, tokenizer, self.encoder.spec, self.encoder.hash, self.size)
 
     def _inputs(self, number: int) -> dict[str, Any]:
         return {

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.token_store import TokenStore
+from data.token_store import Chunked
 
 NO_TEXT = -1
 
 
-def text_tokens(store: TokenStore, tokens: np.ndarray) -> np.ndarray:
+def text_tokens(store: Chunked, tokens: np.ndarray) -> np.ndarray:
     """`tokens` int [...] with -1 in the place of what is not text: bos, eos and padding."""
     return np.where(np.isin(tokens, (store.bos_id, store.eos_id, store.pad_id)), NO_TEXT, tokens)
 

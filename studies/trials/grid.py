@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from errors import InputError
 from models.families import family_of
@@ -88,7 +89,8 @@ def run_grid(tasks: Sequence[Task], workers: int, peak: float, trials: Path) -> 
                 _end([process for process, *_ in running.values()])
                 raise KeyboardInterrupt
             progress.show([task for _, task, *_ in running.values()])
-            for sentinel in wait(list(running), timeout=POLL_SECONDS):
+            ended: list[Any] = wait(list(running), timeout=POLL_SECONDS)
+            for sentinel in ended:
                 process, task, attempt, place = running.pop(sentinel)
                 process.join()
                 places.append(place)

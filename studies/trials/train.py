@@ -139,4 +139,5 @@ def started_from(params: Params, strategy: Strategy) -> Strategy:
 def typical_speed(metrics: list[dict]) -> tuple[float, float]:
     """Median tokens/s and MFU over the steps, the first left out: it waits for the compiler."""
     lines = metrics[1:] or metrics
-    return tuple(float(np.median([line[name] for line in lines])) for name in ("tokens_per_second", "mfu"))
+    speed, mfu = (float(np.median([line[name] for line in lines])) for name in ("tokens_per_second", "mfu"))
+    return speed, mfu
