@@ -82,13 +82,14 @@ class Depth:
         numbers = inserted.layers if inserted is not None else ()
         ends = [number - start for number in numbers if start < number <= stop]
         if ends and inserted.encode is not None and carry.encoded is None:
-            first = taken | self._stacks(taken, 0, ends[0]) | {inserted.name: layer(taken[inserted.name], 0)}
+            plain = self._stacks(taken, 0, ends[0])
+            first = {**taken, **plain, inserted.name: layer(taken[inserted.name], 0)}
             carry, done, index = self._span(first, carry, beside), ends[0], 1
         encoded = carry.encoded
         for size, spans in groupby(b - a for a, b in pairwise([done, *ends[index:]])):
             count = len(list(spans))
-            stack = in_spans(self._stacks(taken, done, done + count * size), count)
-            stack[inserted.name] = layers_of(taken[inserted.name], index, index + count)
+            plain = in_spans(self._stacks(taken, done, done + count * size), count)
+            stack = {**plain, inserted.name: layers_of(taken[inserted.name], index, index + count)}
 
             # What was encoded is the same for all: the loop reads it, and carries the rest.
             def span(params, carry):
@@ -130,7 +131,7 @@ class Depth:
         cut = names.index(self.inserted.after) + 1
         return [{name: self.residuals[name] for name in half} for half in (names[:cut], names[cut:])]
 
-    def _stacks(self, taken: Params, start: int, stop: int) -> Params:
+    def _stacks(self, taken: Params, start: int, stop: int) -> dict[str, Any]:
         return {name: layers_of(taken[name], start, stop) for name in self.residuals}
 
     def _span(self, params: Params, carry: Carry, beside: Beside) -> Carry:
@@ -138,7 +139,7 @@ class Depth:
         size = jax.tree.leaves(params[next(iter(self.residuals))])[0].shape[0]
         carry = carry._replace(x=self.plain(params, carry.x, 0, size - 1))
         last = {name: layer(params[name], size - 1) for name in self.residuals}
-        return rematerialised(self._layer, self.remat)(params | last, carry, beside)
+        return rematerialised(self._layer, self.remat)({**params, **last}, carry, beside)
 
     def _layer(self, params: Params, carry: Carry, beside: Beside) -> Carry:
         """One layer with what is inserted."""

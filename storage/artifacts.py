@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from errors import InputError
 from storage.files import NUMPY_DISK_FULL, file_hash, locked, write_atomic
@@ -22,7 +23,7 @@ from storage.files import NUMPY_DISK_FULL, file_hash, locked, write_atomic
 MANIFEST = "manifest.json"
 
 
-def fingerprint(value) -> str:
+def fingerprint(value: Any) -> str:
     """16 hex digits of the SHA-256 of `value` in canonical JSON.
 
     Dataclasses count as their fields, bytes and files (`Path`) as their content, tuples as lists.
@@ -51,7 +52,7 @@ def first_difference(there: Mapping, here: Mapping) -> str | None:
     return None
 
 
-def _flat(value, prefix: str = "") -> dict:
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {prefix: value}
     return {

@@ -5,7 +5,7 @@ is the triple (model, retrieval, initialisation): RETRO is one trained model in 
 neighbours and without. `results` carry the verdicts of judging.comparisons.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from judging.verdicts import BETTER, SEEDS_FOR_A_VERDICT, UNDECIDED, WORSE
@@ -54,7 +54,7 @@ def comparison(results: Mapping, a: Form, b: Form, domain: str = ALL) -> Mapping
     return None
 
 
-def comparisons(results: Mapping, domains: list[str]) -> list[tuple[Form, Form, dict[str, Mapping]]]:
+def comparisons(results: Mapping, domains: Sequence[str]) -> list[tuple[Form, Form, dict[str, Mapping]]]:
     """Every pair with its entries on the given domains, in their order."""
     return [
         (a, b, {domain: row for domain in domains if (row := comparison(results, a, b, domain)) is not None})
