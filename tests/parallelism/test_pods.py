@@ -224,11 +224,11 @@ def test_gradients_arrive_while_the_backward_pass_still_runs():
 
 POD = """
 import json, os, signal, sys
-from parallelism.processes import start
+from processes.start import start
 team = start({})
 import jax
 from parallelism.mesh import MeshShape
-from parallelism.pods import pods
+from parallelism.strategies.pods import pods
 from tests.parallelism.perceptrons import batch
 from tests.parallelism.test_pods import ROWS, STEPS, made
 from training.checkpoints import Checkpoints, fingerprint
