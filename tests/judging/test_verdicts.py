@@ -248,8 +248,8 @@ def test_what_does_not_fit_together_is_named_with_the_way_out(complaint, tmp_pat
     path = written(tmp_path, made)
     with pytest.raises(InputError) as error:
         read_results(path)
-    told = str(error.value)
-    assert complaint in told and str(path) in told and "Run `python -m experiments.ablate palm` again" in told
+    message = str(error.value)
+    assert complaint in message and str(path) in message and "Run `python -m experiments.ablate palm` again" in message
 
 
 @given(st.floats(0, 1, exclude_max=True))

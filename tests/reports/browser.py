@@ -59,17 +59,17 @@ def browser(folder):
     """A Browser whose profile lies in `folder`; ended with the context."""
     driver = subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True)
     try:
-        said = iter(driver.stdout.readline, "")
-        port = next(match[1] for line in said if (match := re.search(r"successfully on port (\d+)", line)))
+        lines = iter(driver.stdout.readline, "")
+        port = next(match[1] for line in lines if (match := re.search(r"successfully on port (\d+)", line)))
         options = {
             "binary": CHROMIUM,
             "args": [f"--{name}" for name in ARGUMENTS] + [f"--user-data-dir={folder}"],
         }
-        wanted = {
+        capabilities = {
             "goog:chromeOptions": options,
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }
-        session = Browser(f"http://127.0.0.1:{port}")("session", capabilities={"alwaysMatch": wanted})
+        session = Browser(f"http://127.0.0.1:{port}")("session", capabilities={"alwaysMatch": capabilities})
         opened = Browser(f"http://127.0.0.1:{port}/session/{session['sessionId']}")
         try:
             opened("url", url="about:blank")

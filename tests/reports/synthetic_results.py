@@ -55,8 +55,8 @@ def row(name, against="published", bits=2.0, gain=None, **fields):
 def results(rows, experiment="ablate palm", seeds=3, count=30, null=True, noise=0.004, rng_seed=0):
     """`rows` as losses of `count` documents. Rows of one seed share most of their chance, as paired rows do."""
     rng = np.random.default_rng(rng_seed)
-    found = documents(count, rng)
-    bytes_d = np.array([document["bytes"] for document in found], float)
+    evaluated = documents(count, rng)
+    bytes_d = np.array([document["bytes"] for document in evaluated], float)
     text_d, luck_sd = 0.25 * rng.standard_normal(count), 0.01 * rng.standard_normal((seeds + 3, count))
 
     def cells(spec, chosen):
@@ -97,5 +97,5 @@ def results(rows, experiment="ablate palm", seeds=3, count=30, null=True, noise=
             "bytes_per_token": 3.3, "chunks": 28_441, "skipped": {"binary": 3},
             "near_duplicate_threshold": 0.2,
         },
-        "documents": found, "rows": made, "null": other if null else None,
+        "documents": evaluated, "rows": made, "null": other if null else None,
     }  # fmt: skip

@@ -155,7 +155,7 @@ def test_ids_are_unique_and_every_reference_meets_one(tmp_path):
 
 def test_the_page_shows_every_row(tmp_path):
     results = make_results()
-    shown = cells(page_of(results, tmp_path))
+    texts = cells(page_of(results, tmp_path))
     for row in results["rows"]:
         name = form_name(form_of(row))
         figures = [
@@ -163,7 +163,7 @@ def test_the_page_shows_every_row(tmp_path):
             bounds(row["interval"]), f"{row['parameters']:,}", f"{row['train_tokens']:,}",
             flops(row["train_flops"], 3), f"{row['tokens_per_second']:,.0f}", f"{row['mfu']:.1%}",
         ]  # fmt: skip
-        assert any(shown[i : i + len(figures)] == figures for i in range(len(shown))), figures
+        assert any(texts[i : i + len(figures)] == figures for i in range(len(texts))), figures
 
 
 def test_terminal_table_has_a_line_per_form_and_fits():
@@ -241,8 +241,8 @@ def test_models_that_do_not_beat_the_unigram_reference_are_named(tmp_path):
     results = make_results()
     assert findings.unigram_sentence(results) == ""
     results["unigram"][0]["bits_per_byte"] = 2.0
-    said = "Not below the unigram reference, so too early for any conclusion: RETRO off (copying, ours)."
-    assert said in " ".join(terminal_table(results).split()) and said in page_of(results, tmp_path)
+    sentence = "Not below the unigram reference, so too early for any conclusion: RETRO off (copying, ours)."
+    assert sentence in " ".join(terminal_table(results).split()) and sentence in page_of(results, tmp_path)
 
 
 def test_what_may_be_missing_is_a_dash_or_left_out(tmp_path):

@@ -47,14 +47,14 @@ def with_leakage(results, alphas=ALPHAS):
 def test_the_page_shows_every_figure_and_stays_whole(tmp_path):
     results = with_leakage(make_results(domains=("all", "code")))
     page = page_of(results, tmp_path)
-    shown = cells(page)
+    texts = cells(page)
     for row in results["leakage"]["means"]:
         figures = f"{row['bits_per_byte']:.4f}{bounds(row['interval'])}"
-        assert shown.count(figures) >= 1, figures
+        assert texts.count(figures) >= 1, figures
     for row in with_verdicts(results)["leakage"]["comparisons"]:
         difference = signed(row["difference"])
         intervals = [bounds(row[key], signed) for key in ("over_documents", "over_seeds")]
-        assert "".join([difference, *intervals, row["verdict"]]) in shown
+        assert "".join([difference, *intervals, row["verdict"]]) in texts
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids)) and "leakage-section" in ids
     assert "http" not in page and not re.findall(r"url\((?!#)", page)
@@ -67,8 +67,8 @@ def test_the_short_table_in_terminal_and_readme():
     terminal, markdown = terminal_table(results), markdown_table(results)
     assert max(map(len, terminal.splitlines())) <= 110
     for form in BITS:
-        found = leakage_findings.means(results, form)
-        figures = [bits(found[alpha]["bits_per_byte"]) for alpha in (0.125, 0.5, 1.0)]
+        entries = leakage_findings.means(results, form)
+        figures = [bits(entries[alpha]["bits_per_byte"]) for alpha in (0.125, 0.5, 1.0)]
         lines = [line for line in terminal.splitlines() if line.startswith(f"{form_name(form)}  ")]
         assert any(line.split()[-3:] == figures for line in lines)
         assert f"| {' | '.join(figures)} " in re.sub(r" +", " ", markdown)
@@ -79,11 +79,11 @@ def test_the_short_table_in_terminal_and_readme():
 def test_what_survives_is_a_part_of_a_gain_and_is_said_only_of_one():
     results = with_leakage(make_results())
     assert leakage_findings.surviving(with_verdicts(results), COPYING_ON, COPYING_OFF) == pytest.approx(1 / 3)
-    first, *said = leakage_findings.sentences(with_verdicts(results))
+    first, *others = leakage_findings.sentences(with_verdicts(results))
     assert first.startswith("65% of the held-out bytes") and "8 tokens (12.5 %" in first
-    copying = next(sentence for sentence in said if sentence.startswith("RETRO on − off (copying, ours)"))
+    copying = next(sentence for sentence in others if sentence.startswith("RETRO on − off (copying, ours)"))
     assert "−0.0830 (better)" in copying and "−0.0277 (better)" in copying and "33% of the gain" in copying
-    published = next(sentence for sentence in said if sentence.startswith("RETRO on − off:"))
+    published = next(sentence for sentence in others if sentence.startswith("RETRO on − off:"))
     assert "cannot tell" in published and "of the gain" not in published
     few = with_leakage(make_results(seeds=2))
     assert not any(

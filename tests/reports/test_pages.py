@@ -113,15 +113,26 @@ def test_links_lead_somewhere(made):
             assert written or synthetic or generated or (folder / target).exists(), target
 
 
+def test_a_title_names_its_folder_where_experiments_share_one(made, tmp_path):
+    assert all(section.title == section.sentences.title for section in sections(made[0]))
+    folder = put(
+        tmp_path, {"square": MADE["square"], "square-again": MADE["square"], "other": MADE["square"]}
+    )
+    titles = {section.name: section.title for section in sections(folder)}
+    assert titles == {
+        "square": "The square", "square-again": "The square (again)", "other": "The square (other)",
+    }  # fmt: skip
+
+
 def test_text_of_a_file_stays_text(tmp_path):
     hostile = json.loads(json.dumps(MADE["square"]).replace("Gopher block, dense", "a name"))
     hostile["rows"][0] |= {"name": HOSTILE, "note": HOSTILE, "group": HOSTILE}
     hostile["rows"][1]["against"] = HOSTILE
     hostile |= {"command": HOSTILE, "experiment": HOSTILE}
-    found = pages(sections(put(tmp_path, {"its own": hostile})))
-    assert found["report.html"].count("&lt;script&gt;") >= 4
-    assert not any("<script" in text or "<img" in text for text in found.values())
-    rows = [line for line in found["results.md"].splitlines() if line.startswith("| ") and "alert" in line]
+    written = pages(sections(put(tmp_path, {"its own": hostile})))
+    assert written["report.html"].count("&lt;script&gt;") >= 4
+    assert not any("<script" in text or "<img" in text for text in written.values())
+    rows = [line for line in written["results.md"].splitlines() if line.startswith("| ") and "alert" in line]
     assert rows and all("&lt;script>" in row and "\\|" in row for row in rows)
 
 
@@ -129,9 +140,9 @@ def test_cards_are_of_runs_that_trained_on_text_and_say_what_the_file_says(made)
     cards = {name: text for name, text in made[1].items() if name.startswith("cards/")}
     assert set(cards) == {f"cards/{name}.md" for name in (*MADE, "compare")}
     palm = cards["cards/ablate-palm.md"]
-    for said in ("Language models of PaLM,", "272 code, 223 docs", "1,628,192 training tokens", "30 of 52 validation",
+    for words in ("Language models of PaLM,", "272 code, 223 docs", "1,628,192 training tokens", "30 of 52 validation",
                  "serial block", "1 of 3", "3 binary", "`0123456789abcdef`", "Apache-2.0"):  # fmt: skip
-        assert said in palm, said
+        assert words in palm, words
     assert (
         "Gopher" not in palm.split("### Intended use")[0]
         and "2x length" not in palm.split("### Evaluation")[0]
@@ -155,7 +166,7 @@ def test_writing_and_checking(made, committed, tmp_path, capsys, monkeypatch):
     (docs / "results.md").write_text("edited by hand")
     monkeypatch.setattr(publish, "DOCS", docs)
     monkeypatch.setattr(publish, "sections", lambda folder: committed)
-    monkeypatch.setattr(publish, "pages", lambda found: made[1])
+    monkeypatch.setattr(publish, "pages", lambda sections: made[1])
     with pytest.raises(SystemExit) as end:
         publish.publish(publish.Options(check=True))
     assert end.value.code == 1

@@ -50,8 +50,8 @@ def test_a_trained_models_bits_per_byte_are_exact_where_every_list_is_searched(r
     folder, artifacts, _ = run
     names = folder / "retro/seed-0" / FILE_NAME
     names.write_text(json.dumps(json.loads(names.read_bytes()) | {"root": str(artifacts)}))
-    told = bits_by_nprobe(folder / "retro/seed-0", (1, 2**20))
-    exact, one, every = told["rows"]
+    figures = bits_by_nprobe(folder / "retro/seed-0", (1, 2**20))
+    exact, one, every = figures["rows"]
     assert exact["nprobe"] == "exact" and one["nprobe"] == 1
     assert exact["difference"] == 0 and one["recall@2"] < every["recall@2"] == 1
     assert abs(every["difference"]) < 1e-6 < abs(one["difference"])

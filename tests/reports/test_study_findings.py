@@ -96,10 +96,10 @@ def test_what_more_neighbours_and_a_larger_database_bring_is_told_point_by_point
     points = [
         (name, rows[name].gain.mean) for name in ("1% of the database", "10% of the database", "copying")
     ]
-    told = ", ".join(
+    listed = ", ".join(
         f"{signed(gain)} at {name.split('%')[0] if '%' in name else 100} %" for name, gain in points
     )
-    assert database == f"By share of the database, on − off is, in bits per byte: copying {told}."
+    assert database == f"By share of the database, on − off is, in bits per byte: copying {listed}."
     assert neighbours.startswith("By neighbours at evaluation, on − off is") and "at 10." in neighbours
 
 
@@ -136,26 +136,28 @@ def test_what_the_block_changes():
     made, names = square(), ("PaLM block, retrieval", "Gopher block, retrieval")
     between, back = interaction(made, *names), interaction(made, *reversed(names))
     assert between.mean == pytest.approx(-back.mean) == pytest.approx(0.02, abs=0.004)
-    told = block_sentences(on_blocks(made, judge(made)))
-    assert [text.split(" is ")[0] for text in told] == [
+    sentences = block_sentences(on_blocks(made, judge(made)))
+    assert [text.split(" is ")[0] for text in sentences] == [
         "On the Gopher block retrieval − dense", "On the PaLM block retrieval − dense",
         "Retrieval − dense on the PaLM block minus that on the Gopher block",
         "On the Gopher block on − off", "On the PaLM block on − off",
         "On − off on the PaLM block minus that on the Gopher block",
     ]  # fmt: skip
-    assert signed(between.mean) in told[2] and "retrieval is worth less there" in told[2]
-    told = block_sentences(on_blocks(shifted(made, names[0], -0.1), judge(made)))
-    assert "retrieval is worth more there" in told[2]
-    told = block_sentences(on_blocks(shifted(made, names[0], -between.mean), judge(made)))
-    assert told[2].endswith("cannot tell.")
+    assert signed(between.mean) in sentences[2] and "retrieval is worth less there" in sentences[2]
+    sentences = block_sentences(on_blocks(shifted(made, names[0], -0.1), judge(made)))
+    assert "retrieval is worth more there" in sentences[2]
+    sentences = block_sentences(on_blocks(shifted(made, names[0], -between.mean), judge(made)))
+    assert sentences[2].endswith("cannot tell.")
 
 
 def test_what_the_block_changes_in_the_gain():
     made, names = square(), ("PaLM block, retrieval", "Gopher block, retrieval")
-    between, (*_, told) = gain_interaction(made, *names), block_sentences(on_blocks(made, judge(made)))
+    between, (*_, sentence) = gain_interaction(made, *names), block_sentences(on_blocks(made, judge(made)))
     rows = {row.name: row for row in judge(made)}
     assert between.mean == pytest.approx(rows[names[0]].gain.mean - rows[names[1]].gain.mean)
-    assert between.mean > 0 and signed(between.mean) in told and "retrieval is worth less there" in told
+    assert (
+        between.mean > 0 and signed(between.mean) in sentence and "retrieval is worth less there" in sentence
+    )
     assert gain_interaction(made, "Gopher block, dense", names[1]) is None
 
 
@@ -178,10 +180,10 @@ def test_what_another_model_gains_is_told_beside_what_it_loses():
     judged = judge(ablation_of_retro())
     rows = {found.name: found for found in judged}
     [line] = [line for lines in directions(judged).values() for line in lines if line.startswith("N only:")]
-    _, told = line.split("By the gain on − off: ")
-    assert told.startswith(rows["N only"].gain_verdict)
+    _, by_gain = line.split("By the gain on − off: ")
+    assert by_gain.startswith(rows["N only"].gain_verdict)
     for found in (rows["N only"].gain, rows["copying"].gain, rows["N only"].gain_difference):
-        assert signed(found.mean) in told
+        assert signed(found.mean) in by_gain
     assert f"(N only {signed(rows['N only'].gain_difference.mean)})" in counted_by_gain(judged)
     assert "k = 1" not in counted_by_gain(judged) and counted_by_gain(judge(ablation_of_palm())) == ""
 

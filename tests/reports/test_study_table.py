@@ -71,8 +71,8 @@ def test_groups_stand_above_their_rows_in_either_table(made):
         "crashed",
     ]
     names = [line for line in terminal_table(made).splitlines()[3:] if re.match(r"\S", line)]
-    told = [next((title for title in order if line.startswith(title)), None) for line in names]
-    assert [title for title in told if title][: len(order)] == order
+    titles = [next((title for title in order if line.startswith(title)), None) for line in names]
+    assert [title for title in titles if title][: len(order)] == order
     cells = [line.split("|")[1].strip("* ") for line in github(full_table(judge(made))).splitlines()[2:]]
     assert [title for cell in cells for title in order if cell.startswith(title)] == order
 
