@@ -249,7 +249,11 @@ def test_what_does_not_fit_together_is_named_with_the_way_out(complaint, tmp_pat
     with pytest.raises(InputError) as error:
         read_results(path)
     message = str(error.value)
-    assert complaint in message and str(path) in message and "Run `python -m experiments.ablate palm` again" in message
+    assert (
+        complaint in message
+        and str(path) in message
+        and "Run `python -m experiments.ablate palm` again" in message
+    )
 
 
 @given(st.floats(0, 1, exclude_max=True))
