@@ -3,9 +3,9 @@ in a paragraph instead of a traceback.
 """
 
 import dataclasses
-import errno
 import os
 import platform
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ from errors import InputError
 from processes import host
 from processes.start import VARIABLES, code_hashes, membership, start
 from processes.team import Team
+from storage.files import is_disk_full
 
 Options = TypeVar("Options")
 
@@ -54,7 +55,7 @@ def command(
     except InputError as error:
         _exit(team, f"error: {error}", 2)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if not is_disk_full(error):
             _unexpected(team)
         _exit(
             team,
@@ -62,11 +63,16 @@ def command(
             "some space, or point --out and --artifacts elsewhere, and run the same command again.", 2,
         )  # fmt: skip
     except KeyboardInterrupt:
-        _exit(team, "stopped. The same command goes on from here.", 130)
+        _exit(team, "stopped. The same command resumes from here.", 130)
     except Exception:
         _unexpected(team)
     if team:
         team.farewell()
+
+
+def command_line(module: str) -> str:
+    """How `python -m module` was started, quoted so that it can be pasted into a shell."""
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
 def _alike(options: object) -> dict[str, dict[str, str]]:
@@ -86,7 +92,7 @@ def _exit(team: Team | None, message: str, code: int) -> NoReturn:
 
 
 def _unexpected(team: Team | None) -> NoReturn:
-    """Goes on with the exception at hand; of many processes, once it is sure to be this one's own fault."""
+    """Raises the exception at hand again; of many processes, once it is sure to be this one's own fault."""
     if team:
         team.await_verdict()
         traceback.print_exc()

@@ -27,7 +27,7 @@ from reports.systems.parallelism import measured
 from reports.systems.parallelism import reading as parallelism_reading
 from reports.systems.plan import plans
 from reports.tables import Table, plain_table, table_of
-from studies.results_file import json_of, read_results
+from studies.results_file import is_study, read_results
 
 ORDER = (
     "compare", "ablate palm", "ablate gopher", "ablate retro", "scaling", "payoff", "square", "parallelism",
@@ -94,8 +94,11 @@ def section(path: Path) -> Section:
     """
     name = re.sub(r"[^a-z0-9]+", "-", path.parent.name.lower())
     others = {"compare": _compare, "parallelism": _parallelism, "plan": _plan}
-    build = others.get(json_of(path)["experiment"])
-    return build(name, json_of(path)) if build else _study(name, read_results(path))
+    results = read_results(path)
+    build = _study if is_study(results) else others.get(results["experiment"])
+    if build is None:
+        raise InputError(f"{path} is of {results['experiment']}, of which there is no section: remove it.")
+    return build(name, results)
 
 
 def _study(name: str, results: Mapping) -> Section:

@@ -2,11 +2,6 @@
 
 from dataclasses import dataclass
 
-PEAK_CONVENTION = (
-    "MFU = tokens/s x model FLOPs per token (6N + 12LHKT, PaLM appendix B; retrieval included, "
-    "recomputation not) / this machine's measured float32 matrix-product rate"
-)
-
 
 @dataclass(frozen=True)
 class Preset:

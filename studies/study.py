@@ -4,7 +4,6 @@ judged by judging.verdicts.
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +14,12 @@ import numpy as np
 
 from errors import InputError
 from models.families import family_of, with_decoder_fields
-from storage.files import write_atomic
 from studies.environment import peak_flops
 from studies.neighbour_tables import table_for
 from studies.prepare import Prepared, Text, prepare
 from studies.presets import PRESETS, Preset
-from studies.records import Source, results_of
+from studies.records import Source, records_of
+from studies.results_file import write_results
 from studies.rows import MOST_NEIGHBOURS, Row
 from studies.run_folder import sole
 from studies.stages import Stages
@@ -37,7 +36,7 @@ NOT_YET = "not trained yet"  # for the fingerprint of parameters to come
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """What every table of rows may be told."""
+    """The options of every table of rows."""
 
     preset: Literal["default", "smoke"] = "default"
     """Budget of a trial: `default`, or `smoke` for the same path in minutes."""
@@ -97,9 +96,9 @@ def run_study(
             "seeds": options.seeds,
         }
         sources = [study.source(row) for row in rows]
-        results = results_of(experiment, config, prepared, sources, seeds, others, peak, workers)
-        write_atomic(out / "results.json", json.dumps(results, indent=1))
-    return results
+        content = {"config": config, **records_of(prepared, sources, seeds, others, peak)}
+        facts = {"corpus_hash": prepared.corpus_hash, "workers": workers}
+        return write_results(out / "results.json", experiment, content, **facts)
 
 
 class Study:
@@ -210,10 +209,10 @@ def chosen(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
         raise InputError(
             f"There is no row {unknown[0]!r} in this table. Its rows are: {', '.join(map(repr, known))}."
         )
-    wanted, todo = {rows[0].name}, list(names or known)
+    included, todo = {rows[0].name}, list(names or known)
     while todo:
         row = known[todo.pop()]
-        wanted.add(row.name)
+        included.add(row.name)
         needs = [row.against, row.retrofit_of, row.reevaluation and row.reevaluation.of]
-        todo += [name for name in needs if name and name not in wanted]
-    return [row for row in rows if row.name in wanted]
+        todo += [name for name in needs if name and name not in included]
+    return [row for row in rows if row.name in included]

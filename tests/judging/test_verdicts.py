@@ -242,7 +242,7 @@ BROKEN = {
     "two rows are named 'published'": lambda made: made["rows"][1].update(name="published"),
     "the file lacks corpus": lambda made: made.pop("corpus"),
     "row 1 lacks note": lambda made: made["rows"][1].pop("note"),
-    "cell 0 of row 'variant' lacks mfu": lambda made: made["rows"][1]["cells"][0].pop("mfu"),
+    "trial 0 of row 'variant' lacks mfu": lambda made: made["rows"][1]["cells"][0].pop("mfu"),
     "paper.expects 'faster'": lambda made: made["rows"][1].update(paper={"figure": "", "expects": "faster", "source": ""}),
     "null is of 'ours'": lambda made: made["null"].update(of="ours"),
     "null has seed 0 in common": lambda made: made["null"]["cells"][0].update(seed=0),
