@@ -8,12 +8,13 @@ import pytest
 
 from command import command
 from errors import InputError
-from experiments.plan import Options, candidates, details, plan, recommended, run_of
+from experiments.plan import Options, details, plan
 from models.families import configuration, with_decoder_fields
 from parallelism.mesh import MeshShape
 from planning.ahead_of_time import Compiled, compile_step, planned
 from planning.collectives import Collective
-from planning.plans import row_of
+from planning.plans import row_of, run_of
+from planning.search import candidates, recommended
 from planning.topologies import has_libtpu, parse_topology
 from planning.workload import Run
 from reports.systems.plan import markdown, pipelined
@@ -136,7 +137,7 @@ def test_a_small_plan_from_end_to_end(tmp_path, capsys, monkeypatch):
     assert made["fits"] and 0 < made["peak_gib"] < made["hbm_gib"] == 30.75 and made["mesh"] == "1x2x2"
     assert {"all-gather", "reduce-scatter"} <= {one["kind"] for one in made["collectives"]}
     assert 0 < made["predicted_mfu"] < 100 and "It fits" in capsys.readouterr().out
-    monkeypatch.setattr("experiments.plan.compile_step", None)  # the same code compiles a layout once
+    monkeypatch.setattr("planning.plans.compile_step", None)  # the same code compiles a layout once
     command(plan, Options, "", [*options, "--out", str(tmp_path / "again")])
     assert json.loads((tmp_path / "again/results.json").read_text())["rows"] == [made]
 
