@@ -2,7 +2,7 @@
 
 python -m benchmarks.million
 
-It goes on where it was stopped; what is measured lies in runs/million until all of it is written to
+It resumes where it was stopped; what is measured lies in runs/million until all of it is written to
 benchmarks/results/million.json. Every figure is of one thread, in seconds of the processor, so that what
 else runs on the machine does not count.
 """
@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.million_build import build, in_a_process, killed_build, peak_memory, train
 from benchmarks.million_data import all_keys, embed, sources, store_of, tokenizer_of
 from benchmarks.tables import FOLDER
-from command import command
+from command import command, command_line
 from retrieval.index.build import build_index, choose_factory
 from retrieval.index.index import LISTS, exact_search, inverted_file, load_index, rows_of
 from retrieval.index.inverted_lists import transformed
@@ -225,7 +225,7 @@ def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, fac
     ]
     return {
         "benchmark": "million",
-        "command": "python -m benchmarks.million",
+        "command": command_line("benchmarks.million"),
         "environment": environment(),
         "load": os.getloadavg()[0],
         "setting": {

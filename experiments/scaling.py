@@ -1,8 +1,12 @@
-"""Bits per byte over training FLOPs: three widths of every family at three equal budgets; and what RETRO
-gains over its dense decoder as width, database and neighbours grow (RETRO, figures 1 and 4, in miniature).
+"""How do bits per byte fall with training FLOPs, and what does RETRO gain as width, database and neighbours
+grow? Three widths of every family at three equal budgets (RETRO, figures 1 and 4, in miniature).
 
 python -m experiments.scaling                   three seeds
+python -m experiments.scaling --steps 305       half the budget: half an hour of two cores
 python -m experiments.scaling --preset smoke    the same path in minutes
+
+Must reach with 305 steps: copying gains 0.024 to 0.032 bits per byte; at the full width +0.004 with 1 % of
+the database, −0.018 with 10 %, −0.032 with all (experiments/results/scaling).
 """
 
 import dataclasses
@@ -53,7 +57,7 @@ def rows(options: StudyOptions) -> list[Row]:
         return train_flops_per_token(sized, preset.length) * tokens_per_step
 
     whole = preset.steps * flops_per_step(forms["gopher"])
-    found = []
+    table: list[Row] = []
     for share in BUDGETS:
         for width in WIDTHS:
             for family, form in forms.items():
@@ -64,15 +68,15 @@ def rows(options: StudyOptions) -> list[Row]:
                 facts = {"budget": share * whole, "d_model": d_model}
                 against = f"gopher {d_model} wide, {share:.0%} of the budget" if family == "retro" else None
                 group = f"Budget {share * whole:.2g} FLOPs"
-                found.append(
+                table.append(
                     Row(
                         name, group, against, {"d_model": d_model, "steps": steps}, config=config,
                         training={"steps": steps}, facts=facts,
                     )
                 )  # fmt: skip
                 if family == "retro" and share == max(BUDGETS):
-                    found += evaluations(name, against, facts)
-    return found
+                    table += evaluations(name, against, facts)
+    return table
 
 
 def evaluations(name: str, against: str, facts: dict[str, Any]) -> list[Row]:

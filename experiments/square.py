@@ -3,6 +3,9 @@ block change what retrieval is worth?
 
 python -m experiments.square                   three seeds, each block by its own family's recipe
 python -m experiments.square --recipe retro    both by RETRO's AdamW, which suits PaLM's block badly
+
+Twenty minutes of two cores. Must reach: retrieval, started as a copying circuit, gains 0.033 bits per byte on
+Gopher's block and 0.012 on PaLM's, 0.003 by AdamW (experiments/results/square, square-retro-recipe).
 """
 
 import dataclasses
@@ -48,7 +51,7 @@ def rows(options: Options) -> list[Row]:
         configuration(f"retro/{preset.size}"), cca_initialisation="copying", encoder_embedding="shared"
     )
     budget = preset.steps * _flops(retro, preset)
-    found = []
+    table: list[Row] = []
     for block, decoder in (("Gopher", retro.decoder), ("PaLM", configuration(f"palm/{preset.size}"))):
         dense = f"{block} block, dense"
         own = "palm" if block == "PaLM" and options.recipe == "own" else "retro"
@@ -58,14 +61,14 @@ def rows(options: Options) -> list[Row]:
             (f"{block} block, retrieval", dataclasses.replace(retro, decoder=decoder)),
         ):
             training = {"recipe": own, "steps": max(1, round(budget / _flops(config, preset)))}
-            found.append(
+            table.append(
                 Row(
                     name, f"{block} block", None if name == dense else dense, {"steps": training["steps"]},
                     note=note, config=config, training=training, peaks=peaks,
                     facts={"block": block, "budget": budget},
                 )
             )  # fmt: skip
-    return found
+    return table
 
 
 def _flops(config: Any, preset: Any) -> float:
