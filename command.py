@@ -75,6 +75,14 @@ def command_line(module: str) -> str:
     return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
+def require_positive(options: object, *names: str) -> None:
+    """Raises InputError where one of these options is given and below 1."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: give a whole number of at least 1.")
+
+
 def _alike(options: object) -> dict[str, dict[str, str]]:
     """What all processes of a run must have in common."""
     return {

@@ -207,9 +207,9 @@ def measure_table(keys: Keys, groups: np.ndarray, folder: Path) -> dict[str, Any
 
 def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, factory: str) -> dict[str, Any]:
     """The figures in the form of all benchmarks' results."""
-    found, total = figures[f"{factory}: search"], int(store.chunk_offsets[-1])
+    search, total = figures[f"{factory}: search"], int(store.chunk_offsets[-1])
     reach = {int(nprobe): share for nprobe, share in figures[f"{factory}: reach"].items()}
-    exact = {name: found[f"exact {name}"] for name in ("batched_ms", "single_ms")}
+    exact = {name: search[f"exact {name}"] for name in ("batched_ms", "single_ms")}
     rows = [
         {
             "nprobe": point["nprobe"],
@@ -221,7 +221,7 @@ def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, fac
             "ms, one by one": point["single_ms"],
             "× exact, one by one": exact["single_ms"] / point["single_ms"],
         }
-        for point in found["curve"]
+        for point in search["curve"]
     ]
     return {
         "benchmark": "million",
@@ -235,7 +235,7 @@ def result(figures: dict[str, Any], store, chunks: np.ndarray, noise: float, fac
             "keys of the encoder": len(chunks),
             "noise": noise,
             "factory": factory,
-            "nprobe": found["built with"],
+            "nprobe": search["built with"],
         },
         "convention": (
             f"{total:,} chunks of 64 tokens of Python source, {factory}, one thread, seconds of the "

@@ -17,9 +17,8 @@ from typing import Any, Literal
 import jax
 from tyro.conf import OmitArgPrefixes
 
-from command import command
+from command import command, require_positive
 from data.tokenizers import PUBLISHED_VOCAB_SIZES
-from errors import InputError
 from models.families import configuration, with_decoder_fields
 from parallelism.interface import Parallelism
 from parallelism.mesh import make_mesh, parse_mesh_shape, require_divisible
@@ -174,10 +173,10 @@ def _resolved(options: Options) -> Preset:
     given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
     if given.get("vocab_size") in PUBLISHED_VOCAB_SIZES:
         given["vocab_size"] = PUBLISHED_VOCAB_SIZES[given["vocab_size"]]
-    for name, value in {**given, "seeds": options.seeds}.items():
-        if value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: give a whole number of at least 1.")
-    return dataclasses.replace(PRESETS[options.preset], **given)
+    preset = dataclasses.replace(PRESETS[options.preset], **given)
+    require_positive(preset, *given)
+    require_positive(options, "seeds")
+    return preset
 
 
 def _forms(preset: Preset) -> dict[str, Any]:

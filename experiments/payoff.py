@@ -55,14 +55,11 @@ def rows(options: StudyOptions) -> list[Row]:
         table.append(Row(name, group, None, {"steps": steps}, config=config, training=training))
         table += [
             Row(
-                f"{name}, after {step:,} steps",
-                group,
-                None,
-                {"steps": step},
+                f"{name}, after {step:,} steps", group, None, {"steps": step},
                 reevaluation=Reevaluation(name, step=step),
             )
             for step in before
-        ]
+        ]  # fmt: skip
         table.append(
             Row(
                 f"{name}, random neighbours", group, name, {"neighbours": "random"},

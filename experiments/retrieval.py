@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction, subcommand
 
-from command import command
+from command import command, require_positive
 from data.united import united
 from errors import InputError
 from reports.database import nearest, overview
@@ -115,7 +115,7 @@ def retrieval(options: Build | Search | Add | Remove | Report) -> None:
 
 
 def _build(options: Build) -> None:
-    _require_positive(options, "vocab_size", "neighbours", "workers")
+    require_positive(options, "vocab_size", "neighbours", "workers")
     recipe = Recipe(
         _tokenizer(options.tokenizer),
         options.vocab_size,
@@ -136,7 +136,7 @@ def _build(options: Build) -> None:
 
 
 def _search(options: Search) -> None:
-    _require_positive(options, "neighbours")
+    require_positive(options, "neighbours")
     if not options.query or not all(query.strip() for query in options.query):
         raise InputError("--query is empty: there is nothing to search for. Give some text.")
     database = Database(options.database)
@@ -147,7 +147,7 @@ def _search(options: Search) -> None:
 
 
 def _add(options: Add) -> None:
-    _require_positive(options, "workers")
+    require_positive(options, "workers")
     number = Database(options.database).version.number
     stages = Stages(options.database)
     with stages.measured("read corpus", may_reuse=False):
@@ -175,14 +175,6 @@ def _tokenizer(name: str) -> str:
         return name
     run = reopen(Path(name))
     return str(run.root / run.tokenizer_name / TOKENIZER)
-
-
-def _require_positive(options: object, *names: str) -> None:
-    for name in names:
-        if getattr(options, name) < 1:
-            raise InputError(
-                f"--{name.replace('_', '-')} {getattr(options, name)}: give a whole number of at least 1."
-            )
 
 
 VERBS = (

@@ -14,8 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from command import command
-from errors import InputError
+from command import command, require_positive
 from parallelism.mesh import make_mesh, parse_mesh_shape
 from processes.start import barrier, is_leader
 from reports.comparison.retrofit import table
@@ -47,8 +46,7 @@ class Options:
 
 def retrofit(options: Options) -> None:
     """Trains, evaluates with retrieval off and on, and writes results.json into `options.out`."""
-    if options.steps is not None and options.steps < 1:
-        raise InputError(f"--steps {options.steps}: give a whole number of at least 1.")
+    require_positive(options, "steps")
     stages = Stages(options.out)
     mesh = make_mesh(parse_mesh_shape(options.mesh))
     with stages.measured("restore the dense model", may_reuse=False):

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from command import command
-from models.families import configuration, with_decoder_fields
-from models.flops import train_flops_per_token
+from models.families import configuration
 from models.retro.config import RETROConfig
 from reports.study.table import print_table
+from studies.presets import train_flops_per_step
 from studies.rows import Reevaluation, Row
 from studies.study import StudyOptions, resolved, run_study
 
@@ -46,23 +46,18 @@ def rows(options: StudyOptions) -> list[Row]:
     and at the largest budget also read with other databases and neighbours.
     """
     preset = resolved(options)
-    tokens_per_step = preset.batch_size * preset.length
     forms = {family: configuration(f"{family}/{preset.size}") for family in ("gopher", "palm", "retro")}
     forms["retro"] = dataclasses.replace(
         forms["retro"], cca_initialisation="copying", encoder_embedding="shared"
     )
 
-    def flops_per_step(config):
-        sized = with_decoder_fields(config, vocab_size=preset.vocab_size, max_length=preset.length)
-        return train_flops_per_token(sized, preset.length) * tokens_per_step
-
-    whole = preset.steps * flops_per_step(forms["gopher"])
+    whole = preset.steps * train_flops_per_step(forms["gopher"], preset)
     table: list[Row] = []
     for share in BUDGETS:
         for width in WIDTHS:
             for family, form in forms.items():
                 config = narrowed(form, width)
-                steps = max(1, round(share * whole / flops_per_step(config)))
+                steps = max(1, round(share * whole / train_flops_per_step(config, preset)))
                 d_model = getattr(config, "decoder", config).d_model
                 name = f"{family} {d_model} wide, {share:.0%} of the budget"
                 facts = {"budget": share * whole, "d_model": d_model}

@@ -11,12 +11,12 @@ Gopher's block and 0.012 on PaLM's, 0.003 by AdamW (experiments/results/square, 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from command import command
-from models.families import configuration, with_decoder_fields
-from models.flops import train_flops_per_token
+from models.families import configuration
 from reports.study.table import print_table
+from studies.presets import train_flops_per_step
 from studies.rows import Row
 from studies.study import StudyOptions, resolved, run_study
 
@@ -50,7 +50,7 @@ def rows(options: Options) -> list[Row]:
     retro = dataclasses.replace(
         configuration(f"retro/{preset.size}"), cca_initialisation="copying", encoder_embedding="shared"
     )
-    budget = preset.steps * _flops(retro, preset)
+    budget = preset.steps * train_flops_per_step(retro, preset)
     table: list[Row] = []
     for block, decoder in (("Gopher", retro.decoder), ("PaLM", configuration(f"palm/{preset.size}"))):
         dense = f"{block} block, dense"
@@ -60,7 +60,7 @@ def rows(options: Options) -> list[Row]:
             (dense, decoder),
             (f"{block} block, retrieval", dataclasses.replace(retro, decoder=decoder)),
         ):
-            training = {"recipe": own, "steps": max(1, round(budget / _flops(config, preset)))}
+            training = {"recipe": own, "steps": max(1, round(budget / train_flops_per_step(config, preset)))}
             table.append(
                 Row(
                     name, f"{block} block", None if name == dense else dense, {"steps": training["steps"]},
@@ -69,12 +69,6 @@ def rows(options: Options) -> list[Row]:
                 )
             )  # fmt: skip
     return table
-
-
-def _flops(config: Any, preset: Any) -> float:
-    """Of a step, with the preset's vocabulary, length and batch."""
-    sized = with_decoder_fields(config, vocab_size=preset.vocab_size, max_length=preset.length)
-    return train_flops_per_token(sized, preset.length) * preset.batch_size * preset.length
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from command import require_positive
 from errors import InputError
 from models.families import build, configuration, family_of, with_decoder_fields
 from parallelism.interface import Objective, Optimiser, Parallelism, Strategy
@@ -80,9 +81,7 @@ def measured_steps(setting: Setting) -> dict[str, tuple[dict[str, Any], list[Spa
 
 def devices_for(setting: Setting) -> list[jax.Device]:
     """As many as the stages take; on a CPU they are made."""
-    for name in ("stages", "data", "model_parallel", "batch_size", "length"):
-        if getattr(setting, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(setting, name)}: give at least 1.")
+    require_positive(setting, "stages", "data", "model_parallel", "batch_size", "length")
     count = setting.stages * setting.data * setting.model_parallel
     try:
         if jax.config.jax_num_cpu_devices < count:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from command import require_positive
 from errors import InputError
 from models.families import family_of, with_decoder_fields
 from studies.environment import peak_flops
@@ -189,10 +190,7 @@ def resolved(options: StudyOptions) -> Preset:
     Raises:
       InputError: steps or seeds below 1.
     """
-    for name in ("steps", "seeds"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value}: give a whole number of at least 1.")
+    require_positive(options, "steps", "seeds")
     preset = PRESETS[options.preset]
     return preset if options.steps is None else dataclasses.replace(preset, steps=options.steps)
 

@@ -62,7 +62,7 @@ def test_the_command_measures_what_it_says(tmp_path, capsys):
     "arguments, message",
     [
         (["--stages", "64"], "take 128 devices"),
-        (["--data", "0"], "--data 0: give at least 1"),
+        (["--data", "0"], "--data 0: give a whole number of at least 1"),
         (["--model", "retro/smoke"], "dense model"),
         (["--layers", "3"], "2 equal parts"),
         (["--micro-batches", "3"], "multiple of 6"),
