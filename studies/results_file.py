@@ -88,8 +88,8 @@ def _json_of(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise InputError(
-            f"{path} is cut short or damaged ({error}). Run the command that wrote it again: finished trials "
-            "are not run again, and the file is written anew."
+            f"{path} is cut short or damaged ({error}). Run the command that wrote it again: what is finished "
+            "is not run again, and the file is written anew."
         ) from error
     if not isinstance(results, dict) or "experiment" not in results:
         raise InputError(f"{path} holds no results of an experiment: give the results.json of one.")
@@ -102,7 +102,7 @@ class _Misfit(Exception):
 
 def _way_out(results: Mapping) -> str:
     command = results.get("command") or f"python -m experiments.{str(results['experiment']).split()[0]}"
-    return f"Run `{command}` again: finished trials are not run again, and the file is written anew."
+    return f"Run `{command}` again: what is finished is not run again, and the file is written anew."
 
 
 def _check(results: Mapping) -> None:

@@ -121,17 +121,7 @@ def test_an_unknown_topology_ends_in_a_paragraph(capsys):
 
 @needs_libtpu
 def test_a_small_plan_from_end_to_end(tmp_path, capsys, monkeypatch):
-    options = [
-        "palm/smoke",
-        "--topology",
-        "v4:2x2x1",
-        "--model-parallel",
-        "2",
-        "--batch",
-        "4",
-        "--length",
-        "128",
-    ]
+    options = "palm/smoke --topology v4:2x2x1 --model-parallel 2 --batch 4 --length 128".split()
     command(plan, Options, "", [*options, "--out", str(tmp_path)])
     (made,) = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert made["fits"] and 0 < made["peak_gib"] < made["hbm_gib"] == 30.75 and made["mesh"] == "1x2x2"
@@ -151,22 +141,8 @@ def test_heads_that_the_mesh_does_not_divide_are_named(tmp_path, capsys):
 @needs_libtpu
 def test_what_the_compiler_refuses_is_a_result(tmp_path, capsys):
     """8.6 billion parameters in float32 with two moments, over four chips."""
-    command(
-        plan,
-        Options,
-        "",
-        [
-            "palm/8b",
-            "--topology",
-            "v4:2x2x1",
-            "--model-parallel",
-            "4",
-            "--batch",
-            "1",
-            "--out",
-            str(tmp_path),
-        ],
-    )
+    options = "palm/8b --topology v4:2x2x1 --model-parallel 4 --batch 1".split()
+    command(plan, Options, "", [*options, "--out", str(tmp_path)])
     (made,) = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert not made["fits"] and made["collectives"] == []
     assert "It does not fit" in capsys.readouterr().out
