@@ -3,14 +3,14 @@ in a paragraph instead of a traceback.
 """
 
 import dataclasses
-import errno
 import os
 import platform
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import tyro
 
@@ -18,13 +18,12 @@ from errors import InputError
 from processes import host
 from processes.start import VARIABLES, code_hashes, membership, start
 from processes.team import Team
-
-Options = TypeVar("Options")
+from storage.files import is_disk_full
 
 
 def command(
-    main: Callable[[Options], None],
-    options: type[Options],
+    main: Callable[[Any], None],
+    options: Any,
     description: str,
     arguments: Sequence[str] | None = None,
     many_processes: bool = False,
@@ -33,12 +32,13 @@ def command(
     2 for bad input, 130 when interrupted.
 
     Args:
+      options: a dataclass, or a union of them, one per verb.
       many_processes: whether `main` may run in many (`processes.start`), of which what ends one ends
         all; others are refused where the environment says that this is one of many.
     """
-    parsed = tyro.cli(
-        options, prog=f"python -m experiments.{main.__name__}", description=description, args=arguments
-    )
+    module = sys.modules[main.__module__].__spec__
+    name = module.name if module else main.__name__
+    parsed = tyro.cli(options, prog=f"python -m {name}", description=description, args=arguments)
     host.tune()
     team = None
     try:
@@ -47,14 +47,14 @@ def command(
         elif member := membership(os.environ):
             raise InputError(
                 f"The environment says that this is process {member.process} of {member.count}, but "
-                f"experiments.{main.__name__} runs in one: start it once, and without {', '.join(VARIABLES)} "
+                f"{name} runs in one: start it once, and without {', '.join(VARIABLES)} "
                 "or the cluster's launcher."
             )
         main(parsed)
     except InputError as error:
         _exit(team, f"error: {error}", 2)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if not is_disk_full(error):
             _unexpected(team)
         _exit(
             team,
@@ -62,14 +62,27 @@ def command(
             "some space, or point --out and --artifacts elsewhere, and run the same command again.", 2,
         )  # fmt: skip
     except KeyboardInterrupt:
-        _exit(team, "stopped. The same command goes on from here.", 130)
+        _exit(team, "stopped. The same command resumes from here.", 130)
     except Exception:
         _unexpected(team)
     if team:
         team.farewell()
 
 
-def _alike(options: object) -> dict[str, dict[str, str]]:
+def command_line(module: str) -> str:
+    """How `python -m module` was started, quoted so that it can be pasted into a shell."""
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def require_positive(options: object, *names: str) -> None:
+    """Raises InputError where one of these options is given and below 1."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: give a whole number of at least 1.")
+
+
+def _alike(options: Any) -> dict[str, dict[str, str]]:
     """What all processes of a run must have in common."""
     return {
         "code": code_hashes(),
@@ -86,7 +99,7 @@ def _exit(team: Team | None, message: str, code: int) -> NoReturn:
 
 
 def _unexpected(team: Team | None) -> NoReturn:
-    """Goes on with the exception at hand; of many processes, once it is sure to be this one's own fault."""
+    """Raises the exception at hand again; of many processes, once it is sure to be this one's own fault."""
     if team:
         team.await_verdict()
         traceback.print_exc()

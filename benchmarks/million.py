@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.million_build import build, in_a_process, killed_build, peak_memory, train
 from benchmarks.million_data import all_keys, embed, sources, store_of, tokenizer_of
 from benchmarks.tables import FOLDER
-from command import command
+from command import command, command_line
 from data.token_store import TokenStore
 from data.tokenizers import Tokenizer
 from retrieval.index.build import build_index, choose_factory
@@ -234,7 +234,7 @@ def result(
     ]
     return {
         "benchmark": "million",
-        "command": "python -m benchmarks.million",
+        "command": command_line("benchmarks.million"),
         "environment": environment(),
         "load": os.getloadavg()[0],
         "setting": {

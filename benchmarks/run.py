@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measures import MEASURES
 from benchmarks.pairs import PEERS_PYTHON
 from benchmarks.tables import FOLDER, committed, markdown, with_tables
-from command import command
+from command import command, command_line
 from errors import InputError
 from storage.files import write_atomic
 from studies.environment import environment
@@ -43,7 +42,7 @@ def bench(options: Options) -> None:
         load = os.getloadavg()[0]
         result = {
             "benchmark": name,
-            "command": " ".join(["python -m benchmarks.run", *sys.argv[1:]]),
+            "command": command_line("benchmarks.run"),
             "environment": environment(),
             "load": load,
             **MEASURES[name](options.repeats),

@@ -1,15 +1,17 @@
 """Will it fit, and how fast would it be? The real train step compiled for a TPU topology, without a TPU.
 
-    python -m experiments.plan palm/540b --topology v4:12x16x16 --pods 2 --model-parallel 12 --batch 2048
+python -m experiments.plan palm/540b --topology v4:12x16x16 --pods 2 --model-parallel 12 --batch 2048
+python -m experiments.plan --published --out experiments/results/plan --document docs/plan.md
 
 The step is that of `parallelism.strategies.spmd`, in the precision and with the optimiser of the paper, all
-activations rematerialised. The compiler says whether it fits and what is sent; planning/roofline.py says what
-that would take. `--search` tries layouts by arithmetic, compiles the best of them and recommends one.
-`--published` makes the table in docs/plan.md.
+activations rematerialised. The compiler says whether it fits and what is sent; planning/roofline.py predicts
+its time. `--search` tries layouts by arithmetic, compiles the best of them and recommends one.
+
+PaLM's 540B takes a minute and a half on two cores, the published runs 2 to 7 minutes each. Must reach: 540B
+fits with 11.4 GiB of 30.75 and is predicted 48.2 % MFU; PaLM reached 46.2 % (docs/plan.md).
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,36 +22,21 @@ from tabulate import tabulate
 
 from command import command
 from errors import InputError
-from models.families import configuration, family_of
-from planning.ahead_of_time import planned
-from planning.plans import PUBLISHED_RUNS, _estimated, divides, planned_row
+from planning.plans import Request, planned_row, published_rows, run_of
 from planning.roofline import ASSUMPTIONS
-from planning.topologies import Topology, expect_no_tpu, mesh_shape, parse_topology
-from planning.workload import Run, estimated_gib
+from planning.search import candidates, compiled, recommended
+from planning.topologies import expect_no_tpu, parse_topology
 from reports.systems.plan import advice, markdown, shown_collectives, shown_row
 from storage.files import write_atomic
-from studies.environment import environment
-
-COMPILED_BY_SEARCH = 3
-MICRO_BATCHES = (1, 2, 4, 8)
+from studies.results_file import write_results
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Request):
+    """What is planned, and where that is written."""
+
     model: Annotated[str, tyro.conf.Positional] = "palm/540b"
     """FAMILY/SIZE, such as palm/540b."""
-    topology: str = "v4:12x16x16"
-    """GENERATION:SHAPE of one pod in chips, such as v4:12x16x16 or v3:32x32."""
-    pods: int = 1
-    """Slices of that topology, joined by the data centre's network."""
-    model_parallel: int = 1
-    """Devices that share every layer's matrices; the rest of a pod is fully sharded data parallel."""
-    batch: int = 512
-    """Sequences of a step, over all pods."""
-    length: int = 2048
-    """Tokens of a sequence."""
-    micro_batches: int = 1
-    """Parts that the batch is cut into, one after another."""
     search: bool = False
     """Try all --model-parallel and --micro-batches, and recommend."""
     published: bool = False
@@ -71,28 +58,33 @@ def plan(options: Options) -> None:
     if options.document and not options.published:
         raise InputError("--document is written of the published runs: give --published with it.")
     expect_no_tpu()
-    if options.published:
-        rows = published_rows(options.artifacts)
-    else:
-        topology = parse_topology(options.topology)
-        rows = (
-            searched(options, topology)
-            if options.search
-            else [planned_row(run_of(options, topology), topology, options.model, options.artifacts)]
-        )
-        for row in rows[:1]:
-            print(details(row))
+    rows = published(options) if options.published else asked_for(options)
     print(tabulate([shown_row(row) for row in rows], headers="keys", floatfmt=".3g"))
     print("\nPredicted, not measured. " + " ".join(ASSUMPTIONS))
     write(options, rows)
 
 
-def run_of(options: Options, topology: Topology) -> Run:
-    """The step that the options ask for."""
-    config = configuration(options.model)
-    shape = mesh_shape(topology, options.pods, options.model_parallel)
-    precision = family_of(config).precision
-    return planned(Run(config, shape, options.batch, options.length, options.micro_batches, precision))
+def published(options: Options) -> list[dict[str, Any]]:
+    """The published runs, each printed when it is planned."""
+    rows = []
+    for row in published_rows(options.artifacts):
+        print(details(row))
+        rows.append(row)
+    return rows
+
+
+def asked_for(options: Options) -> list[dict[str, Any]]:
+    """The layout that the options give, or those of --search, the recommended one first; that is printed."""
+    topology = parse_topology(options.topology)
+    if options.search:
+        runs = candidates(options, topology)
+        rows = compiled(runs, topology, options.model, options.artifacts)
+        print(f"Of {len(runs)} layouts that may fit, {len(rows)} compiled.", end=" ")
+        print(f"Recommended: {recommended(rows[0])}\n")
+    else:
+        rows = [planned_row(run_of(options, topology), topology, options.model, options.artifacts)]
+    print(details(rows[0]))
+    return rows
 
 
 def details(row: dict[str, Any]) -> str:
@@ -109,78 +101,19 @@ def details(row: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def candidates(options: Options, topology: Topology) -> list[Run]:
-    """Layouts that the mesh divides and that arithmetic says fit, the fastest first."""
-    found = []
-    for model in range(1, min(topology.devices, 256) + 1):
-        for micro_batches in MICRO_BATCHES:
-            layout = dataclasses.replace(options, model_parallel=model, micro_batches=micro_batches)
-            try:
-                run = run_of(layout, topology)
-            except InputError:
-                continue
-            if divides(run) and estimated_gib(run) < topology.chip.hbm_gib:
-                found.append(run)
-    return sorted(found, key=lambda run: _estimated(run, topology))
-
-
-def searched(options: Options, topology: Topology) -> list[dict[str, Any]]:
-    """Rows of the compiled candidates, the recommended first.
-
-    Raises:
-      InputError: no layout divides and fits.
-    """
-    runs = candidates(options, topology)
-    if not runs:
-        raise InputError(
-            f"By arithmetic no layout of {options.model} with a batch of {options.batch} fits {options.pods} "
-            f"x {topology}. Give a larger topology, more --pods or a smaller --batch."
-        )
-    rows = []
-    for run in runs:
-        rows.append(planned_row(run, topology, options.model, options.artifacts))
-        if sum(row["fits"] for row in rows) == COMPILED_BY_SEARCH or len(rows) == 2 * COMPILED_BY_SEARCH:
-            break
-    rows.sort(key=lambda row: (not row["fits"], row["predicted_step_seconds"]))
-    print(f"Of {len(runs)} layouts that may fit, {len(rows)} compiled. Recommended: {recommended(rows[0])}\n")
-    return rows
-
-
-def recommended(row: dict[str, Any]) -> str:
-    """The options of a row; or that there is none."""
-    if not row["fits"]:
-        return "none, for none of those compiled fits."
-    model = row["mesh"].split("x")[2]
-    return f"--model-parallel {model} --micro-batches {row['micro_batches']}"
-
-
-def published_rows(artifacts: Path) -> list[dict[str, Any]]:
-    """The published runs."""
-    rows = []
-    for case in PUBLISHED_RUNS:
-        topology = parse_topology(case.topology)
-        options = Options(case.model, case.topology, case.pods, case.model_parallel, case.batch)
-        rows.append(planned_row(run_of(options, topology), topology, case.model, artifacts, case.chips))
-        print(details(rows[-1]))
-    return rows
-
-
 def write(options: Options, rows: Sequence[dict[str, Any]]) -> None:
     """results.json, and the document."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    asked = {
+    config = {
         name: value
         for name, value in dataclasses.asdict(options).items()
         if name not in ("out", "artifacts", "document")
     }
-    results = {
-        "experiment": "plan",
-        "config": {"published": True} if options.published else asked,
-        "environment": environment(),
+    content = {
+        "config": {"published": True} if options.published else config,
         "assumptions": ASSUMPTIONS,
         "rows": rows,
     }
-    write_atomic(options.out / "results.json", json.dumps(results, indent=1))
+    results = write_results(options.out / "results.json", "plan", content)
     if options.document:
         write_atomic(options.document, markdown(results))
 

@@ -88,8 +88,8 @@ class Depth:
         encoded = carry.encoded
         for size, spans in groupby(b - a for a, b in pairwise([done, *ends[index:]])):
             count = len(list(spans))
-            plain = in_spans(self._stacks(taken, done, done + count * size), count)
-            stack = {**plain, inserted.name: layers_of(taken[inserted.name], index, index + count)}
+            spanned = in_spans(self._stacks(taken, done, done + count * size), count)
+            stack = {**spanned, inserted.name: layers_of(taken[inserted.name], index, index + count)}
 
             # What was encoded is the same for all: the loop reads it, and carries the rest.
             def span(params, carry):

@@ -1,15 +1,17 @@
-"""The published runs, and one planned run as a row: compiled, and predicted from what was compiled."""
+"""One planned run as a row: compiled, and predicted from what was compiled. And the published runs."""
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from planning.ahead_of_time import Compiled, compile_step
+from models.families import configuration, family_of
+from planning.ahead_of_time import Compiled, compile_step, planned
 from planning.collectives import Collective, totals
 from planning.roofline import predict
-from planning.topologies import LIBTPU, Topology, rings
+from planning.topologies import LIBTPU, Topology, mesh_shape, parse_topology, rings
 from planning.workload import Run, work
 from processes.start import code_hashes
 from storage.artifacts import artifact
@@ -19,6 +21,26 @@ from storage.files import write_atomic
 PUBLISHED_MFU = {"palm/540b": 46.2, "gopher/280b": 32.5}
 COMPILED = "compiled.json"
 COMPILED_FROM = ("models/", "parallelism/", "training/", "planning/ahead_of_time")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A model, a batch, and the chips that it is to be trained on."""
+
+    model: str = "palm/540b"
+    """FAMILY/SIZE, such as palm/540b."""
+    topology: str = "v4:12x16x16"
+    """GENERATION:SHAPE of one pod in chips, such as v4:12x16x16 or v3:32x32."""
+    pods: int = 1
+    """Slices of that topology, joined by the data centre's network."""
+    model_parallel: int = 1
+    """Devices that share every layer's matrices; the rest of a pod is fully sharded data parallel."""
+    batch: int = 512
+    """Sequences of a step, over all pods."""
+    length: int = 2048
+    """Tokens of a sequence."""
+    micro_batches: int = 1
+    """Parts that the batch is cut into, one after another."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +64,26 @@ PUBLISHED_RUNS = (
     Published("gopher/280b", "v3:32x32", 4, 16, 3072, "4096 chips (PaLM table 3), a pipeline over four pods"),
     Published("retro/7.5b", "v4:4x8x8", 1, 4, 1024, NOT_PUBLISHED),
 )  # fmt: skip
+
+
+def run_of(request: Request, topology: Topology) -> Run:
+    """The step that is asked for, in the precision of the family's paper.
+
+    Raises:
+      InputError: an unknown model, or one of the numbers does not divide as it must.
+    """
+    config = configuration(request.model)
+    shape = mesh_shape(topology, request.pods, request.model_parallel)
+    precision = family_of(config).precision
+    return planned(Run(config, shape, request.batch, request.length, request.micro_batches, precision))
+
+
+def published_rows(artifacts: Path) -> Iterator[dict[str, Any]]:
+    """The rows of PUBLISHED_RUNS, each once it is compiled."""
+    for case in PUBLISHED_RUNS:
+        topology = parse_topology(case.topology)
+        run = run_of(Request(case.model, case.topology, case.pods, case.model_parallel, case.batch), topology)
+        yield planned_row(run, topology, case.model, artifacts, case.chips)
 
 
 def planned_row(run: Run, topology: Topology, model: str, artifacts: Path, chips: str = "") -> dict[str, Any]:
@@ -104,18 +146,3 @@ def row_of(run: Run, topology: Topology, model: str, compiled: Compiled, chips: 
         "predicted_hfu": 100 * prediction.hfu,
         "published_mfu": PUBLISHED_MFU.get(model),
     }
-
-
-def _estimated(run: Run, topology: Topology) -> float:
-    return predict(work(run), topology.chip, rings(topology, run.mesh)).step
-
-
-def divides(run: Run) -> bool:
-    """Whether heads and widths can be laid along the mesh."""
-    config, mesh = run.decoder, run.mesh
-    split = [config.num_heads, config.d_model, config.d_ff]
-    sharded = [config.d_model]
-    if run.config is not config:
-        split += [run.config.encoder_num_heads, run.config.encoder_d_model]
-        sharded += [run.config.encoder_d_model]
-    return not any(size % mesh.model for size in split) and not any(size % mesh.data for size in sharded)

@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import reports.comparison.section
 import reports.study.section
@@ -17,7 +16,7 @@ import reports.systems.parallelism
 import reports.systems.plan
 from errors import InputError
 from reports.section import Section
-from studies.results_file import json_of, read_results
+from studies.results_file import is_study, read_results
 
 KINDS = {
     "compare": reports.comparison.section,
@@ -49,14 +48,11 @@ def section(path: Path) -> Section:
     Raises:
         InputError: it is damaged or of no known layout.
     """
-    results = _read(path)
+    results = read_results(path)
+    if not is_study(results) and results["experiment"] not in KINDS:
+        raise InputError(f"{path} is of {results['experiment']}, of which there is no section: remove it.")
     kind = KINDS.get(results["experiment"], reports.study.section)
     return kind.laid_out(_slug(path.parent.name), kind.sentences(kind.judged(results)))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    results = json_of(path)
-    return results if results["experiment"] in KINDS else read_results(path)
 
 
 def _slug(text: str) -> str:

@@ -6,11 +6,9 @@ nothing half-made. Every file's hash stands in the folder's manifest and is comp
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import InputError
-from storage.files import NUMPY_DISK_FULL, file_hash, locked, write_atomic
+from storage.files import file_hash, is_disk_full, locked, write_atomic
 
 MANIFEST = "manifest.json"
 
@@ -134,7 +132,7 @@ def _disk_full_explained(folder: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not re.search(NUMPY_DISK_FULL, str(error)):
+        if not is_disk_full(error):
             raise
         raise InputError(
             f"The disk that holds {folder} is full: the {kind} could not be written ({error}). What was "

@@ -1,14 +1,21 @@
 """Files that appear whole or not at all, and one writer at a time."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-# numpy reports a short write as an OSError that has lost its error number.
-NUMPY_DISK_FULL = r"^(Not enough free space|\d+ requested and \d+ written)"
+# Of libraries that lose the error number: numpy on a short write; orbax, TensorStore and FAISS.
+DISK_FULL = re.compile(r"^(Not enough free space|\d+ requested and \d+ written)|No space left on device")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the disk is full, or the user's share of it: by the error's number, or by its message."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or bool(DISK_FULL.search(str(error)))
 
 
 def file_hash(path: Path) -> str:

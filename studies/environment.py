@@ -15,6 +15,11 @@ import jax.numpy as jnp
 
 from processes.start import from_leader, num_machines
 
+PEAK_CONVENTION = (
+    "MFU = tokens/s x model FLOPs per token (6N + 12LHKT, PaLM appendix B; retrieval included, neither "
+    "recomputation nor the gradients that a frozen decoder does not take) / this machine's measured float32 "
+    "matrix-product rate"
+)
 LIBRARIES = ("jax", "jaxlib", "dm-haiku", "optax", "numpy", "faiss-cpu", "sentencepiece", "orbax-checkpoint")
 
 
@@ -29,6 +34,11 @@ def environment() -> dict:
         "commit": _commit(),
         "date": date.today().isoformat(),
     }
+
+
+def peak_facts(peak: float) -> dict:
+    """What `results.json` says of the `peak_flops` that MFU is a share of."""
+    return {"flops_per_second": peak, "convention": PEAK_CONVENTION}
 
 
 def peak_flops() -> float:

@@ -1,11 +1,10 @@
 """The budgets that models are compared at: which size, on how much text, for how long."""
 
 from dataclasses import dataclass
+from typing import Any
 
-PEAK_CONVENTION = (
-    "MFU = tokens/s x model FLOPs per token (6N + 12LHKT, PaLM appendix B; retrieval included, "
-    "recomputation not) / this machine's measured float32 matrix-product rate"
-)
+from models.families import with_decoder_fields
+from models.flops import train_flops_per_token
 
 
 @dataclass(frozen=True)
@@ -25,3 +24,9 @@ PRESETS = {
     "default": Preset("tiny", 4096, 512, 2, steps=610, corpus_bytes=6_000_000, evaluation_tokens=160_000),
     "smoke": Preset("smoke", 1024, 128, 2, steps=12, corpus_bytes=300_000, evaluation_tokens=20_000),
 }
+
+
+def train_flops_per_step(config: Any, preset: Preset) -> float:
+    """Of a model with the preset's vocabulary, length and batch."""
+    sized = with_decoder_fields(config, vocab_size=preset.vocab_size, max_length=preset.length)
+    return train_flops_per_token(sized, preset.length) * preset.batch_size * preset.length

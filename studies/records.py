@@ -4,8 +4,6 @@ held-out documents. Nothing is judged here, and no trial is left out.
 
 import dataclasses
 import json
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +12,8 @@ import numpy as np
 
 from models.families import count, family_of, parameter_shapes
 from models.flops import retrofit_flops_per_token, train_flops_per_token
-from studies.environment import environment
+from studies.environment import peak_facts
 from studies.prepare import Prepared
-from studies.presets import PEAK_CONVENTION
-from studies.results_file import LAYOUT
 from studies.rows import Row
 from studies.summary import corpus_facts
 from studies.trials.grid import failure, finished
@@ -42,22 +38,19 @@ class Source:
     peak: float | None
 
 
-def results_of(
-    experiment: str,
-    config: dict[str, Any],
+def records_of(
     prepared: Prepared,
     sources: Sequence[Source],
     seeds: Sequence[int],
     null_seeds: Sequence[int],
     peak: float,
-    workers: int,
 ) -> dict[str, Any]:
-    """The content of results.json.
+    """What results.json has of a study beside its head and its configuration.
 
     Args:
       sources: of all rows, the reference first.
       null_seeds: of the reference alone, for the null check; none where there is no such check.
-      peak: of one of `workers` in FLOP/s.
+      peak: of one worker in FLOP/s.
     """
     reference, store = sources[0], prepared.store
     documents = evaluated_documents(reference.task(seeds[0]).trial, prepared.neighbours)
@@ -66,12 +59,7 @@ def results_of(
         return [trial_record(source, seed, documents) for seed in seeds]
 
     return {
-        "experiment": experiment,
-        "layout": LAYOUT,
-        "command": f"python -m experiments.{experiment.split()[0]} {shlex.join(sys.argv[1:])}".rstrip(),
-        "config": config,
-        "environment": {**environment(), "corpus_hash": prepared.corpus_hash, "workers": workers},
-        "peak": {"flops_per_second": peak, "convention": PEAK_CONVENTION},
+        "peak": peak_facts(peak),
         "corpus": corpus_facts(prepared, documents.ids),
         "documents": [
             {

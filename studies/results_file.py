@@ -1,7 +1,8 @@
-"""The layout of the results files of `ablate`, `scaling` and their kin, and whether a file keeps to it.
+"""The results file of every experiment: its one writer and its one reader.
 
-A file that does not is refused with its name, the row or field, and the way out: a table made of half a file
-would be believed.
+Every file has the head HEAD. Those of studies (`ablate`, `scaling` and their kin) are checked to the last
+number. A file that does not keep to the layout is refused with its name, the row or field, and the way out: a
+table made of half a file would be believed.
 """
 
 import json
@@ -10,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from command import command_line
 from errors import InputError
+from storage.files import write_atomic
+from studies.environment import environment
 
 LAYOUT = 1
+HEAD = ("experiment", "layout", "command", "environment")
+OTHER_KINDS = ("compare", "generate", "parallelism", "plan", "retrofit", "sizes")  # all others are studies
 STATES = ("finished", "diverged", "failed")
 EXPECTED = ("worse", "better", "equal", None)
-TOP = (
-    "experiment", "command", "config", "environment", "peak", "corpus", "documents", "rows", "null",
-)  # fmt: skip
+STUDY = ("config", "peak", "corpus", "documents", "rows", "null")
 ROW = (
     "name", "group", "against", "change", "note", "paper", "facts", "parameters", "train_tokens",
     "train_flops", "cells",
@@ -28,27 +32,53 @@ CELL = (
 )  # fmt: skip
 
 
-def checked(path: Path) -> dict[str, Any]:
-    """The content of `path`.
+def write_results(path: Path, experiment: str, content: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+    """Writes `content` under the head of every results file, whole or not at all, and returns both together.
 
-    Raises:
-        InputError: as studies.results_file.read_results says.
+    Args:
+      experiment: the command's name, with its table where there are several: "ablate palm".
+      facts: of the environment, beside what `studies.environment` says: corpus_hash, workers.
     """
-    results = json_of(path)
-    again = _way_out(results)
-    try:
-        _check(results)
-    except _Misfit as misfit:
-        raise InputError(f"{path}: {misfit}. {again}") from None
+    results = {
+        "experiment": experiment,
+        "layout": LAYOUT,
+        "command": command_line(f"experiments.{experiment.split()[0]}"),
+        "environment": environment() | facts,
+        **content,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(results, indent=1, default=_as_json))
     return results
 
 
-def json_of(path: Path) -> dict[str, Any]:
-    """A results file of any layout.
+def _as_json(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a results file")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The content of a results file, whole and of this layout. The head of files that are of no study and
+    name no layout, older than this writer, is their experiment and environment.
 
     Raises:
-        InputError: the file is missing, cut short, or holds no results.
+        InputError: the file is missing, cut short, of another layout, or does not fit together; the message
+            names the file, the row and the way out.
     """
+    results = _json_of(path := Path(path))
+    try:
+        _check(results)
+    except _Misfit as misfit:
+        raise InputError(f"{path}: {misfit}. {_way_out(results)}") from None
+    return results
+
+
+def is_study(results: Mapping) -> bool:
+    """Whether these are rows of trials that `judging.verdicts` judges."""
+    return results["experiment"] not in OTHER_KINDS
+
+
+def _json_of(path: Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_bytes())
     except OSError as error:
@@ -58,8 +88,8 @@ def json_of(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise InputError(
-            f"{path} is cut short or damaged ({error}). Run the command that wrote it again: finished trials "
-            "are not run again, and the file is written anew."
+            f"{path} is cut short or damaged ({error}). Run the command that wrote it again: what is "
+            "finished is not run again, and the file is written anew."
         ) from error
     if not isinstance(results, dict) or "experiment" not in results:
         raise InputError(f"{path} holds no results of an experiment: give the results.json of one.")
@@ -72,14 +102,22 @@ class _Misfit(Exception):
 
 def _way_out(results: Mapping) -> str:
     command = results.get("command") or f"python -m experiments.{str(results['experiment']).split()[0]}"
-    return f"Run `{command}` again: finished trials are not run again, and the file is written anew."
+    return f"Run `{command}` again: what is finished is not run again, and the file is written anew."
 
 
 def _check(results: Mapping) -> None:
+    if "layout" not in results and not is_study(results):
+        _has(results, ("environment",), "the file")
+        return
     if results.get("layout") != LAYOUT:
         there = f"layout {results['layout']!r}" if "layout" in results else "an older layout"
         raise _Misfit(f"this is {there} where layout {LAYOUT} is read")
-    _has(results, TOP, "the file")
+    _has(results, HEAD + (STUDY if is_study(results) else ()), "the file")
+    if is_study(results):
+        _check_study(results)
+
+
+def _check_study(results: Mapping) -> None:
     _has(results["corpus"], ("near_duplicate_threshold",), "corpus")
     documents, rows = results["documents"], results["rows"]
     if not rows or not documents:
@@ -156,13 +194,3 @@ def _has(record: Any, fields: Sequence[str], of: str) -> None:
         raise _Misfit(f"{of} is no record of fields")
     if missing := [field for field in fields if field not in record]:
         raise _Misfit(f"{of} lacks {', '.join(missing)}")
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """The results file of `ablate`, `scaling` and their kin, whole and of this layout.
-
-    Raises:
-        InputError: the file is missing, cut short, of another layout, or does not fit together; the message
-            names the file, the row and the way out.
-    """
-    return checked(Path(path))

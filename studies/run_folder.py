@@ -21,11 +21,11 @@ def claim(folder: Path, config: Mapping) -> None:
       InputError: the folder holds another configuration; the message names the first field that differs. Or
         the processes do not share it.
     """
-    wanted = json.loads(json.dumps(config))
+    expected = json.loads(json.dumps(config))
     path = folder / FILE_NAME
     if is_leader() and not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(wanted, indent=1))
+        write_atomic(path, json.dumps(expected, indent=1))
     barrier(f"{folder} is claimed")
     if not path.exists():
         raise InputError(
@@ -33,12 +33,12 @@ def claim(folder: Path, config: Mapping) -> None:
             "command reads and writes, on a file system that all processes share, under the same path."
         )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        there = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(
             f"{path} is not JSON ({error}). Remove the folder {folder} to start anew."
         ) from error
-    if difference := first_difference(found, wanted):
+    if difference := first_difference(there, expected):
         raise InputError(
             f"{folder} holds a run of another configuration: {difference}. Give another folder with --out, "
             "or remove this one."

@@ -1,6 +1,5 @@
-"""A text beside its sources, as a results file tells it: what each chunk of 64 tokens was given to read,
-which tokens the two share, and what every token cost with it and without. reports/sources.py shows
-it.
+"""A text beside its sources, for a results file: what each chunk of 64 tokens was given to read, which tokens
+the two share, and what every token cost with it and without. Its page: reports/sources.py.
 """
 
 from collections.abc import Sequence
@@ -44,22 +43,22 @@ def explained(
         out. runs: (start in chunk u + 1, start in its token_texts, length) of what it shares with that chunk.
     """
     neighbours = _stacked(retrieved, model.config)
-    told = attribute(model, params, tokens_t, neighbours)
+    effects = attribute(model, params, tokens_t, neighbours)
     return {
         "token_texts": token_texts(tokens_t, made_of.tokenizer),
-        "nats_on": [None, *told.nats_on.tolist()],
-        "nats_off": [None, *told.nats_off.tolist()],
+        "nats_on": [None, *effects.nats_on.tolist()],
+        "nats_off": [None, *effects.nats_off.tolist()],
         "minimum_run": MINIMUM_RUN,
         "chunks": [
             [
-                _neighbour(made_of, model.config, found, c, tokens_t[CHUNK * (u + 1) :][:CHUNK])
+                _neighbour(made_of, model.config, of_chunk, c, tokens_t[CHUNK * (u + 1) :][:CHUNK])
                 | {
-                    "share": float(told.shares[u, c]),
-                    "nats_without": _numbers(told.nats_without[u, c]),
+                    "share": float(effects.shares[u, c]),
+                    "nats_without": _numbers(effects.nats_without[u, c]),
                 }
-                for c in np.flatnonzero(found.ids >= 0)
+                for c in np.flatnonzero(of_chunk.ids >= 0)
             ]
-            for u, found in enumerate(retrieved)
+            for u, of_chunk in enumerate(retrieved)
         ],
     }
 
@@ -83,20 +82,20 @@ def _stacked(retrieved: Sequence[Retrieved], config: Any) -> Neighbours:
     if not retrieved:
         return Neighbours(*np.zeros((2, 0, 1, config.neighbour), np.int32))
     return Neighbours(
-        *(np.stack([getattr(found, name) for found in retrieved]) for name in ("tokens", "mask"))
+        *(np.stack([getattr(of_chunk, name) for of_chunk in retrieved]) for name in ("tokens", "mask"))
     )
 
 
 def _neighbour(
-    made_of: Prepared | Retriever, config: Any, found: Retrieved, c: int, informed_m: np.ndarray
+    made_of: Prepared | Retriever, config: Any, retrieved: Retrieved, c: int, informed_m: np.ndarray
 ) -> dict:
     """Where a neighbour comes from, what is read of it, and what of that the chunk holds which it informs."""
-    store, tokenizer, chunk = made_of.store, made_of.tokenizer, int(found.ids[c])
-    read_r = found.tokens[c, config.content][found.mask[c, config.content]]
+    store, tokenizer, chunk = made_of.store, made_of.tokenizer, int(retrieved.ids[c])
+    read_r = retrieved.tokens[c, config.content][retrieved.mask[c, config.content]]
     document = int(store.chunk_documents(chunk))
     before = store.document_tokens(document)[: CHUNK * (chunk - store.chunk_offsets[document])]
     runs = shared_runs(text_tokens(store, informed_m), text_tokens(store, read_r), MINIMUM_RUN)
-    return source(store, tokenizer, chunk, found.distances[c]) | {
+    return source(store, tokenizer, chunk, retrieved.distances[c]) | {
         "line": tokenizer.decode(before).count("\n") + 1,
         "chunks_in_document": int(store.num_chunks[document]),
         "token_texts": token_texts(read_r, tokenizer),

@@ -4,8 +4,7 @@ judged by judging.verdicts.
 """
 
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,14 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from command import require_positive
 from errors import InputError
 from models.families import family_of, with_decoder_fields
-from storage.files import write_atomic
 from studies.environment import peak_flops
 from studies.neighbour_tables import table_for
 from studies.prepare import Prepared, Text, prepare
 from studies.presets import PRESETS, Preset
-from studies.records import Source, results_of
+from studies.records import Source, records_of
+from studies.results_file import write_results
 from studies.rows import MOST_NEIGHBOURS, Row
 from studies.run_folder import sole
 from studies.stages import Stages
@@ -37,7 +37,7 @@ NOT_YET = "not trained yet"  # for the fingerprint of parameters to come
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """What every table of rows may be told."""
+    """The options of every table of rows."""
 
     preset: Literal["default", "smoke"] = "default"
     """Budget of a trial: `default`, or `smoke` for the same path in minutes."""
@@ -97,9 +97,9 @@ def run_study(
             "seeds": options.seeds,
         }
         sources = [study.source(row) for row in rows]
-        results = results_of(experiment, config, prepared, sources, seeds, others, peak, workers)
-        write_atomic(out / "results.json", json.dumps(results, indent=1))
-    return results
+        content = {"config": config, **records_of(prepared, sources, seeds, others, peak)}
+        facts = {"corpus_hash": prepared.corpus_hash, "workers": workers}
+        return write_results(out / "results.json", experiment, content, **facts)
 
 
 class Study:
@@ -111,7 +111,9 @@ class Study:
         self._preset, self._prepared, self._trials = preset, prepared, trials
         self._peaks: dict[str, float] = {}  # of the rows that are tuned, once they are
 
-    def train(self, run, seeds: Sequence[int], other_seeds: Sequence[int]) -> None:
+    def train(
+        self, run: Callable[[Sequence[Task]], None], seeds: Sequence[int], other_seeds: Sequence[int]
+    ) -> None:
         """Trains what can be trained at once, seed by seed; then what needs another trial's result.
 
         Args:
@@ -190,10 +192,7 @@ def resolved(options: StudyOptions) -> Preset:
     Raises:
       InputError: steps or seeds below 1.
     """
-    for name in ("steps", "seeds"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value}: give a whole number of at least 1.")
+    require_positive(options, "steps", "seeds")
     preset = PRESETS[options.preset]
     return preset if options.steps is None else dataclasses.replace(preset, steps=options.steps)
 
@@ -210,10 +209,10 @@ def chosen(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
         raise InputError(
             f"There is no row {unknown[0]!r} in this table. Its rows are: {', '.join(map(repr, known))}."
         )
-    wanted, todo = {rows[0].name}, list(names or known)
+    included, todo = {rows[0].name}, list(names or known)
     while todo:
         row = known[todo.pop()]
-        wanted.add(row.name)
+        included.add(row.name)
         needs = [row.against, row.retrofit_of, row.reevaluation and row.reevaluation.of]
-        todo += [name for name in needs if name and name not in wanted]
-    return [row for row in rows if row.name in wanted]
+        todo += [name for name in needs if name and name not in included]
+    return [row for row in rows if row.name in included]

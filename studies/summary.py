@@ -1,16 +1,15 @@
 """From the losses of every held-out token to the rows, means and paired comparisons of results.json."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from evaluation.bits_per_byte import bits_per_byte, unigram_nats
-from judging.intervals import Interval, bootstrap_ratio, paired_difference, paired_over_seeds
+from judging.intervals import Interval, bootstrap_ratio, paired_over_seeds
 from models.families import count, family_of, parameter_shapes
 from studies.prepare import Prepared
 from studies.trials.held_out import evaluated_documents
 from studies.trials.train import typical_speed
-from studies.trials.trained import TrainedRun
 from studies.trials.trial import Trial, TrialResult
 
 # A held-out document is without near-duplicates when less than this share of its 13-grams occurs in training.
@@ -18,6 +17,14 @@ NEAR_DUPLICATE_SHARE = 0.2
 FORM = ("model", "retrieval", "initialisation")
 Form = tuple[str, str | None, str | None]
 PALM, GOPHER = ("palm", None, None), ("gopher", None, None)
+
+
+class Trained(NamedTuple):
+    """A comparison's text, and its trials and their results by name and seed."""
+
+    prepared: Prepared
+    trials: dict[tuple[str, int], Trial]
+    results: dict[tuple[str, int], TrialResult]
 
 
 def summarise(
@@ -72,7 +79,7 @@ def score(nats_d: np.ndarray, num_bytes_d: np.ndarray) -> dict[str, Any]:
     """Bits per byte and its interval over documents."""
     return {
         "bits_per_byte": bits_per_byte(nats_d, num_bytes_d),
-        "interval": _pair(bootstrap_ratio(nats_d, num_bytes_d)),
+        "interval": bounds(bootstrap_ratio(nats_d, num_bytes_d)),
     }
 
 
@@ -129,12 +136,13 @@ def compared(
     paired = paired_over_seeds(nats_a, nats_b, num_bytes_d)
     return {
         "a": named(a), "b": named(b), "domain": domain, "difference": paired.mean,
-        "over_seeds": _pair(paired.over_seeds), "over_documents": _pair(paired.over_documents),
+        "over_seeds": bounds(paired.over_seeds), "over_documents": bounds(paired.over_documents),
         "excludes_zero": paired.excludes_zero, "seeds": len(nats_a),
     }  # fmt: skip
 
 
-def _pair(interval: Interval | None) -> list[float] | None:
+def bounds(interval: Interval | None) -> list[float] | None:
+    """An interval as a results file holds it."""
     return None if interval is None else [interval.low, interval.high]
 
 
@@ -167,38 +175,3 @@ def corpus_facts(prepared: Prepared, evaluated: np.ndarray) -> dict:
         "skipped": dict(prepared.skipped),
         "near_duplicate_threshold": NEAR_DUPLICATE_SHARE,
     }
-
-
-def summary(trial: Trial, dense: TrainedRun, dense_st: np.ndarray, result: TrialResult) -> dict[str, Any]:
-    """Rows of the dense model and of both forms of its RETROfit, and the paired differences."""
-    documents = evaluated_documents(trial, dense.prepared.neighbours)
-    num_bytes = dense.prepared.store.num_bytes[documents.ids]
-    nats = {form: documents.nats(nats_st) for form, nats_st in (("dense", dense_st), *result.nats.items())}
-    parameters = {"dense": count(parameter_shapes(dense.trial.config))}
-    parameters["off"] = parameters["on"] = count(parameter_shapes(trial.config))
-    tokens_per_second, mfu = typical_speed(result.metrics)
-    cost = {
-        "trained_parameters": parameters["on"] - parameters["dense"],
-        "train_tokens": result.train_tokens, "train_flops": result.train_flops,
-        "tokens_per_second": tokens_per_second, "mfu": mfu,
-    }  # fmt: skip
-    rows = [
-        {
-            "model": dense.trial.name if form == "dense" else trial.name,
-            "retrieval": None if form == "dense" else form,
-            "parameters": parameters[form],
-            "bits_per_byte": bits_per_byte(nats_d, num_bytes),
-            "interval": _pair(bootstrap_ratio(nats_d, num_bytes)),
-            **({} if form == "dense" else cost),
-        }
-        for form, nats_d in nats.items()
-    ]
-    comparisons = [
-        {
-            "a": form, "b": "dense",
-            "difference": bits_per_byte(nats[form] - nats["dense"], num_bytes),
-            "over_documents": _pair(paired_difference(nats[form], nats["dense"], num_bytes)),
-        }
-        for form in ("off", "on")
-    ]  # fmt: skip
-    return {"rows": rows, "comparisons": comparisons, "evaluated_documents": len(documents.ids)}

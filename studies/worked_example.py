@@ -73,7 +73,7 @@ def worked_example(prepared: Prepared, trial: Trial, helped: Helped) -> dict[str
     document = int(store.chunk_documents(chunk))
     positions = np.arange(CHUNK * (u + 1) - 1, CHUNK * (u + 2) - 1)
     positions = positions[helped.weights_t[positions] > 0]
-    found = _retrieved(prepared, chunk, helped.neighbours_uk[u])
+    retrieved = _retrieved(prepared, chunk, helped.neighbours_uk[u])
     return {
         "initialisation": trial.config.cca_initialisation,
         "selection": "the held-out chunk that gained most from its neighbours",
@@ -84,7 +84,7 @@ def worked_example(prepared: Prepared, trial: Trial, helped: Helped) -> dict[str
         "continuation_text": tokenizer.decode(helped.targets_t[positions]),
         "neighbours": [
             source(store, tokenizer, neighbour, distance)
-            for neighbour, distance in zip(found.ids, found.distances)
+            for neighbour, distance in zip(retrieved.ids, retrieved.distances)
             if neighbour >= 0
         ],
         "tokens": [
@@ -105,16 +105,16 @@ def example_sources(
     artifact under `root`, by the model that was trained in `folder`.
     """
 
-    def build(made: Path) -> None:
-        (made / FILE_NAME).write_text(json.dumps(_sources(prepared, helped, folder), indent=1))
+    def build(target: Path) -> None:
+        (target / FILE_NAME).write_text(json.dumps(_sources(prepared, helped, folder), indent=1))
 
     evaluated = {name: fingerprint(nats.tobytes()) for name, nats in helped.nats.items()}
     inputs = {
         "cell": dataclasses.asdict(trial), "evaluated": evaluated, "chunks": helped.chunks_u.tolist(),
         "neighbours": helped.neighbours_uk.tolist(), "minimum_run": MINIMUM_RUN,
     }  # fmt: skip
-    made = artifact(root, "sources", inputs, build)
-    return json.loads((made / FILE_NAME).read_text())
+    path = artifact(root, "sources", inputs, build) / FILE_NAME
+    return json.loads(path.read_text())
 
 
 def _sources(prepared: Prepared, helped: Helped, folder: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from errors import InputError
 from processes.start import any_process
 from storage.artifacts import fingerprint as hash_of
 from storage.artifacts import first_difference
+from storage.files import is_disk_full
 
 State = TypeVar("State")
 
@@ -67,11 +68,11 @@ class Checkpoints:
         try:
             self._manager.save(step, args=items, force=True)
         except (OSError, ValueError) as error:
-            if "No space left on device" not in str(error):
+            if not is_disk_full(error):
                 raise
             raise InputError(
                 f"The disk is full: the checkpoint of step {step} does not fit into {self.folder}. "
-                "Earlier ones are unharmed; free some space and run the same command again to go on."
+                "Earlier ones are unharmed; free some space and run the same command again: it resumes."
             ) from error
 
     def restore(self, like: State, step: int | None = None) -> tuple[int, State]:

@@ -17,15 +17,8 @@ def lengths(*forms: str) -> list[Row]:
 
         def row(form, name, against, paper=None, times=times, group=group):
             note = "the last position's row is repeated" if form.startswith("learned") else ""
-            return Row(
-                name,
-                group,
-                against,
-                {"length": f"x{times}"},
-                paper,
-                note,
-                reevaluation=Reevaluation(form, longer=times),
-            )
+            again = Reevaluation(form, longer=times)
+            return Row(name, group, against, {"length": f"x{times}"}, paper, note, reevaluation=again)
 
         rows += [row(form, form + at, form) for form in forms]
         rows += [

@@ -12,56 +12,84 @@ NPROBES = (1, 4, 16)
 def retro(published: RETROConfig) -> list[Row]:
     """Table 6 of RETRO around the copying initialisation, which reads its neighbours at any budget."""
     base = copying(published)
-    depth = published.decoder.num_layers
-    middle = published.cca_layers[0]
+    return [
+        *_reference(base), *_architecture(base), *_neighbours(base), *_retrieved(base),
+        *_starts(base, published),
+    ]  # fmt: skip
 
-    def c4(figure, expects):
-        return Paper(f"{figure} against .822", expects, "RETRO, table 6, C4")
 
-    def row(name, group, figure, expects, note="", **fields):
-        return changed(name, group, base, "copying", c4(figure, expects), note, **fields)
+def _c4(figure, expects):
+    return Paper(f"{figure} against .822", expects, "RETRO, table 6, C4")
 
-    def evaluation(name, group, paper=None, note="", against="copying", of="copying", **how):
-        return Row(name, group, against, how, paper, note, reevaluation=Reevaluation(of, **how))
 
-    def cca(name, layers, figure, expects):
-        return row(name, "Cross-attention", figure, expects, cca_layers=layers)
+def _row(base, name, group, figure, expects, note="", **fields):
+    return changed(name, group, base, "copying", _c4(figure, expects), note, **fields)
 
-    # Training at k neighbours and evaluation at the reference's 2.
-    two = {"evaluation_neighbours": published.num_neighbours}
+
+def _cca(base, name, layers, figure, expects):
+    return _row(base, name, "Cross-attention", figure, expects, cca_layers=layers)
+
+
+def _evaluation(name, group, paper=None, note="", against="copying", of="copying", **how):
+    return Row(name, group, against, how, paper, note, reevaluation=Reevaluation(of, **how))
+
+
+def _reference(base: RETROConfig) -> list[Row]:
+    """With retrieval, without, and the dense model."""
     return [
         Row(
             "copying", "Reference", None, {"cca_initialisation": "copying", "encoder_embedding": "shared"},
             note="the published architecture with a shared embedding, started able to copy (ours)",
             config=base,
         ),
-        evaluation("retrieval off", "Retrieval", c4(".987", "worse"), off=True),
+        _evaluation("retrieval off", "Retrieval", _c4(".987", "worse"), off=True),
         Row(
             "dense", "Retrieval", "copying", {"decoder": "alone"},
             Paper(".98 against .82", "worse", "RETRO, table 14, C4 at 172M"),
             "the decoder, by RETRO's recipe", base.decoder, {"recipe": "retro"},
         ),
-        row("N only", "What of a neighbour is read", ".950", "worse", neighbour_content="neighbour"),
-        row("F only", "What of a neighbour is read", ".895", "worse", neighbour_content="continuation"),
-        row("no query conditioning", "Encoder", ".829", "worse", encoder_conditioned=False),
-        row("6-layer encoder", "Encoder", ".821, 20 % more time", "equal", encoder_layers=6),
-        row("no CCA positions", "Cross-attention", ".826", "worse", cca_positions=False),
-        cca("CCA at the first layer", (1,), ".827", "worse"),
-        cca("CCA in the middle", (middle,), ".823", "equal"),
-        cca("CCA at the last layer", (depth,), ".831", "worse"),
-        cca("CCA at all layers", tuple(range(1, depth + 1)), ".860", "worse"),
-        cca("CCA at every third layer from 1", tuple(range(1, depth + 1, 3)), ".823", "equal"),
-        row("1 neighbour in training", "Neighbours in training", ".858", "worse", num_neighbours=1, **two),
-        row("4 neighbours in training", "Neighbours in training", ".847", "worse", num_neighbours=4, **two),
+    ]  # fmt: skip
+
+
+def _architecture(base: RETROConfig) -> list[Row]:
+    """What is read of a neighbour, by which encoder, and where cross-attention stands."""
+    depth, middle = base.decoder.num_layers, base.cca_layers[0]
+    content = "What of a neighbour is read"
+    return [
+        _row(base, "N only", content, ".950", "worse", neighbour_content="neighbour"),
+        _row(base, "F only", content, ".895", "worse", neighbour_content="continuation"),
+        _row(base, "no query conditioning", "Encoder", ".829", "worse", encoder_conditioned=False),
+        _row(base, "6-layer encoder", "Encoder", ".821, 20 % more time", "equal", encoder_layers=6),
+        _row(base, "no CCA positions", "Cross-attention", ".826", "worse", cca_positions=False),
+        _cca(base, "CCA at the first layer", (1,), ".827", "worse"),
+        _cca(base, "CCA in the middle", (middle,), ".823", "equal"),
+        _cca(base, "CCA at the last layer", (depth,), ".831", "worse"),
+        _cca(base, "CCA at all layers", tuple(range(1, depth + 1)), ".860", "worse"),
+        _cca(base, "CCA at every third layer from 1", tuple(range(1, depth + 1, 3)), ".823", "equal"),
+    ]  # fmt: skip
+
+
+def _neighbours(base: RETROConfig) -> list[Row]:
+    """Their number in training, where evaluation stays at the reference's 2, and at evaluation."""
+    two, training = {"evaluation_neighbours": base.num_neighbours}, "Neighbours in training"
+    return [
+        _row(base, "1 neighbour in training", training, ".858", "worse", num_neighbours=1, **two),
+        _row(base, "4 neighbours in training", training, ".847", "worse", num_neighbours=4, **two),
         *(
-            evaluation(f"k = {k}", "Neighbours at evaluation", {
+            _evaluation(f"k = {k}", "Neighbours at evaluation", {
                 1: Paper(".84 against .83", "worse", "RETRO, figure 4, C4 at 172M"),
                 3: Paper(".82 against .83", "better", "RETRO, figure 4, C4 at 172M"),
             }.get(k), k=k)
             for k in NEIGHBOURS
         ),
+    ]  # fmt: skip
+
+
+def _retrieved(base: RETROConfig) -> list[Row]:
+    """What is retrieved from, how exactly, and by which keys."""
+    return [
         *(
-            evaluation(
+            _evaluation(
                 f"{share:.0%} of the database", "Database",
                 Paper(".97 at 4B tokens, .82 at 1.75T", "worse", "RETRO, figure 1, C4 at 172M"),
                 "at evaluation", share=share,
@@ -69,10 +97,10 @@ def retro(published: RETROConfig) -> list[Row]:
             for share in SHARES
         ),
         *(
-            evaluation(f"approximate index, nprobe {nprobe}", "Index", None, nprobe=nprobe)
+            _evaluation(f"approximate index, nprobe {nprobe}", "Index", None, nprobe=nprobe)
             for nprobe in NPROBES
         ),
-        evaluation("random neighbours at evaluation", "Keys", random=True),
+        _evaluation("random neighbours at evaluation", "Keys", random=True),
         Row(
             "random neighbours", "Keys", "copying", {"keys": "random"},
             note="in training and evaluation", config=base, keys="random",
@@ -82,13 +110,19 @@ def retro(published: RETROConfig) -> list[Row]:
             Paper("re-ranking by BM25 helps", "better", "2305.16243"), "in training and evaluation", base,
             keys="bm25",
         ),
+    ]  # fmt: skip
+
+
+def _starts(base: RETROConfig, published: RETROConfig) -> list[Row]:
+    """What training starts from."""
+    return [
         Row(
             "published initialisation", "Initialisation", "copying",
             {"cca_initialisation": "published", "encoder_embedding": "own"}, config=published,
         ),
         Row(
             "published initialisation, shared embedding", "Initialisation", "published initialisation",
-            {"encoder_embedding": "shared"}, c4(".823", "equal"),
+            {"encoder_embedding": "shared"}, _c4(".823", "equal"),
             config=dataclasses.replace(published, encoder_embedding="shared"),
         ),
         Row(
@@ -96,7 +130,7 @@ def retro(published: RETROConfig) -> list[Row]:
             Paper("better than the dense model", "better", "RETRO, section 4.2"),
             "the dense model frozen, as many tokens again for encoder and CCA", base, retrofit_of="dense",
         ),
-        evaluation(
+        _evaluation(
             "RETROfit against training from scratch", "RETROfit",
             Paper("close to RETRO trained from scratch", "equal", "RETRO, section 4.2"), of="RETROfit",
         ),

@@ -1,34 +1,16 @@
 """Who works when: the picture of pipelines, and of the same work without one."""
 
-import math
 from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from parallelism.strategies.schedules import BACKWARD, FORWARD, Span, Task
+from parallelism.strategies.schedules import BACKWARD, FORWARD
 from reports.plots import FIGURE_WIDTH, LIGHT, png
 
 COLOURS = {FORWARD: "#56b4e9", BACKWARD: "#0072b2", "idle": "#e8e4dc"}
 ROW_HEIGHT = 0.32  # inches
-
-
-def side_by_side(groups: int, micro_batches: int, forward: float, backward: float) -> list[Span]:
-    """Groups of devices that share a batch of `micro_batches` equally and never wait for one another.
-
-    Args:
-      forward, backward: seconds that a micro-batch takes through the whole depth.
-    """
-    spans, own = [], micro_batches / groups
-    for group in range(groups):
-        start = 0.0
-        for k in range(math.ceil(own)):
-            for kind, seconds in ((FORWARD, forward), (BACKWARD, backward)):
-                end = start + min(1.0, own - k) * seconds
-                spans.append(Span(group, Task(kind, k * groups + group), start, end))
-                start = end
-    return spans
 
 
 def timeline_png(results: Mapping) -> bytes:

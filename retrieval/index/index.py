@@ -15,6 +15,7 @@ import numpy as np
 
 from errors import InputError
 from retrieval.index.keys import Keys
+from storage.files import is_disk_full
 
 INDEX, LISTS = "index.faiss", "lists.bin"
 BLOCK = 2**16  # keys that exact search holds at once
@@ -196,7 +197,7 @@ def save_index(index: faiss.Index, path: Path) -> None:
         faiss.write_index(index, str(temporary))
         os.replace(temporary, path)
     except RuntimeError as error:
-        if "No space left" in str(error):  # FAISS hides the errno that callers explain a full disk by
+        if is_disk_full(error):  # FAISS hides the errno that callers explain a full disk by
             raise OSError(errno.ENOSPC, reason(error), str(path)) from error
         raise
     finally:

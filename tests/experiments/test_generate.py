@@ -15,7 +15,7 @@ from command import command
 from data.documents import Document
 from data.tokenizers import Tokenizer
 from errors import InputError
-from experiments.generate import Options, encoded, generate
+from experiments.generate import Options, generate
 from models.decoder import Neighbours
 from models.families import configuration, with_decoder_fields
 from models.palm.config import PaLMConfig
@@ -23,6 +23,7 @@ from parallelism.mesh import MeshShape, make_mesh
 from retrieval.database.changes import add as add_documents
 from retrieval.database.changes import build as build_database
 from retrieval.database.recipe import Recipe
+from studies.generation import encoded
 from studies.prepare import Text, prepare
 from studies.stages import Stages
 from studies.trials.held_out import evaluation_path, held_out

@@ -10,8 +10,8 @@ from command import command
 from experiments.parallelism import Options, parallelism
 from models.families import configuration, count, parameter_shapes
 from parallelism.strategies.schedules import BACKWARD, idle_share
+from planning.watched_steps import side_by_side
 from reports.systems.parallelism import terminal_tables, with_tables
-from reports.systems.timeline import side_by_side
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "experiments/results/parallelism/results.json"
@@ -48,7 +48,8 @@ def test_the_command_measures_what_it_says(tmp_path, capsys):
     weights = 4 * count(parameter_shapes(dataclasses.replace(configuration("gopher/smoke"), vocab_size=64)))
     # For the forward and for the backward pass, unless the compiler keeps them in between.
     assert 0.9 * weights < free["collective_bytes"]["all-gather"] * 4 / 3 < 2.1 * weights
-    assert {"experiment", "config", "environment", "rows", "timelines", "published_systems"} == set(results)
+    content = {"config", "rows", "timelines", "published_systems"}
+    assert content | {"experiment", "layout", "command", "environment"} == set(results)
     assert len(results["timelines"]["1f1b"]) == 2 * 2 * 4
     assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
     assert terminal_tables(results) in capsys.readouterr().out
@@ -61,7 +62,7 @@ def test_the_command_measures_what_it_says(tmp_path, capsys):
     "arguments, message",
     [
         (["--stages", "64"], "take 128 devices"),
-        (["--data", "0"], "--data 0: give at least 1"),
+        (["--data", "0"], "--data 0: give a whole number of at least 1"),
         (["--model", "retro/smoke"], "dense model"),
         (["--layers", "3"], "2 equal parts"),
         (["--micro-batches", "3"], "multiple of 6"),

@@ -8,12 +8,13 @@ import pytest
 
 from command import command
 from errors import InputError
-from experiments.plan import Options, candidates, details, plan, recommended, run_of
+from experiments.plan import Options, details, plan
 from models.families import configuration, with_decoder_fields
 from parallelism.mesh import MeshShape
 from planning.ahead_of_time import Compiled, compile_step, planned
 from planning.collectives import Collective
-from planning.plans import row_of
+from planning.plans import row_of, run_of
+from planning.search import candidates, recommended
 from planning.topologies import has_libtpu, parse_topology
 from planning.workload import Run
 from reports.systems.plan import markdown, pipelined
@@ -120,23 +121,13 @@ def test_an_unknown_topology_ends_in_a_paragraph(capsys):
 
 @needs_libtpu
 def test_a_small_plan_from_end_to_end(tmp_path, capsys, monkeypatch):
-    options = [
-        "palm/smoke",
-        "--topology",
-        "v4:2x2x1",
-        "--model-parallel",
-        "2",
-        "--batch",
-        "4",
-        "--length",
-        "128",
-    ]
+    options = "palm/smoke --topology v4:2x2x1 --model-parallel 2 --batch 4 --length 128".split()
     command(plan, Options, "", [*options, "--out", str(tmp_path)])
     (made,) = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert made["fits"] and 0 < made["peak_gib"] < made["hbm_gib"] == 30.75 and made["mesh"] == "1x2x2"
     assert {"all-gather", "reduce-scatter"} <= {one["kind"] for one in made["collectives"]}
     assert 0 < made["predicted_mfu"] < 100 and "It fits" in capsys.readouterr().out
-    monkeypatch.setattr("experiments.plan.compile_step", None)  # the same code compiles a layout once
+    monkeypatch.setattr("planning.plans.compile_step", None)  # the same code compiles a layout once
     command(plan, Options, "", [*options, "--out", str(tmp_path / "again")])
     assert json.loads((tmp_path / "again/results.json").read_text())["rows"] == [made]
 
@@ -150,22 +141,8 @@ def test_heads_that_the_mesh_does_not_divide_are_named(tmp_path, capsys):
 @needs_libtpu
 def test_what_the_compiler_refuses_is_a_result(tmp_path, capsys):
     """8.6 billion parameters in float32 with two moments, over four chips."""
-    command(
-        plan,
-        Options,
-        "",
-        [
-            "palm/8b",
-            "--topology",
-            "v4:2x2x1",
-            "--model-parallel",
-            "4",
-            "--batch",
-            "1",
-            "--out",
-            str(tmp_path),
-        ],
-    )
+    options = "palm/8b --topology v4:2x2x1 --model-parallel 4 --batch 1".split()
+    command(plan, Options, "", [*options, "--out", str(tmp_path)])
     (made,) = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert not made["fits"] and made["collectives"] == []
     assert "It does not fit" in capsys.readouterr().out

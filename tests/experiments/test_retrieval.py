@@ -11,8 +11,9 @@ import pytest
 
 from command import command
 from data.documents import Document
+from data.united import distinct
 from errors import InputError
-from experiments.retrieval import VERBS, retrieval, told_apart
+from experiments.retrieval import VERBS, retrieval
 from retrieval.database.database import ARTIFACTS, CURRENT, Database
 from retrieval.index.recall import announce
 from studies.prepare import Prepared
@@ -76,9 +77,9 @@ def test_search_add_and_remove(copied, built, capsys):
     assert "was removed" in fails(capsys, "remove", "--database", copied, "--document", "private.txt")
 
 
-def test_documents_of_one_source_are_told_apart():
+def test_documents_of_one_source_are_distinct():
     given = [Document(text, "a", "docs", "a") for text in ("x", "y", "x", "z")]
-    assert [(d.source, d.text) for d in told_apart(given)] == [("a", "x"), ("a (2)", "y"), ("a (3)", "z")]
+    assert [(d.source, d.text) for d in distinct(given)] == [("a", "x"), ("a (2)", "y"), ("a (3)", "z")]
 
 
 def test_the_same_command_reuses_everything(built, capsys):

@@ -10,11 +10,12 @@ import pytest
 
 from command import command
 from errors import InputError
-from experiments.retrofit import Options, require_unchanged, retrofit, retrofitted
+from experiments.retrofit import Options, retrofit
 from models.families import configuration, parameter_shapes, with_decoder_fields
 from models.retro.config import RETROConfig
 from parallelism.mesh import make_mesh, parse_mesh_shape
 from studies.prepare import Text, prepare
+from studies.retrofit import require_unchanged, retrofitted
 from studies.stages import Stages
 from studies.trials.held_out import evaluation_path
 from studies.trials.train import run_trial, strategy_of

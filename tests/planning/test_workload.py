@@ -5,15 +5,15 @@ import dataclasses
 import jax
 import pytest
 
-from experiments.plan import Options, run_of
 from models.families import FAMILIES, build, configuration
 from models.flops import train_flops_per_token
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.strategies.spmd import spmd
 from planning.ahead_of_time import batch_of, compile_step, planned
 from planning.collectives import collectives
-from planning.plans import PUBLISHED_MFU, PUBLISHED_RUNS, divides
+from planning.plans import PUBLISHED_MFU, PUBLISHED_RUNS, Request, run_of
 from planning.roofline import predict
+from planning.search import divides
 from planning.topologies import has_libtpu, parse_topology, rings
 from planning.workload import Run, estimated_bytes, estimated_gib, memory_traffic, work
 from training.objective import objective
@@ -27,7 +27,7 @@ def published(model):
     case = RUNS[model]
     topology = parse_topology(case.topology)
     return run_of(
-        Options(model, case.topology, case.pods, case.model_parallel, case.batch), topology
+        Request(model, case.topology, case.pods, case.model_parallel, case.batch), topology
     ), topology
 
 

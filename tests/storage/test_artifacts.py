@@ -132,7 +132,7 @@ def test_failing_build_leaves_nothing_and_the_damaged_one_in_place(tmp_path):
 KILLED_IN_BUILD = """
 import sys, time
 from pathlib import Path
-from data.artifacts import artifact
+from storage.artifacts import artifact
 
 def build(folder):
     (folder / "tokens.bin").write_bytes(b"half")
@@ -159,7 +159,7 @@ def test_killed_build_leaves_no_artifact_and_the_next_one_cleans_up(tmp_path):
 BUILT_TOGETHER = """
 import sys, time
 from pathlib import Path
-from data.artifacts import artifact
+from storage.artifacts import artifact
 
 def build(folder):
     time.sleep(0.3)

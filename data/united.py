@@ -1,0 +1,41 @@
+"""Several corpora as one."""
+
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from data.corpora import load_corpus
+from data.documents import Document
+from errors import InputError
+
+
+def united(names: Sequence[str], max_bytes: int | None) -> tuple[list[Document], list[str]]:
+    """The documents of all corpora under different sources, and the corpora's hashes.
+
+    max_bytes: of each corpus, at most.
+
+    Raises:
+      InputError: there is none, or one cannot be read.
+    """
+    if not names:
+        raise InputError("--corpus is missing: give `stdlib`, a path, a quoted glob or hf:NAME[:CONFIG].")
+    corpora = [load_corpus(name, max_bytes) for name in names]
+    skipped = sum((Counter(corpus.skipped) for corpus in corpora), Counter())
+    for reason, count in sorted(skipped.items()):
+        print(f"left out: {count} {reason}", file=sys.stderr)
+    documents = distinct(document for corpus in corpora for document in corpus.documents)
+    return documents, [corpus.hash for corpus in corpora]
+
+
+def distinct(documents: Iterable[Document]) -> list[Document]:
+    """Each document once; the second text under one source is called `source (2)`, and so on."""
+    texts: dict[str, list[str]] = {}
+    kept = []
+    for document in documents:
+        known = texts.setdefault(document.source, [])
+        if document.text not in known:
+            known.append(document.text)
+            number = f" ({len(known)})" if len(known) > 1 else ""
+            kept.append(dataclasses.replace(document, source=document.source + number))
+    return kept
