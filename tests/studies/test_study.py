@@ -15,6 +15,7 @@ from errors import InputError
 from experiments.ablate import Options, ablate
 from models.families import configuration, with_decoder_fields
 from parallelism.mesh import MeshShape, make_mesh
+from reports.study.table import terminal_table
 from studies.prepare import Text, prepare
 from studies.results_file import read_results
 from studies.rows import Row
@@ -64,15 +65,14 @@ def options(tmp_path, **fields):
     return StudyOptions(preset="smoke", encoder=TINY_BERT, seeds=1, steps=2, **paths, **fields)
 
 
-def test_what_crashes_or_diverges_stays_in_the_table_and_what_is_finished_is_kept(tmp_path, capsys):
+def test_what_crashes_or_diverges_stays_in_the_table_and_what_is_finished_is_kept(tmp_path):
     """A trial that cannot be evaluated crashes in its process; one with an absurd learning rate diverges."""
     rows = [
         Row("published", "Published form", None, config=SMOKE),
         Row("diverges", "Bad", "published", config=SMOKE, training={"peak": 1e30, "steps": 4}),
         Row("crashes", "Bad", "published", config=SMOKE, training={"evaluation_tokens": 1}),
     ]
-    run_study("ablate gopher", options(tmp_path), rows, tmp_path / "out")
-    printed = capsys.readouterr().out
+    printed = terminal_table(run_study("ablate gopher", options(tmp_path), rows, tmp_path / "out"))
     results = read_results(tmp_path / "out" / "results.json")
     published, diverged, crashed = (row["cells"][0] for row in results["rows"])
 
