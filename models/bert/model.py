@@ -123,13 +123,3 @@ def encoder(config: BertConfig) -> tuple[Callable, Callable]:
         return jax.lax.scan(lambda x, p: (layer.apply(p, x, mask_nt), None), x_ntd, params["block"])[0]
 
     return init, apply
-
-
-def mean_over_time(hidden_ntd: jax.Array, mask_nt: jax.Array) -> jax.Array:
-    """The mean of the hidden states that are not padding: [n, t, d], [n, t] -> [n, d].
-
-    [CLS] and [SEP] count, as they do in sentence-transformers. A row of padding only gives zeros.
-    """
-    weight_nt = mask_nt.astype(hidden_ntd.dtype)
-    total_nd = jnp.einsum("ntd,nt->nd", hidden_ntd, weight_nt)
-    return total_nd / jnp.maximum(weight_nt.sum(axis=1, keepdims=True), 1.0)

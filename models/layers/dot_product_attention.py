@@ -13,16 +13,10 @@ Rough sketch, for one block of queries at a time:
     d_v       = weightsᵀ d_mixed             d_rows, d_k and d_R follow from d_logits
 
 Glossary of shapes:
-- B: sequences of the batch.
-- T: queries of a sequence; t: of a block.
-- S: keys of a sequence.
-- H: query heads.
-- G: key/value heads, 1 (multi-query) or H (multi-head).
-- n: query heads that share a key/value head, H/G.
-- M: rows, the queries of one key/value head: n·t.
-- N: distances.
-- C: runs of keys that lie side by side, such as neighbours; Z: keys of all of them, C·S.
-- K: size of a head.
+- B: sequences of the batch. T: queries of a sequence; t: of a block. S: keys of a sequence.
+- H: query heads. G: key/value heads, 1 (multi-query) or H (multi-head). n: query heads that share one, H/G.
+- M: rows, the queries of one key/value head: n·t. N: distances. K: size of a head.
+- C: runs of keys that lie side by side, such as neighbours. Z: keys of all of them, C·S.
 """
 
 from collections.abc import Callable, Iterator

@@ -11,10 +11,11 @@ import concurrent.futures
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from models.bert.model import Bert, mean_over_time
+from models.bert.model import Bert
 from parallelism.mesh import MeshShape, make_mesh
 from processes.workers import cores
 
@@ -23,6 +24,16 @@ ROWS = {"cpu": 16}
 ROWS_ELSEWHERE = 256
 MAX_WORDPIECES = 128  # a chunk of 64 tokens has 59 on average; what exceeds this is cut off
 LENGTH_STEP = 4
+
+
+def mean_over_time(hidden_ntd: jax.Array, mask_nt: jax.Array) -> jax.Array:
+    """The mean of the hidden states that are not padding: [n, t, d], [n, t] -> [n, d].
+
+    [CLS] and [SEP] count, as they do in sentence-transformers. A row of padding only gives zeros.
+    """
+    weight_nt = mask_nt.astype(hidden_ntd.dtype)
+    total_nd = jnp.einsum("ntd,nt->nd", hidden_ntd, weight_nt)
+    return total_nd / jnp.maximum(weight_nt.sum(axis=1, keepdims=True), 1.0)
 
 
 def embedder(

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.bert.load import load_bert
-from models.bert.model import mean_over_time
 from retrieval.keys import bert as bert_keys
 from retrieval.keys import embed
-from retrieval.keys.bert import embedder
+from retrieval.keys.bert import embedder, mean_over_time
 from retrieval.keys.embed import embed_store
 from retrieval.keys.encoders import no_progress
 from retrieval.keys.shards import embed_chunks

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from errors import InputError
 from models.bert.load import load_bert
-from models.bert.model import mean_over_time
+from retrieval.keys.bert import mean_over_time
 from retrieval.keys.bert_checkpoint import checkpoint_folder
 
 HERE = Path(__file__).parent
