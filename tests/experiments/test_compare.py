@@ -184,7 +184,7 @@ def test_mesh_that_does_not_divide_the_devices(capsys, folders):
 
 
 def test_mesh_that_does_not_divide_the_batch(capsys, folders):
-    assert "--batch-size a multiple of 8" in fails(capsys, *folders, "--batch-size", "6")
+    assert "batch size that is a multiple of 8" in fails(capsys, *folders, "--batch-size", "6")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_mesh_that_does_not_divide_the_batch(capsys, folders):
         ("1x4x2", ["--strategy", "pmap"], "Give --mesh 1 along model"),
         ("1x1x8", [], "heads"),
         ("1x4x2", ["--vocab-size", "1001"], "1001"),
-        ("1x8x1", ["--micro-batches", "2"], "--batch-size a multiple of 16"),
+        ("1x8x1", ["--micro-batches", "2"], "batch size that is a multiple of 16"),
     ],
 )
 def test_what_a_strategy_or_a_mesh_cannot_train_is_told_before_anything_is_prepared(
