@@ -2,7 +2,7 @@
 those with noise.
 
 The source is the environment's site-packages, the standard library with its tests, and then the environment
-of `make bench`, until there are enough chunks. What is under way is kept in artifacts: a killed run goes on.
+of `make bench`, until there are enough chunks. What is under way is kept in artifacts: a killed run resumes.
 """
 
 import sys

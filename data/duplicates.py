@@ -1,4 +1,4 @@
-"""Near duplicates, the split that they never straddle, and how much of a held-out text training text shares.
+"""Near duplicates, which the split into training and validation never parts.
 
 MassiveText (Gopher, Appendix A) and RETRO (Section 2) compare documents by the Jaccard similarity of their
 sets of 13 successive words, with MinHash, and call them duplicates from 0.8 on. Candidates found by MinHash
@@ -15,7 +15,7 @@ from datasketch import MinHash, MinHashLSH
 from scipy.cluster.hierarchy import DisjointSet
 
 from data.documents import Document
-from data.ngrams import _jaccard, _shingles
+from data.ngrams import jaccard, shingles_of
 
 JACCARD_THRESHOLD = 0.8
 NUM_PERMUTATIONS = 128
@@ -35,7 +35,7 @@ def duplicate_groups(documents: Sequence[Document]) -> np.ndarray:
         for key in (("group", document.group), ("text", document.text)):
             sets.merge(first_with.setdefault(key, d), d)
     distinct = [d for d, document in enumerate(documents) if first_with["text", document.text] == d]
-    _merge_near_duplicates(sets, {d: _shingles(documents[d].text) for d in distinct})
+    _merge_near_duplicates(sets, {d: shingles_of(documents[d].text) for d in distinct})
     first = {}
     return np.array([first.setdefault(sets[d], d) for d in range(len(documents))], np.int64)
 
@@ -48,6 +48,6 @@ def _merge_near_duplicates(sets: DisjointSet, shingles: dict[int, np.ndarray]) -
         signature = MinHash(NUM_PERMUTATIONS, seed=1, hashfunc=int, scheme="affine64")
         signature.update_batch(own)
         for other in index.query(signature):
-            if not sets.connected(d, other) and _jaccard(own, shingles[other]) >= JACCARD_THRESHOLD:
+            if not sets.connected(d, other) and jaccard(own, shingles[other]) >= JACCARD_THRESHOLD:
                 sets.merge(d, other)
         index.insert(d, signature)

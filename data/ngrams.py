@@ -18,7 +18,7 @@ def shared_ngram_fraction(documents: Sequence[Document], is_validation: np.ndarr
 
     Every different shingle counts once; 0 for training documents.
     """
-    shingles = [_shingles(document.text) for document in documents]
+    shingles = [shingles_of(document.text) for document in documents]
     sides = np.repeat(np.asarray(is_validation, bool), [len(own) for own in shingles])
     owners = np.repeat(np.arange(len(documents)), [len(own) for own in shingles])
     every = np.concatenate(shingles)
@@ -27,7 +27,7 @@ def shared_ngram_fraction(documents: Sequence[Document], is_validation: np.ndarr
     return np.bincount(shared, minlength=len(documents)) / np.maximum(counts, 1)
 
 
-def _shingles(text: str) -> np.ndarray:
+def shingles_of(text: str) -> np.ndarray:
     """uint64 [shingles]: the sorted hashes of a text's different shingles."""
     words = re.findall(r"\w+", text.lower())
     if not words:
@@ -42,6 +42,6 @@ def _word_hash(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
 
 
-def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
+def jaccard(a: np.ndarray, b: np.ndarray) -> float:
     shared = len(np.intersect1d(a, b, assume_unique=True))
     return shared / (len(a) + len(b) - shared)

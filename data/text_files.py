@@ -2,6 +2,7 @@
 
 import glob
 import gzip
+import itertools
 import json
 import os
 import re
@@ -56,9 +57,9 @@ def _files(corpus: str, skipped: Counter) -> dict[str, Path]:
     """Source name -> file, in the order of the names."""
     path = Path(corpus)
     if path.is_dir():
-        found, root = list(_files_below(path, skipped)), path
+        files, root = list(_files_below(path, skipped)), path
     elif path.exists():
-        found, root = [path], path.parent
+        files, root = [path], path.parent
     else:
         matches = [Path(match) for match in glob.glob(corpus, recursive=True)]
         if not matches:
@@ -67,9 +68,9 @@ def _files(corpus: str, skipped: Counter) -> dict[str, Path]:
                 "hf:NAME."
             )
         below = [_files_below(match, skipped) if match.is_dir() else [match] for match in matches]
-        found = list(dict.fromkeys(file for files in below for file in files))
+        files = list(dict.fromkeys(itertools.chain(*below)))
         root = Path(os.path.commonpath([match.parent for match in matches]))
-    return dict(sorted((file.relative_to(root).as_posix(), file) for file in found))
+    return dict(sorted((file.relative_to(root).as_posix(), file) for file in files))
 
 
 def _files_below(folder: Path, skipped: Counter) -> Iterator[Path]:

@@ -72,7 +72,7 @@ class Checkpoints:
                 raise
             raise InputError(
                 f"The disk is full: the checkpoint of step {step} does not fit into {self.folder}. "
-                "Earlier ones are unharmed; free some space and run the same command again: it resumes."
+                "Earlier ones are unharmed; free some space and run the same command again to resume."
             ) from error
 
     def restore(self, like: State, step: int | None = None) -> tuple[int, State]:
@@ -86,15 +86,15 @@ class Checkpoints:
         Raises:
             InputError: nothing can be restored, or the checkpoint is of another configuration.
         """
-        found = sorted(self._manager.all_steps(), reverse=True)
-        for candidate in (candidate for candidate in found if step in (None, candidate)):
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for candidate in (candidate for candidate in steps if step in (None, candidate)):
             try:
                 return candidate, self._whole(candidate, like)
             except _DamagedError as damage:
                 print(f"The checkpoint {self.folder / str(candidate)} is damaged: {damage}.", file=sys.stderr)
         raise InputError(
             f"There is no whole checkpoint {'' if step is None else f'of step {step} '}in {self.folder} "
-            f"(steps found: {found}). Choose another step, or remove the folder and train from the start."
+            f"(steps found: {steps}). Choose another step, or remove the folder and train from the start."
         )
 
     def _whole(self, step, like):
@@ -140,9 +140,9 @@ class _DamagedError(Exception):
     pass
 
 
-def _first_leaf_that_differs(saved, wanted):
-    for name in sorted(saved.keys() | wanted.keys()):
-        there, here = (_words(leaves.get(name)) for leaves in (saved, wanted))
+def _first_leaf_that_differs(saved, expected):
+    for name in sorted(saved.keys() | expected.keys()):
+        there, here = (_words(leaves.get(name)) for leaves in (saved, expected))
         if there != here:
             return f"{name} is {there} there and {here} here"
     return None

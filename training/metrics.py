@@ -1,6 +1,6 @@
 """What a run says while it trains: lines of JSON, and TensorBoard events.
 
-`metrics.jsonl` has one object per line, each with its `step` (the updates made so far). A run that goes on
+`metrics.jsonl` has one object per line, each with its `step` (the updates made so far). A run that resumes
 from a checkpoint cuts away the lines written after it, so the file reads as if the run had never been
 interrupted.
 """
@@ -73,6 +73,6 @@ def _parsed(path, number, line):
     if not isinstance(values, dict) or not isinstance(values.get("step"), int):
         raise InputError(
             f"{path}, line {number}, is not a line of metrics: {line[:60]!r}. "
-            "Delete that line; the run can go on without it."
+            "Delete that line; the run resumes without it."
         )
     return values

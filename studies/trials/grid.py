@@ -41,13 +41,13 @@ def trial_folder(trials: Path, trial: Trial) -> Path:
 def finished(task: Task) -> bool:
     """Whether all that `task` asks for is there."""
     trial = task.trial
-    wanted = [
+    paths = [
         evaluation_path(task.folder, retrieval, step, trial)
         for retrieval in trial.retrievals
         for step in milestones(trial)
     ]
-    wanted += [other_evaluation_path(task.folder, evaluation) for evaluation in task.evaluations]
-    return all(path.exists() for path in [*wanted, task.folder / COST])
+    paths += [other_evaluation_path(task.folder, evaluation) for evaluation in task.evaluations]
+    return all(path.exists() for path in [*paths, task.folder / COST])
 
 
 def failure(task: Task) -> dict | None:
@@ -141,12 +141,12 @@ def _at(task: Task) -> str:
 
 def _merged(tasks: Sequence[Task]) -> list[Task]:
     """One task per folder, with the evaluations of all that want it."""
-    found: dict[Path, Task] = {}
+    merged: dict[Path, Task] = {}
     for task in tasks:
-        known = found.get(task.folder)
+        known = merged.get(task.folder)
         evaluations = dict.fromkeys([*(known.evaluations if known else ()), *task.evaluations])
-        found[task.folder] = dataclasses.replace(task, evaluations=tuple(evaluations))
-    return list(found.values())
+        merged[task.folder] = dataclasses.replace(task, evaluations=tuple(evaluations))
+    return list(merged.values())
 
 
 def _diverged(task: Task) -> bool:
@@ -164,9 +164,9 @@ def _end(processes: list) -> None:
 def _last_words(folder: Path, exit_code: int) -> str:
     path = folder / LOG
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    words = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
     how = f"ended by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
-    return f"{ATTEMPTS} attempts, {how}: {said[:300]}"
+    return f"{ATTEMPTS} attempts, {how}: {words[:300]}"
 
 
 def number_of_workers(asked: int | None) -> int:

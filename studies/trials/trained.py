@@ -52,8 +52,7 @@ def load_run(folder: Path, mesh: jax.sharding.Mesh | None = None) -> TrainedRun:
     )
     if checkpoints is None or checkpoints.latest() is None:
         raise InputError(
-            f"The run in {folder} has no checkpoint yet. Run the command that started it again: it goes on "
-            "to the end."
+            f"The run in {folder} has no checkpoint yet. Run the command that started it again: it resumes."
         )
     mesh = mesh or make_mesh(MeshShape(), jax.devices()[:1])
     step, state = checkpoints.restore(strategy_of(trial, mesh).like)

@@ -40,8 +40,8 @@ class Evaluation:
 
     @property
     def file_name(self) -> str:
-        said = (f"{name}-{value}" for name, value in dataclasses.asdict(self).items() if value is not None)
-        return "-".join(["reading", *said]) + ".npy"
+        fields = (f"{name}-{value}" for name, value in dataclasses.asdict(self).items() if value is not None)
+        return "-".join(["reading", *fields]) + ".npy"
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def work(task: Task, peak: float, core: int | None, compiled: Path) -> None:
 
 def write_failure(folder: Path, status: str, reason: str, last_finite: dict | None = None) -> None:
     """status: diverged or failed. last_finite: the step and nats of the last finite loss."""
-    told = {"status": status, "reason": reason, "last_finite": last_finite}
-    write_atomic(folder / FAILURE, json.dumps(told, indent=1))
+    record = {"status": status, "reason": reason, "last_finite": last_finite}
+    write_atomic(folder / FAILURE, json.dumps(record, indent=1))
 
 
 def other_evaluation_path(folder: Path, evaluation: Evaluation) -> Path:
