@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from tabulate import tabulate
 
 from command import command
 from errors import InputError
@@ -27,6 +26,7 @@ from planning.roofline import ASSUMPTIONS
 from planning.search import candidates, compiled, recommended
 from planning.topologies import expect_no_tpu, parse_topology
 from reports.systems.plan import advice, markdown, shown_collectives, shown_row
+from reports.tables import table_of, terminal
 from storage.files import write_atomic
 from studies.results_file import write_results
 
@@ -59,7 +59,7 @@ def plan(options: Options) -> None:
         raise InputError("--document is written of the published runs: give --published with it.")
     expect_no_tpu()
     rows = published(options) if options.published else asked_for(options)
-    print(tabulate([shown_row(row) for row in rows], headers="keys", floatfmt=".3g"))
+    print(terminal(table_of([shown_row(row) for row in rows], form=".3g")))
     print("\nPredicted, not measured. " + " ".join(ASSUMPTIONS))
     write(options, rows)
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from command import command
 from models.families import configuration, count, parameter_shapes
 from models.flops import mfu, recomputed_flops_per_token, train_flops_per_token
+from reports.tables import table_of, terminal
 from studies.results_file import write_results
 
 LENGTH = 2048
@@ -47,9 +46,9 @@ class Options:
 def sizes(options: Options) -> None:
     """Prints the tables and writes results.json."""
     rows, systems = size_rows(), system_rows()
-    print(tabulate([_line(row) for row in rows], headers="keys", floatfmt=".4g"))
+    print(terminal(table_of([_line(row) for row in rows], form=".4g")))
     print(f"\nFLOPs per token: 6N + 12LHKT at length {LENGTH} (PaLM appendix B), RETRO with retrieval.\n")
-    print(tabulate(systems, headers="keys", floatfmt=".3f"))
+    print(terminal(table_of(systems, form=".3f")))
     print("\nMFU and HFU in %, from published throughput and chips; recomputed by our accountant.")
     content = {"config": {"length": LENGTH}, "rows": rows, "systems": systems}
     write_results(options.out / "results.json", "sizes", content)

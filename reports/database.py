@@ -3,8 +3,8 @@
 from textwrap import shorten
 
 import numpy as np
-from tabulate import tabulate
 
+from reports.tables import plain_table, terminal
 from retrieval.chunks import chunk_text
 from retrieval.database.database import Database
 
@@ -20,7 +20,7 @@ def nearest(database: Database, distances_k: np.ndarray, ids_k: np.ndarray) -> s
             text = shorten(chunk_text(documents, database.tokenizer, chunk), TEXT_WIDTH)
             within = int(chunk - documents.chunk_offsets[document])
             rows.append([f"{distance:.3f}", documents.sources[document], within, text])
-    return tabulate(rows, ["distance", "document", "chunk", "text"], disable_numparse=True)
+    return terminal(plain_table("", ["distance", "document", "chunk", "text"], rows))
 
 
 def overview(database: Database) -> str:

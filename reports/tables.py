@@ -36,10 +36,11 @@ def plain_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]
     return Table(title, tuple(header), (("", body),))
 
 
-def table_of(records: Sequence[Mapping[str, Any]], title: str = "") -> Table:
-    """A table of records; a field that a record lacks is left empty."""
+def table_of(records: Sequence[Mapping[str, Any]], title: str = "", form: str = "") -> Table:
+    """A table of records; a field that a record lacks is left empty. form: how floats are written."""
     header = list(dict.fromkeys(name for record in records for name in record))
-    return plain_table(title, header, [[record.get(name, "") for name in header] for record in records])
+    text = lambda value: format(value, form) if isinstance(value, float) else value
+    return plain_table(title, header, [[text(record.get(name, "")) for name in header] for record in records])
 
 
 def github(table: Table) -> Markup:
