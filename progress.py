@@ -30,6 +30,7 @@ def bar(
         miniters=1,
         delay=0 if layout else 2,
         dynamic_ncols=on_terminal,
+        position=0,  # one that an error left open does not push this one down
     )
 
 

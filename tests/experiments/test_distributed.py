@@ -106,7 +106,7 @@ def test_the_whole_comparison_from_nothing(run, tmp_path, strategy):
 
 NOTHING = """
 from dataclasses import dataclass
-from experiments.command import command
+from command import command
 @dataclass(frozen=True)
 class Options:
     steps: int = 12
@@ -131,7 +131,8 @@ def test_different_code_is_detected_at_the_start(tmp_path):
     """Process 1 runs from a checkout in which one file is another."""
     for room in [path.parent.name for path in ROOT.glob("*/__init__.py")]:
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("results", "__pycache__"))
-    shutil.copy(ROOT / "errors.py", tmp_path)
+    for file in ROOT.glob("*.py"):
+        shutil.copy(file, tmp_path)
     with open(tmp_path / "training/losses.py", "a") as file:
         file.write("# changed\n")
     address = free_address()
