@@ -121,7 +121,7 @@ def _does_it_appear(row: Mapping) -> str:
     finding = {
         BETTER: "The same direction appears here",
         WORSE: "At this scale the direction is the opposite",
-        UNDECIDED: "This direction does not appear at this scale",
+        UNDECIDED: "Whether this direction holds cannot be told at this scale",
     }.get(row["verdict"], f"Not decided here, on {row['verdict']}")
     return f"{finding}: {measured} bits per byte."
 

@@ -216,10 +216,10 @@ def test_headline_names_a_gain_that_near_duplicates_alone_bring():
     )
 
 
-def test_a_published_direction_that_does_not_appear_is_said(tmp_path):
+def test_a_published_direction_that_cannot_be_told_is_called_that(tmp_path):
     results = make_results()
     page = page_of(results, tmp_path)
-    assert page.count("does not appear at this scale") == 2
+    assert page.count("cannot be told at this scale") == 2
     findings.comparison(results, PUBLISHED_ON, PUBLISHED_OFF).update(difference=-0.02, excludes_zero=True)
     findings.comparison(results, PUBLISHED_ON, GOPHER).update(difference=0.02, excludes_zero=True)
     page = page_of(results, tmp_path)
