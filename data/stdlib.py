@@ -6,6 +6,7 @@ of `pydoc_data`. Nothing is imported or run. In a virtual environment this is st
 
 import ast
 import itertools
+import os
 import sysconfig
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,8 +25,7 @@ def stdlib_documents(max_bytes: int | None = None, root: Path | None = None) -> 
     With `max_bytes`, modules that a budget filled in the order of `group_rank` cannot reach are not read.
     """
     root = root or Path(sysconfig.get_path("stdlib"))
-    paths = [path for path in root.rglob("*.py") if _is_kept(path, root)]
-    modules = {_module_name(path.relative_to(root)): path for path in paths}
+    modules = {_module_name(path.relative_to(root)): path for path in _modules(root)}
     for name in sorted(_within_reach(modules, max_bytes)):
         # The library is UTF-8 throughout, but a file of a patched installation may not be.
         text = modules[name].read_bytes().decode(errors="replace")
@@ -77,12 +77,16 @@ def _help_topics(path: Path) -> dict[str, str]:
     return ast.literal_eval(assignments[0].value)
 
 
-def _is_kept(path: Path, root: Path) -> bool:
-    folders = path.relative_to(root).parts[:-1]
-    left_out = any(folder in LEFT_OUT_FOLDERS or folder.startswith("config-") for folder in folders)
-    # _sysconfigdata is no library text: it is written when Python is built and tells of that machine.
-    generated = path.relative_to(root) == TOPICS or path.name.startswith("_sysconfigdata")
-    return not left_out and not generated
+def _modules(root: Path) -> Iterator[Path]:
+    for directory, folders, names in os.walk(root):
+        folders[:] = [
+            name for name in folders if name not in LEFT_OUT_FOLDERS and not name.startswith("config-")
+        ]
+        for path in (Path(directory, name) for name in names if name.endswith(".py")):
+            # _sysconfigdata is no library text: it is written when Python is built and tells of that machine.
+            generated = path.relative_to(root) == TOPICS or path.name.startswith("_sysconfigdata")
+            if not generated:
+                yield path
 
 
 def _module_name(relative: Path) -> str:

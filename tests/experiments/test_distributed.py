@@ -33,10 +33,7 @@ def distributed(run, tmp_path_factory):
     shutil.copytree(out, ours / "out", ignore=shutil.ignore_patterns("palm", "results.json"))
     (ours / "out" / EVALUATED).unlink()
     arguments = command_line(ours / "out", artifacts, "--mesh", "1x4x2")
-    # What is compiled for the first two need not be compiled again for the second.
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(ours / "compiled")}
-
-    processes = start_all(arguments, **cache)
+    processes = start_all(arguments)
     metrics, deadline = ours / "out" / CELL / "metrics.jsonl", time.monotonic() + SECONDS
     while not (metrics.exists() and metrics.read_text().count("\n") >= 4):
         assert all(process.poll() is None for process in processes), ends(processes)
@@ -45,7 +42,7 @@ def distributed(run, tmp_path_factory):
     processes[1].send_signal(signal.SIGKILL)
     first = ends(processes, seconds=30)
     before = read_metrics(ours / "out" / CELL)
-    second = ends(start_all(arguments, **cache))
+    second = ends(start_all(arguments))
     return out, ours / "out", before, first, second
 
 

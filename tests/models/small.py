@@ -47,13 +47,17 @@ FORMS = {
 
 @cache
 def initialised(config, seed=0):
-    """(model, params) with every zero or one of the initialisation perturbed: a test must not pass because
-    something is zero.
+    """(model, params) drawn by numpy, which compiles nothing; no parameter is zero or one, because a test must
+    not pass for that.
     """
     model = build(config)
-    params = jax.jit(model.init)(jax.random.key(seed))
-    random = np.random.default_rng(seed)  # compiles nothing, where jax.random would for every shape
-    return model, jax.tree.map(lambda x: x + 0.1 * random.standard_normal(x.shape, np.float32), params)
+    random = np.random.default_rng(seed)
+
+    def drawn(path, like):
+        around = 1.0 if path[-1].key == "scale" else 0.0
+        return jnp.asarray(around + 0.2 * random.standard_normal(like.shape, np.float32), like.dtype)
+
+    return model, jax.tree_util.tree_map_with_path(drawn, jax.eval_shape(model.init, jax.random.key(seed)))
 
 
 def tokens(length=LENGTH, batch=2, seed=0):
