@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.corpora import load_corpus
-from data.documents import Document, group_rank
+from data.documents import Document, rank
 from data.token_store import TokenStore
 from data.tokenised import TOKENIZER, SplitDocuments, all_training, learn_tokenizer, store_tokens
 from data.tokenizers import Tokenizer
@@ -58,7 +58,7 @@ def tokenizer_of(root: Path) -> Tokenizer:
     def texts() -> list[str]:
         name, path = next(iter(sources().items()))
         read, size = [], 0
-        for document in sorted(documents(name, path), key=lambda d: group_rank(d.source)):
+        for document in sorted(documents(name, path), key=lambda d: rank(d.source)):
             read.append(document.text)
             size += len(document.text)
             if size > TOKENIZER_BYTES:
@@ -80,7 +80,7 @@ def store_of(root: Path, tokenizer: Tokenizer) -> TokenStore:
         kept, seen, characters = [], set(), 0
         for name, path in sources().items():
             before = len(kept)
-            for document in sorted(documents(name, path), key=lambda d: group_rank(d.source)):
+            for document in sorted(documents(name, path), key=lambda d: rank(d.source)):
                 if document.text not in seen and characters < CHUNKS * CHARACTERS_PER_CHUNK:
                     seen.add(document.text)
                     kept.append(document)

@@ -7,11 +7,13 @@ Shapes: B sequences, T tokens of a sequence, U = T/64 chunks of a sequence, S se
 """
 
 import functools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from data.documents import in_turns
 from data.token_store import CHUNK, TokenStore
 from errors import InputError
 
@@ -113,11 +115,10 @@ def evaluation_batches(
     max_tokens: int | None = None,
     rows: np.ndarray | None = None,
 ) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Whole validation documents in a fixed order, each cut into windows of `length` from its start.
+    """The documents of `evaluation_documents`, each cut into windows of `length` from its start.
 
-    Every token after bos is predicted exactly once, given the tokens before it in its window. With
-    `max_tokens`, documents are taken in that order as long as their predicted tokens fit; one that does not
-    fit is passed over. Of every batch only `rows` are read (default: all).
+    Every token after bos is predicted exactly once, given the tokens before it in its window. Of every batch
+    only `rows` are read (default: all).
 
     Returns:
         An iterator of (batch, documents int64 [B, T]): the document of every token, -1 on padding. The last
@@ -127,27 +128,49 @@ def evaluation_batches(
         InputError: the length is no multiple of 64, or the documents predict fewer tokens than `length`.
     """
     chunks_per_sequence = _chunks_per_sequence(length)
-    documents = np.random.default_rng(0).permutation(np.flatnonzero(store.is_validation))
-    predicted = np.diff(store.offsets)[documents] - 1
-    if predicted.sum() < length:
+    predicted = int((np.diff(store.offsets)[store.is_validation] - 1).sum())
+    if predicted < length:
         raise InputError(
-            f"The {len(documents)} validation documents hold {predicted.sum()} tokens to predict, less than "
-            f"one sequence of {length}. Give a larger corpus, a larger validation fraction or a shorter "
-            "length."
+            f"The {store.is_validation.sum()} validation documents hold {predicted} tokens to predict, less "
+            f"than one sequence of {length}. Give a larger corpus or a shorter length."
         )
-    if max_tokens is not None:
-        documents = documents[_fitting(predicted, max_tokens)]
-    if not len(documents):
-        raise InputError(
-            f"No validation document fits into max_tokens = {max_tokens}: the shortest holds "
-            f"{predicted.min()} tokens to predict. Allow at least that many."
-        )
+    documents = evaluation_documents(store, max_tokens)
     windows = np.concatenate([_windows(store, d, chunks_per_sequence) for d in documents])
     padding = np.full((-len(windows) % batch_size, chunks_per_sequence), PADDING_CHUNK)
     batches = np.concatenate([windows, padding]).reshape(-1, batch_size, chunks_per_sequence)
     if rows is not None:
         batches = batches[:, rows]
     return ((batch_of_chunks(store, chunks), _document_of_tokens(store, chunks)) for chunks in batches)
+
+
+def evaluation_documents(store: TokenStore, max_tokens: int | None = None) -> np.ndarray:
+    """int64 [D]: validation documents in a fixed order, in which packages take turns.
+
+    Where they hold more than `max_tokens` to predict, a document is passed over if it would take more than is
+    left, or its package more than twice an even share: verdicts count packages, and none is to carry them. So
+    long documents are evaluated less often than short ones.
+
+    Raises:
+        InputError: no document fits.
+    """
+    documents = np.flatnonzero(store.is_validation)
+    packages = [store.packages[d] for d in documents]
+    documents = documents[in_turns([store.sources[d] for d in documents], packages)]
+    predicted = np.diff(store.offsets) - 1
+    if max_tokens is None or predicted[documents].sum() <= max_tokens:
+        return documents
+    share, taken, kept = 2 * max_tokens / len(set(packages)), Counter(), []
+    for d in documents:
+        package = taken[store.packages[d]] + predicted[d]
+        if package <= share and taken.total() + predicted[d] <= max_tokens:
+            taken[store.packages[d]] = package
+            kept.append(d)
+    if not kept:
+        raise InputError(
+            f"No validation document fits into max_tokens = {max_tokens}: the shortest holds "
+            f"{predicted[documents].min()} tokens to predict, and a package may take {share:.0f}. Allow more."
+        )
+    return np.array(kept)
 
 
 def _windows(store: TokenStore, document: int, chunks_per_sequence: int) -> np.ndarray:
@@ -163,16 +186,6 @@ def _document_of_tokens(store: TokenStore, chunks: np.ndarray) -> np.ndarray:
     inside = store.window(chunks, CHUNK)[1]
     documents = np.where(inside, store.chunk_documents(chunks)[..., None], -1)
     return documents.reshape(len(chunks), -1)
-
-
-def _fitting(sizes: np.ndarray, budget: int) -> np.ndarray:
-    """bool [D]: the sizes that fit into what the ones before them have left of the budget."""
-    fits = np.zeros(len(sizes), bool)
-    for i, size in enumerate(sizes):
-        if size <= budget:
-            fits[i] = True
-            budget -= size
-    return fits
 
 
 def _chunks_per_sequence(length: int) -> int:

@@ -1,21 +1,25 @@
 """Corpora: named text -> documents. What cannot be read is left out with a count, never fatal.
 
-stdlib          the running Python's standard library (default)
+installed       the packages that requirements.txt pins, and the standard library
+stdlib          the running Python's standard library
 PATH or GLOB    text, source files and .jsonl, each also as .gz; folders are read recursively
 hf:NAME[:CONFIG]  the training split of a Hugging Face dataset
 """
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from data.documents import Document, group_rank
+from data.documents import Document, in_turns
+from data.installed import installed_documents
 from data.stdlib import stdlib_documents
 from data.text_files import TEXT_SUFFIXES, file_documents
 from errors import InputError
 from storage.artifacts import fingerprint
 
+LIBRARIES = {"installed": installed_documents, "stdlib": stdlib_documents}
 STRINGS = ("string", "large_string")
 
 
@@ -25,7 +29,7 @@ class Corpus:
 
     Attributes:
         skipped: how many files or records were left out, by reason.
-        hash: fingerprint of every document's text, source and domain.
+        hash: fingerprint of every document's text, source, domain and package.
     """
 
     documents: tuple[Document, ...]
@@ -34,17 +38,17 @@ class Corpus:
 
 
 def load_corpus(corpus: str, max_bytes: int | None = None) -> Corpus:
-    """Reads `corpus`: `stdlib`, a path, a glob or `hf:NAME[:CONFIG]`.
+    """Reads `corpus`: `installed`, `stdlib`, a path, a glob or `hf:NAME[:CONFIG]`.
 
-    With `max_bytes`, whole groups are taken in the order of a hash of their names until the next one would
-    exceed it (the first is always taken), so that a smaller budget gives a subset of what a larger one gives.
+    With `max_bytes`, packages take turns in giving a whole group, until the next one would exceed it (the
+    first is always taken), so that a smaller budget gives a subset of what a larger one gives.
 
     Raises:
         InputError: nothing is there, or nothing in it can be read.
     """
     skipped = Counter()
-    if corpus == "stdlib":
-        texts: Iterable[Document] = stdlib_documents(max_bytes)
+    if corpus in LIBRARIES:
+        texts: Iterable[Document] = LIBRARIES[corpus](max_bytes)
     elif corpus.startswith("hf:"):
         texts = _dataset_documents(corpus.removeprefix("hf:"))
     else:
@@ -58,7 +62,9 @@ def load_corpus(corpus: str, max_bytes: int | None = None) -> Corpus:
         )
     if max_bytes is not None:
         documents = _within(documents, max_bytes)
-    content = [(hashlib.sha256(d.text.encode()).hexdigest(), d.source, d.domain) for d in documents]
+    content = [
+        (hashlib.sha256(d.text.encode()).hexdigest(), d.source, d.domain, d.package) for d in documents
+    ]
     return Corpus(documents, dict(skipped), fingerprint(content))
 
 
@@ -84,15 +90,14 @@ def _is_unicode(text: str) -> bool:
 
 
 def _within(documents: tuple[Document, ...], max_bytes: int) -> tuple[Document, ...]:
-    sizes = Counter()
+    sizes, packages = Counter(), {}
     for document in documents:
         sizes[document.group] += len(document.text.encode())
-    kept, total = set(), 0
-    for group in sorted(sizes, key=group_rank):
-        total += sizes[group]
-        if kept and total > max_bytes:
-            break
-        kept.add(group)
+        packages[document.group] = document.package
+    groups = list(sizes)
+    order = [groups[i] for i in in_turns(groups, [packages[group] for group in groups])]
+    totals = itertools.accumulate(sizes[group] for group in order)
+    kept = {group for n, (group, total) in enumerate(zip(order, totals)) if n == 0 or total <= max_bytes}
     return tuple(document for document in documents if document.group in kept)
 
 

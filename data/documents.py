@@ -1,6 +1,8 @@
 """The unit of text that corpora yield, duplicates and splits are decided on, and the token store keeps."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -12,16 +14,38 @@ class Document:
         text: the text itself, encodable as UTF-8.
         source: what a reader would look up, e.g. `json.decoder`, `notes/a.txt` or `train.jsonl:17`.
         domain: `code` or `docs`; results are reported per domain.
-        group: documents of one group fall on the same side of the split. A module and its docstrings share
-            one; for all others it is the source.
+        group: documents of one group are never parted, nor each other's neighbours. A module and its
+            docstrings share one; for all others it is the source.
+        package: what is independent of all else, so that verdicts count it: a package, a top-level module,
+            a file that was cut into parts. Where nothing is said, the group.
     """
 
     text: str
     source: str
     domain: str
     group: str
+    package: str = ""
+
+    def __post_init__(self):
+        if not self.package:
+            object.__setattr__(self, "package", self.group)
 
 
-def group_rank(group: str) -> bytes:
-    """Sorts groups in an order that adding or removing others does not change."""
-    return hashlib.sha256(group.encode()).digest()
+def rank(name: str) -> bytes:
+    """Sorts names in an order that adding or removing others does not change."""
+    return hashlib.sha256(name.encode()).digest()
+
+
+def in_turns(names: Sequence[str], packages: Sequence[str]) -> list[int]:
+    """The order in which packages take turns: each gives its first by `rank`, then each its second, and so
+    on. A prefix of it holds of every package about as much as of any other, as far as it goes.
+
+    Args:
+        names, packages: of what is ordered, by index.
+    """
+    taken: Counter = Counter()
+    turns = {}
+    for i in sorted(range(len(names)), key=lambda i: rank(names[i])):
+        turns[i] = taken[packages[i]]
+        taken[packages[i]] += 1
+    return sorted(turns, key=lambda i: (turns[i], rank(packages[i])))

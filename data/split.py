@@ -1,19 +1,39 @@
-"""Which documents are held out: whole duplicate groups, drawn by the hash of their text."""
+"""Which documents are held out: whole packages, or whole groups of near duplicates."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from data.documents import Document
+from data.documents import Document, rank
 from errors import InputError
 
 
-def split(documents: Sequence[Document], groups: np.ndarray, validation_fraction: float) -> np.ndarray:
-    """bool [D], True for validation.
+def split_by_package(documents: Sequence[Document], validation_fraction: float) -> np.ndarray:
+    """bool [D], True for validation: a share of the packages, so that what is held out is independent of what
+    is trained on.
 
-    A group is held out when the hash of its content lies below the fraction, so that it stays on its side
-    whatever else the corpus holds. Only where all groups lie on one side, the nearest one moves to the other.
+    A package is held out when the hash of its name lies below the fraction, so that it stays on its side
+    whatever else the corpus holds. Only where all lie on one side, the nearest one moves to the other.
+
+    Raises:
+        InputError: the documents are of fewer than two packages, so that one side would be empty.
+    """
+    positions = {d.package: _unit_interval(rank(d.package)) for d in documents}
+    if len(positions) < 2:
+        raise InputError(
+            f"The corpus cannot be split into training and validation: its {len(documents)} documents are of "
+            f"{len(positions)} package or file. Give a corpus of at least two, or --held-out document."
+        )
+    held_out = _lowest(positions, validation_fraction)
+    return np.array([d.package in held_out for d in documents])
+
+
+def split(documents: Sequence[Document], groups: np.ndarray, validation_fraction: float) -> np.ndarray:
+    """bool [D], True for validation: a share of the groups of near duplicates.
+
+    A group is held out when the hash of its content lies below the fraction, as in `split_by_package`.
 
     Raises:
         InputError: the documents form fewer than two groups, so that one side would be empty.
@@ -28,10 +48,14 @@ def split(documents: Sequence[Document], groups: np.ndarray, validation_fraction
             f"The corpus cannot be split into training and validation: its {len(documents)} documents form "
             f"{len(positions)} group of near duplicates. Give a corpus of at least two different documents."
         )
+    return np.isin(groups, list(_lowest(positions, validation_fraction)))
+
+
+def _lowest(positions: Mapping[Any, float], fraction: float) -> set:
+    """Those that lie below `fraction`: one at least, and not all."""
     ordered = sorted(positions, key=positions.get)
-    held_out = [group for group in ordered if positions[group] < validation_fraction]
-    held_out = ordered[: min(max(len(held_out), 1), len(ordered) - 1)]
-    return np.isin(groups, held_out)
+    below = sum(position < fraction for position in positions.values())
+    return set(ordered[: min(max(below, 1), len(ordered) - 1)])
 
 
 def _unit_interval(content: bytes) -> float:

@@ -102,7 +102,7 @@ def text_documents(text: str, source: str) -> Iterator[Document]:
         parts = [(str(number), part) for number, part in enumerate(_parts(text))]
     for name, part in parts:
         name = source if len(parts) == 1 else f"{source}:{name}"
-        yield Document(part, name, "docs", name)
+        yield Document(part, name, "docs", name, package=name if headings else source)
 
 
 def _parts(text: str) -> Iterator[str]:

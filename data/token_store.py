@@ -86,6 +86,7 @@ def write_token_store(
         "eos_id": tokenizer.eos_id,
         "sources": [document.source for document in documents],
         "domains": [document.domain for document in documents],
+        "packages": [document.package for document in documents],
     }
     write_atomic(path / DESCRIPTION, json.dumps(description))
 
@@ -98,7 +99,7 @@ class TokenStore:
         offsets: int64 [D+1]; document d is tokens[offsets[d]:offsets[d+1]].
         num_chunks: int64 [D], ceil(tokens of the document / 64).
         chunk_offsets: int64 [D+1]; chunk c of document d has the global id chunk_offsets[d] + c.
-        sources, domains: tuples of D strings.
+        sources, domains, packages: tuples of D strings.
         groups: int64 [D]; is_validation: bool [D]; num_bytes: int64 [D], UTF-8 bytes of the text;
         shared_ngrams: float64 [D].
         vocab_size, pad_id, bos_id, eos_id: the tokenizer's.
@@ -117,6 +118,7 @@ class TokenStore:
         self.eos_id: int = description["eos_id"]
         self.sources = tuple(description["sources"])
         self.domains = tuple(description["domains"])
+        self.packages = tuple(description.get("packages", self.sources))  # older stores do not say
         lengths = self.column("lengths")
         self.offsets = _bounds(lengths)
         self.num_chunks = -(-lengths // CHUNK)

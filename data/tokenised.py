@@ -8,19 +8,22 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from data.documents import Document
 from data.duplicates import duplicate_groups
 from data.ngrams import shared_ngram_fraction
-from data.split import split
+from data.split import split, split_by_package
 from data.token_store import TokenStore, write_token_store
 from data.tokenizers import Tokenizer, train_tokenizer
 from storage.artifacts import artifact
 
 TOKENIZER = "tokenizer.model"
+HeldOut = Literal["group", "document"]
+# Verdicts count packages, of which a library has some hundreds: a quarter of them makes sixty or more.
+VALIDATION_FRACTION: Mapping[HeldOut, float] = {"group": 0.25, "document": 0.12}
 
 
 @dataclass(frozen=True)
@@ -41,25 +44,42 @@ class SplitDocuments:
 
 
 def split_documents(
-    root: Path, inputs: Mapping[str, Any], documents: Sequence[Document], validation_fraction: float
+    root: Path, inputs: Mapping[str, Any], documents: Sequence[Document], held_out: HeldOut
 ) -> SplitDocuments:
-    """`documents` with whole groups of near duplicates held out, and the share of each one's 13-grams that
-    training documents hold too.
+    """`documents` on two sides, and the share of each held-out one's 13-grams that training documents hold
+    too.
+
+    held_out: `group` holds out whole packages, and leaves near duplicates of held-out documents out of the
+    training side; `document` holds out whole groups of near duplicates, wherever they come from.
     """
 
     def build(folder: Path) -> None:
         groups = duplicate_groups(documents)
-        is_validation = split(documents, groups, validation_fraction)
-        np.save(folder / "groups.npy", groups)
-        np.save(folder / "is_validation.npy", is_validation)
-        np.save(folder / "shared_ngrams.npy", shared_ngram_fraction(documents, is_validation))
+        fraction = VALIDATION_FRACTION[held_out]
+        if held_out == "group":
+            is_validation = split_by_package(documents, fraction)
+            kept = is_validation | ~np.isin(groups, groups[is_validation])
+        else:
+            is_validation = split(documents, groups, fraction)
+            kept = np.ones(len(documents), bool)
+        shared = np.zeros(len(documents))
+        shared[kept] = shared_ngram_fraction(
+            [document for document, keep in zip(documents, kept) if keep], is_validation[kept]
+        )
+        columns = {"groups": groups, "is_validation": is_validation, "kept": kept, "shared_ngrams": shared}
+        for name, column in columns.items():
+            np.save(folder / f"{name}.npy", column)
 
+    inputs = {**inputs, "held_out": held_out, "validation_fraction": VALIDATION_FRACTION[held_out]}
     folder = artifact(root, "split", inputs, build)
-    groups, is_validation, shared_ngrams = (
+    groups, is_validation, kept, shared_ngrams = (
         np.load(folder / f"{name}.npy", allow_pickle=False)
-        for name in ("groups", "is_validation", "shared_ngrams")
+        for name in ("groups", "is_validation", "kept", "shared_ngrams")
     )
-    return SplitDocuments(documents, groups, is_validation, {"shared_ngrams": shared_ngrams})
+    return SplitDocuments(
+        [document for document, keep in zip(documents, kept) if keep],
+        groups[kept], is_validation[kept], {"shared_ngrams": shared_ngrams[kept]},
+    )  # fmt: skip
 
 
 def all_training(

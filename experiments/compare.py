@@ -18,6 +18,7 @@ import jax
 from tyro.conf import OmitArgPrefixes
 
 from command import command, require_positive
+from data.tokenised import HeldOut
 from models.families import FAMILIES, configuration, with_decoder_fields
 from parallelism.interface import Parallelism
 from parallelism.mesh import make_mesh, parse_mesh_shape, require_divisible
@@ -44,8 +45,12 @@ class Options:
 
     preset: Literal["default", "smoke"] = "default"
     """Budget: `default` for the comparison, `smoke` for the same path in a minute."""
-    corpus: str = "stdlib"
-    """`stdlib`, a path, a quoted glob, or hf:NAME[:CONFIG]."""
+    corpus: str = "installed"
+    """`installed` (the pinned packages and the standard library), `stdlib`, a path, a quoted glob, or
+    hf:NAME[:CONFIG].
+    """
+    held_out: HeldOut = "group"
+    """What is held out: whole packages (`group`), or documents wherever they come from."""
     seeds: int = 1
     """Number of seeds; three or more give intervals over seeds."""
     steps: int | None = None
@@ -98,7 +103,7 @@ def compare(options: Options) -> None:
     }
     text = Text(
         options.corpus, preset.corpus_bytes, options.tokenizer, preset.vocab_size, options.encoder,
-        options.index, forms["retro"].most_neighbours, options.keys,
+        options.index, forms["retro"].most_neighbours, options.keys, options.held_out,
     )  # fmt: skip
     config = {
         "preset": options.preset,

@@ -10,14 +10,20 @@ from typing import Any
 import numpy as np
 
 from data.duplicates import JACCARD_THRESHOLD
+from data.installed import licences
+from data.modules import MINIMUM_DOCSTRING_CHARACTERS
 from data.ngrams import SHINGLE_WORDS
-from data.stdlib import LEFT_OUT_FOLDERS, MINIMUM_DOCSTRING_CHARACTERS
+from data.stdlib import LEFT_OUT_FOLDERS
 from reports.forms import TITLES
 from reports.section import Section
 from reports.tables import github
 from reports.templates.fill import template
 from reports.words import count, plural
 
+LIBRARIES = {
+    "installed": "the packages that requirements.txt pins and Python's standard library",
+    "stdlib": "Python's standard library",
+}
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
@@ -79,8 +85,8 @@ def _limits(results: Mapping) -> list[str]:
 
 
 def _purpose(corpus: str | None) -> str:
-    if corpus == "stdlib":
-        return "To train and compare language models on text that is on every machine: Python's own library."
+    if corpus in LIBRARIES:
+        return f"To train and compare language models on text that is on every machine: {LIBRARIES[corpus]}."
     return f"The file says only that `{corpus}` was given as the corpus."
 
 
@@ -111,28 +117,37 @@ def _collection(results: Mapping) -> list[str]:
             "Of what is there, whole groups of documents in the order of a hash of their names, up to "
             f"{budget:,} bytes."
         )
-    if corpus == "stdlib":
+    if corpus in LIBRARIES:
         python = results["environment"]["python"]
         sentences = [
-            f"From the standard library of the Python that ran the command, {python}. Nothing is imported or "
-            "run.",
+            f"From {LIBRARIES[corpus]}, as the Python that ran the command, {python}, has it. Nothing is "
+            "imported or run.",
             "A module is a document of domain code; its docstrings together are one of domain docs where "
             f"they have {MINIMUM_DOCSTRING_CHARACTERS} characters or more, and so is each help topic of "
-            "pydoc_data.",
+            "pydoc_data and each file of documentation.",
             f"Left out are the folders {', '.join(sorted(LEFT_OUT_FOLDERS))}, and what is written when "
             "Python is built.",
             *sentences,
         ]
+    if corpus == "installed":
+        named = ", ".join(f"{name} {licence}" for name, licence in licences().items())
+        sentences.append(f"Licences of the packages, as their metadata names them: {named}.")
     return sentences
 
 
 def _preparation(results: Mapping) -> list[str]:
     size, style = _option(results, "vocab_size"), _option(results, "tokenizer")
     manner = f" in the manner of {TITLES.get(style, style)}" if style else ""
-    return [
+    alike = (
         "Documents that are equal, that belong to one group, or whose sets of runs of "
         f"{SHINGLE_WORDS} words have a Jaccard similarity of {JACCARD_THRESHOLD:g} or more, stand on one "
-        "side of the split, by a hash of their content; duplicates on one side stay.",
+        "side of the split"
+    )
+    return [
+        f"A whole package, or file, is held out, by a hash of its name. {alike}: near duplicates of what is "
+        "held out were left out of training."
+        if _option(results, "held_out") == "group"
+        else f"{alike}, by a hash of their content; duplicates on one side stay.",
         f"A SentencePiece tokenizer of {size:,} pieces{manner}, shared by all models.",
         "Nothing was filtered by quality, and nothing was translated or corrected.",
     ]

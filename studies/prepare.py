@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from data.corpora import load_corpus
 from data.token_store import TokenStore
-from data.tokenised import TOKENIZER, learn_tokenizer, split_documents, store_tokens
+from data.tokenised import TOKENIZER, HeldOut, learn_tokenizer, split_documents, store_tokens
 from data.tokenizers import Tokenizer
 from errors import InputError
 from processes.start import barrier, is_leader
@@ -25,7 +26,6 @@ from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, bu
 from storage.files import write_atomic
 from studies.stages import Stages
 
-VALIDATION_FRACTION = 0.12
 SPARE_NEIGHBOURS = 8
 FILE_NAME = "data.json"
 
@@ -107,7 +107,8 @@ class Text:
 
     corpus, max_bytes: as in data.corpora.load_corpus. tokenizer: palm or gopher, the manner of SentencePiece.
     encoder: the BERT that embeds chunks, None for the MiniLM installed with the project. index: a FAISS
-    factory string, or `auto`. num_neighbours: k of the models. keys: `bert` or `tfidf`.
+    factory string, or `auto`. num_neighbours: k of the models. keys: `bert` or `tfidf`. held_out: whole
+    packages, or documents.
     """
 
     corpus: str
@@ -118,6 +119,7 @@ class Text:
     index: str
     num_neighbours: int
     keys: str = "bert"
+    held_out: HeldOut = "group"
 
 
 def prepare_for_all(text: Text, root: Path, stages: Stages, folder: Path) -> Prepared:
@@ -134,10 +136,10 @@ def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
     """Finds or makes each artifact under `root`."""
     with stages.measured("read corpus", may_reuse=False):
         corpus = load_corpus(text.corpus, text.max_bytes)
-    inputs = {"corpus": corpus.hash, "validation_fraction": VALIDATION_FRACTION}
+    inputs: dict[str, Any] = {"corpus": corpus.hash}
     with stages.measured("split and de-duplicate"):
-        documents = split_documents(root, inputs, corpus.documents, VALIDATION_FRACTION)
-    inputs |= {"style": text.tokenizer, "vocab_size": text.vocab_size}
+        documents = split_documents(root, inputs, corpus.documents, text.held_out)
+    inputs |= {"held_out": text.held_out, "style": text.tokenizer, "vocab_size": text.vocab_size}
     with stages.measured("train tokenizer"):
         tokenizer_folder = learn_tokenizer(
             root, inputs, documents.training_texts, text.tokenizer, text.vocab_size

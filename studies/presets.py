@@ -21,7 +21,7 @@ class Preset:
 
 
 PRESETS = {
-    "default": Preset("tiny", 4096, 512, 2, steps=610, corpus_bytes=6_000_000, evaluation_tokens=160_000),
+    "default": Preset("tiny", 4096, 512, 2, steps=610, corpus_bytes=8_000_000, evaluation_tokens=240_000),
     "smoke": Preset("smoke", 1024, 128, 2, steps=12, corpus_bytes=300_000, evaluation_tokens=20_000),
 }
 

@@ -65,6 +65,7 @@ def records_of(
             {
                 "source": str(store.sources[document]),
                 "domain": str(store.domains[document]),
+                "group": str(store.packages[document]),
                 "bytes": int(store.num_bytes[document]),
                 "shared_ngrams": float(store.shared_ngrams[document]),
             }

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from command import require_positive
+from data.tokenised import HeldOut
 from errors import InputError
 from models.families import family_of, with_decoder_fields
 from studies.environment import peak_flops
@@ -41,8 +42,12 @@ class StudyOptions:
 
     preset: Literal["default", "smoke"] = "default"
     """Budget of a trial: `default`, or `smoke` for the same path in minutes."""
-    corpus: str = "stdlib"
-    """`stdlib`, a path, a quoted glob, or hf:NAME[:CONFIG]."""
+    corpus: str = "installed"
+    """`installed` (the pinned packages and the standard library), `stdlib`, a path, a quoted glob, or
+    hf:NAME[:CONFIG].
+    """
+    held_out: HeldOut = "group"
+    """What is held out: whole packages (`group`), or documents wherever they come from."""
     seeds: int = 3
     """Number of seeds of every row."""
     steps: int | None = None
@@ -82,7 +87,7 @@ def run_study(
         stages = Stages(out, options.artifacts)
         text = Text(
             options.corpus, preset.corpus_bytes, "palm", preset.vocab_size, options.encoder, "Flat",
-            MOST_NEIGHBOURS,
+            MOST_NEIGHBOURS, held_out=options.held_out,
         )  # fmt: skip
         prepared = prepare(text, options.artifacts, stages)
         with stages.measured("measure the machine's peak", may_reuse=False):
@@ -93,6 +98,7 @@ def run_study(
             **dataclasses.asdict(preset),
             "preset": options.preset,
             "corpus": options.corpus,
+            "held_out": options.held_out,
             "tokenizer": "palm",
             "seeds": options.seeds,
         }

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from data.batches import TrainBatches, batch_of_chunks, evaluation_batches
+from data.batches import TrainBatches, batch_of_chunks, evaluation_batches, evaluation_documents
 from data.documents import Document
 from data.token_store import CHUNK, TokenStore, write_token_store
 from errors import InputError
@@ -24,11 +24,17 @@ batch_sizes, num_chunks = st.integers(1, 5), st.integers(1, 4)
 
 
 @contextlib.contextmanager
-def store_of(sides):
-    """A store of documents of the given lengths, held out where True, no two of them alike."""
+def store_of(sides, packages=None):
+    """A store of documents of the given lengths, held out where True, no two of them alike, each of a package
+    of its own where none are given.
+    """
+    packages = packages or [f"doc{d}" for d in range(len(sides))]
     random = np.random.default_rng(0)
     texts = ["".join(map(chr, random.integers(32, 127, length))) for length, _ in sides]
-    documents = [Document(text, f"doc{d}", "docs", f"doc{d}") for d, text in enumerate(texts)]
+    documents = [
+        Document(text, f"doc{d}", "docs", f"doc{d}", package)
+        for d, (text, package) in enumerate(zip(texts, packages))
+    ]
     is_validation = np.array([side for _, side in sides])
     with tempfile.TemporaryDirectory() as folder:
         write_token_store(folder, documents, ByteTokenizer(), np.arange(len(sides)), is_validation)
@@ -149,12 +155,31 @@ def test_evaluation_order_is_fixed_and_max_tokens_takes_whole_documents():
         every = np.concatenate([documents for _, documents in evaluation_batches(store, 2, 64)])
         again = np.concatenate([documents for _, documents in evaluation_batches(store, 2, 64)])
         np.testing.assert_array_equal(every, again)
-        batches = list(evaluation_batches(store, 2, 64, max_tokens=700))
+        batches = list(evaluation_batches(store, 2, 64, max_tokens=1200))
         weights = sum(batch.weights.sum() for batch, _ in batches)
         taken = set(np.concatenate([documents.reshape(-1) for _, documents in batches])) - {-1}
         predicted = np.diff(store.offsets) - 1
-        assert 0 < weights <= 700 and weights == sum(predicted[d] for d in taken)
-        assert min(predicted[d] for d in range(12) if d not in taken) > 700 - weights
+        assert 0 < weights <= 1200 and weights == sum(predicted[d] for d in taken)
+        assert max(predicted[d] for d in taken) <= 2 * 1200 / 12, "no package takes more than twice its share"
+        assert (
+            evaluation_documents(store, int(predicted.sum())).tolist() == evaluation_documents(store).tolist()
+        )
+
+
+def test_packages_take_turns_in_evaluation():
+    """One of many documents and three of two each: the first has no more than twice an even share."""
+    packages = ["many"] * 10 + ["a"] * 2 + ["b"] * 2 + ["c"] * 2
+    with store_of([(100, True)] * 16, packages) as store:
+        predicted = np.diff(store.offsets)[0] - 1
+        taken = [store.packages[d] for d in evaluation_documents(store, 8 * predicted)]
+        assert set(taken[:4]) == set(packages)
+        assert {package: taken.count(package) for package in set(packages)} == {
+            "many": 2,
+            "a": 2,
+            "b": 2,
+            "c": 2,
+        }
+        assert len(evaluation_documents(store, 12 * predicted)) == 12
 
 
 def test_rows_are_those_of_the_whole_batch_and_tokens_are_counted_unread():

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from data.stdlib import module_docstrings, stdlib_documents
+from data.stdlib import stdlib_documents
 
 LONG = "A sentence that is long enough to be worth a document of its own. " * 4
 
@@ -31,45 +31,33 @@ def library(tmp_path):
 
 def test_modules_docstrings_and_topics_in_a_fixed_order(library):
     documents = list(stdlib_documents(root=library))
-    assert [(d.source, d.domain, d.group) for d in documents] == [
-        ("abc", "code", "abc"),
-        ("json", "code", "json"),
-        ("json.__doc__", "docs", "json"),
-        ("json.decoder", "code", "json.decoder"),
-        ("pydoc_data.topics:assert", "docs", "pydoc_data.topics:assert"),
-        ("pydoc_data.topics:while", "docs", "pydoc_data.topics:while"),
+    assert [(d.source, d.domain, d.group, d.package) for d in documents] == [
+        ("abc", "code", "abc", "abc"),
+        ("json", "code", "json", "json"),
+        ("json.__doc__", "docs", "json", "json"),
+        ("json.decoder", "code", "json.decoder", "json"),
+        ("pydoc_data.topics:assert", "docs", "pydoc_data.topics:assert", "pydoc_data"),
+        ("pydoc_data.topics:while", "docs", "pydoc_data.topics:while", "pydoc_data"),
     ]
-    assert documents[1].text == (library / "json/__init__.py").read_text()
+    assert documents[1].text == 'raise SystemExit("imported")\n', (
+        "docstrings stand in a document of their own"
+    )
     assert documents[2].text.startswith("json\n\nA sentence") and documents[4].text == "The assertion."
 
 
-def test_docstrings_come_in_source_order_under_qualified_names():
-    code = '''"""Module."""
-if True:
-    class A:
-        """Class."""
-        async def f(self):
-            """Method
-            on two lines."""
-            def inner():
-                "Inner \\d."
-x = """no docstring"""
-def g():
-    """Function."""
-'''
-    assert module_docstrings(code, "m").split("\n\n\n") == [
-        "m\n\nModule.",
-        "m.A\n\nClass.",
-        "m.A.f\n\nMethod\non two lines.",
-        "m.A.f.inner\n\nInner \\d.",
-        "m.g\n\nFunction.",
-    ]
+def test_an_implementation_in_python_belongs_to_its_module(tmp_path):
+    for name in ("decimal.py", "_pydecimal.py", "_strptime.py", "__future__.py"):
+        (tmp_path / name).write_text("x = 1\n")
+    packages = {document.source: document.package for document in stdlib_documents(root=tmp_path)}
+    assert packages == {
+        "decimal": "decimal", "_pydecimal": "decimal", "_strptime": "strptime", "__future__": "_future__",
+    }  # fmt: skip
 
 
 def test_the_running_pythons_library():
     documents = {document.source: document for document in stdlib_documents()}
-    assert {"json.decoder", "json.decoder.__doc__", "asyncio.base_events", "argparse"} <= set(documents)
+    assert {"json.decoder", "argparse", "argparse.__doc__"} <= set(documents)
     assert not any(source.startswith(("test.", "idlelib.idle_test", "numpy")) for source in documents)
-    assert documents["json.decoder.__doc__"].group == documents["json.decoder"].group == "json.decoder"
-    assert sum(document.domain == "code" for document in documents.values()) > 400
+    assert documents["argparse.__doc__"].group == documents["argparse"].group == "argparse"
+    assert len({document.package for document in documents.values()}) > 150
     assert "antigravity" not in sys.modules
