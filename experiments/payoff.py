@@ -17,9 +17,9 @@ from reports.study.table import print_table
 from studies.rows import Reevaluation, Row
 from studies.study import StudyOptions, resolved, run_study
 
+COPYING = 1 / 4  # of the steps: it pays from the start
 POINTS = 6  # each at half the steps of the next
 STEPS = 5  # times the preset's
-COPYING = 1 / 4  # of the steps: it pays from the start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,34 +36,38 @@ def payoff(options: Options) -> None:
 
 
 def rows(options: StudyOptions) -> list[Row]:
-    """Per initialisation a row at the end, one at every point before it, and one at the end with random
-    neighbours: what pays has to be what was retrieved.
+    """Per initialisation the dense model and RETRO by one schedule, at its end and at every point before it,
+    RETRO against the dense model after as many tokens; and RETRO at the end with random neighbours: what pays
+    has to be what was retrieved.
     """
     preset = resolved(options)
     whole = preset.steps * (1 if options.steps else STEPS)
     table: list[Row] = []
-    for name, config, steps in (
-        ("published", configuration(f"retro/{preset.size}"), whole),
-        ("copying", configuration(f"retro/{preset.size}-copying"), max(1, round(COPYING * whole))),
+    for name, size, steps in (
+        ("published", preset.size, whole),
+        ("copying", f"{preset.size}-copying", max(1, round(COPYING * whole))),
     ):
-        before = tuple(sorted({steps >> halvings for halvings in range(1, POINTS)} - {0}))
-        training = {"steps": steps, "evaluate_at": before}
-        group = f"{name} initialisation"
-        table.append(Row(name, group, None, {"steps": steps}, config=config, training=training))
-        table += [
-            Row(
-                f"{name}, after {step:,} steps", group, None, {"steps": step},
-                reevaluation=Reevaluation(name, step=step),
-            )
-            for step in before
-        ]  # fmt: skip
-        table.append(
-            Row(
-                f"{name}, random neighbours", group, name, {"neighbours": "random"},
-                reevaluation=Reevaluation(name, random=True),
-            )
-        )  # fmt: skip
+        retro = configuration(f"retro/{size}")
+        dense, group = f"dense beside {name}", f"{name} initialisation"
+        points = tuple(sorted({steps >> halvings for halvings in range(1, POINTS)} - {0}))
+        training = {"recipe": "retro", "steps": steps, "evaluate_at": points}
+        for model, config, against in ((dense, retro.decoder, None), (name, retro, dense)):
+            table.append(Row(model, group, against, {"steps": steps}, config=config, training=training))
+            table += [
+                Row(
+                    _after(model, step), group, against and _after(against, step), {"steps": step},
+                    reevaluation=Reevaluation(model, step=step),
+                )
+                for step in points
+            ]  # fmt: skip
+        random = Reevaluation(name, random=True)
+        change = {"neighbours": "random"}
+        table.append(Row(f"{name}, random neighbours", group, name, change, reevaluation=random))
     return table
+
+
+def _after(model: str, step: int) -> str:
+    return f"{model}, after {step:,} steps"
 
 
 if __name__ == "__main__":

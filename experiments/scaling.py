@@ -9,7 +9,6 @@ Must reach with 305 steps: copying gains 0.024 to 0.032 bits per byte; at the fu
 the database, −0.018 with 10 %, −0.032 with all (experiments/results/scaling).
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from reports.study.table import print_table
 from studies.presets import train_flops_per_step
 from studies.rows import Reevaluation, Row
 from studies.study import StudyOptions, resolved, run_study
+from studies.widths import narrowed
 
 WIDTHS = (0.5, 0.75, 1.0)  # of the preset's size
 BUDGETS = (0.25, 0.5, 1.0)  # of what the preset's steps cost Gopher at its full width
@@ -94,22 +94,6 @@ def evaluations(name: str, against: str, facts: dict[str, Any]) -> list[Row]:
             for k in NEIGHBOURS
         ),
     ]  # fmt: skip
-
-
-def narrowed(config: Any, width: float) -> Any:
-    """`config` with every width multiplied: of the stream, the feed-forward layer, heads, and the encoder;
-    depth and the number of heads stay.
-    """
-    if config.retrieves:
-        fields = ("encoder_d_model", "encoder_d_ff", "encoder_head_size")
-        decoder = narrowed(config.decoder, width)
-        return dataclasses.replace(config, decoder=decoder, **_scaled(config, fields, width))
-    return dataclasses.replace(config, **_scaled(config, ("d_model", "d_ff", "head_size"), width))
-
-
-def _scaled(config, fields, width):
-    """Even, for rotary positions and sinusoids pair what they turn."""
-    return {name: 2 * round(getattr(config, name) * width / 2) for name in fields}
 
 
 if __name__ == "__main__":

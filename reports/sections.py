@@ -24,8 +24,8 @@ KINDS = {
     "plan": reports.systems.plan,
 }  # all others are tables of rows
 ORDER = (
-    "compare", "ablate palm", "ablate gopher", "ablate retro", "scaling", "payoff", "square", "parallelism",
-    "plan",
+    "compare", "blocks", "ablate palm", "ablate gopher", "ablate retro", "scaling", "payoff", "square",
+    "sweep", "parallelism", "plan",
 )  # fmt: skip
 
 

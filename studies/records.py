@@ -18,12 +18,12 @@ from studies.rows import Row
 from studies.summary import corpus_facts
 from studies.trials.grid import failure, finished
 from studies.trials.held_out import EvaluatedDocuments, evaluated_documents, evaluation_path
-from studies.trials.train import typical_speed
+from studies.trials.train import late_loss, typical_speed
 from studies.trials.trial import Trial
 from studies.trials.worker import COST, Evaluation, Task, other_evaluation_path
 from training.metrics import read_metrics
 
-UNKNOWN = ("nats", "nats_off", "tokens_per_second", "mfu", "peak_bytes", "seconds")
+UNKNOWN = ("nats", "nats_off", "train_nats", "tokens_per_second", "mfu", "peak_bytes", "seconds")
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,13 @@ def trial_record(source: Source, seed: int, documents: EvaluatedDocuments) -> di
     else:
         nats_d = of_documents("off" if again and again.off else task.trial.retrievals[-1])
     with_off = task.trial.retrieves and not (again and (again.off or again.longer))
-    tokens_per_second, mfu = typical_speed(read_metrics(task.folder))
+    metrics = read_metrics(task.folder)
+    tokens_per_second, mfu = typical_speed(metrics)
     cost = json.loads((task.folder / COST).read_text(encoding="utf-8"))
     return record | {
         "nats": nats_d,
         "nats_off": of_documents("off") if with_off else None,
+        "train_nats": late_loss(metrics),
         "tokens_per_second": tokens_per_second,
         "mfu": mfu,
         "peak_bytes": cost["peak_bytes"],

@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from command import require_positive
 from data.tokenised import HeldOut
 from errors import InputError
 from models.families import family_of, with_decoder_fields
 from studies.environment import peak_flops
 from studies.neighbour_tables import table_for
+from studies.peaks import peak_of
 from studies.prepare import Prepared, Text, prepare
 from studies.presets import PRESETS, Preset
 from studies.records import Source, records_of
@@ -26,6 +25,7 @@ from studies.rows import MOST_NEIGHBOURS, Row
 from studies.run_folder import sole
 from studies.stages import Stages
 from studies.trials.grid import finished, number_of_workers, run_grid, trial_folder
+from studies.trials.train import late_loss
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial
 from studies.trials.worker import Evaluation, Task
@@ -69,11 +69,17 @@ class StudyOptions:
 
 
 def run_study(
-    experiment: str, options: StudyOptions, rows: Sequence[Row], out: Path, null_check: bool = False
+    experiment: str,
+    options: StudyOptions,
+    rows: Sequence[Row],
+    out: Path,
+    null_check: bool = False,
+    seeds: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Runs `rows`, writes results.json into `out`, and returns its content.
 
-    null_check: whether the reference is also trained from as many other seeds.
+    null_check: whether the reference is also trained from as many other seeds. seeds: in place of the number
+    that `options` ask for.
 
     Raises:
       InputError: an unknown row, or another run is writing into `out`.
@@ -81,7 +87,7 @@ def run_study(
     preset = resolved(options)
     rows = chosen(rows, options.rows)
     workers = number_of_workers(options.workers)
-    seeds = range(options.seeds)
+    seeds = seeds or range(options.seeds)
     others = range(options.seeds, 2 * options.seeds) if null_check else range(0)
     with sole(out):
         stages = Stages(out, options.artifacts)
@@ -160,6 +166,8 @@ class Study:
             "batch_size": preset.batch_size, "length": preset.length, "precision": "float32",
             "evaluation_tokens": preset.evaluation_tokens,
         }  # fmt: skip
+        if not row.peaks and "peak" not in training:
+            training["peak"] = peak_of(row.config, training.get("recipe"))
         trial = Trial(**fields | training, neighbours=table)
         if not trial.retrieves:  # it has no use for neighbours, and is the same trial with any
             trial = dataclasses.replace(trial, neighbours=prepared.store_name)
@@ -188,8 +196,7 @@ class Study:
         task = self._task(row, TUNING_SEED, peak)
         if not finished(task):
             return float("inf")
-        lines = read_metrics(task.folder)
-        return float(np.mean([line["nats"] for line in lines[-max(1, len(lines) // 10) :]]))
+        return late_loss(read_metrics(task.folder))
 
 
 def resolved(options: StudyOptions) -> Preset:

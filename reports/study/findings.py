@@ -23,6 +23,8 @@ QUESTIONS = {
         "When retrieval starts to pay",
         "After how many training tokens is RETRO better with its neighbours than without them?",
     ),
+    "blocks": ("Block and recipe", "Is PaLM's block better than Gopher's, or its recipe?"),
+    "sweep": ("Peak learning rates", "At which peak learning rate does each form train best?"),
     "square": ("The square", "Does PaLM's parallel block change what retrieval is worth?"),
 }  # fmt: skip
 # A verdict on a direction that a paper gives, in the order and the words in which they are listed.

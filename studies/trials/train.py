@@ -136,6 +136,11 @@ def started_from(params: Params, strategy: Strategy) -> Strategy:
     return dataclasses.replace(strategy, init=init)
 
 
+def late_loss(metrics: list[dict]) -> float:
+    """Mean training loss over the last tenth of the steps, nats per token."""
+    return float(np.mean([line["nats"] for line in metrics[-max(1, len(metrics) // 10) :]]))
+
+
 def typical_speed(metrics: list[dict]) -> tuple[float, float]:
     """Median tokens/s and MFU over the steps, the first left out: it waits for the compiler."""
     lines = metrics[1:] or metrics

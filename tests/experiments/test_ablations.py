@@ -4,15 +4,18 @@ import dataclasses
 
 import pytest
 
-from experiments import payoff, scaling, square
+from experiments import blocks, payoff, scaling, square, sweep
 from experiments.ablations.by_family import ablation_rows
-from models.families import count, parameter_shapes, with_decoder_fields
+from models.families import count, family_of, parameter_shapes, with_decoder_fields
 from models.flops import train_flops_per_token
+from studies.peaks import best_peaks, form_name
 from studies.study import StudyOptions, chosen, resolved
 
 FAMILIES = ("palm", "gopher", "retro")
 STUDIES = {
     "scaling": scaling.rows(StudyOptions()), "payoff": payoff.rows(StudyOptions()),
+    "blocks": blocks.rows(StudyOptions()),
+    "sweep": sweep.rows("tiny", {form: (1e-3, 2e-3) for form in sweep.forms("tiny")}),
     **{f"square by {recipe}": square.rows(square.Options(recipe=recipe)) for recipe in ("own", "retro")},
 }  # fmt: skip
 TABLES = {family: ablation_rows(family, "tiny") for family in FAMILIES} | STUDIES
@@ -102,3 +105,36 @@ def test_retro_trains_on_the_paper_s_numbers_of_neighbours_and_is_read_at_two():
     for row in ablation_rows("retro", "tiny"):
         if row.config and row.config.retrieves and "in training" in row.name:
             assert row.config.evaluation_neighbours == 2 != row.config.num_neighbours
+
+
+def test_the_sweep_has_every_form_that_a_table_trains():
+    """But those that a table changes in one field, which take the peak of what they are compared with."""
+    forms = sweep.forms("tiny")
+    assert len(forms) == 17
+    published = [TABLES["palm"][0], TABLES["gopher"][0], TABLES["retro"][0], *STUDIES["blocks"]]
+    for row in [*published, *STUDIES["payoff"], *STUDIES["scaling"], *STUDIES["square by own"]]:
+        if row.config is not None:
+            recipe = row.training.get("recipe") or family_of(row.config).recipe
+            assert form_name(row.config, recipe) in forms, row.name
+
+
+def test_a_sweep_goes_on_while_the_best_lies_at_the_edge():
+    values = (1.0, 2.0, 4.0)
+    assert sweep._widened(values, 2.0) == values
+    assert sweep._widened(values, 1.0) == (0.5, *values) and sweep._widened(values, 4.0) == (*values, 8.0)
+    assert len(sweep._widened(tuple(range(1, 9)), 8)) == 8, "not for ever"
+
+
+def test_the_best_peak_has_the_least_training_loss_of_those_that_finished():
+    def row(peak, loss):
+        return {"group": "form", "facts": {"peak": peak}, "cells": [{"train_nats": loss}]}
+
+    assert best_peaks({"rows": [row(1e-3, 5.0), row(2e-3, 4.9), row(4e-3, None)]}) == {"form": 2e-3}
+
+
+def test_dense_models_stand_beside_retro_at_every_point_of_payoff():
+    rows = {row.name: row for row in STUDIES["payoff"]}
+    for row in rows.values():
+        if row.name.startswith(("published", "copying")) and "random" not in row.name:
+            dense = rows[row.against]
+            assert dict(row.change) == dict(dense.change) and dense.name.startswith("dense beside")

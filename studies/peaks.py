@@ -1,0 +1,38 @@
+"""The peak learning rates that `python -m experiments.sweep` found for the small sizes of the tables."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from models.families import family_of
+
+# The best of experiments/results/sweep, by form_name. What is not here takes its recipe's own.
+PEAKS: Mapping[str, float] = {}
+
+
+def form_name(config: Any, recipe: str) -> str:
+    """What a peak belongs to: a family with its block and its start, a width and a recipe."""
+    name, decoder = family_of(config).name, family_of(config.decoder).name
+    if config.retrieves:
+        name += "-copying" if config.cca_initialisation == "copying" else ""
+        name += " on palm" if decoder == "palm" else ""
+    return f"{name} {config.decoder.d_model} wide, by {recipe}'s recipe"
+
+
+def peak_of(config: Any, recipe: str | None = None) -> float | None:
+    """The peak that was found for `config`, by its family's own recipe or another; None where none was."""
+    return PEAKS.get(form_name(config, recipe or family_of(config).recipe))
+
+
+def best_peaks(results: Mapping[str, Any]) -> dict[str, float]:
+    """By form, the peak with the least loss over the last tenth of training, in which no text comes twice; a
+    run that did not finish is no candidate.
+
+    results: of experiments.sweep.
+    """
+    losses: dict[str, dict[float, float]] = {}
+    for row in results["rows"]:
+        [trial] = row["cells"]
+        loss = math.inf if trial["train_nats"] is None else trial["train_nats"]
+        losses.setdefault(row["group"], {})[row["facts"]["peak"]] = loss
+    return {form: min(tried, key=lambda peak: tried[peak]) for form, tried in losses.items()}
