@@ -27,6 +27,7 @@ from reports.comparison.page import save_plot, terminal_table, write_report
 from reports.sources import PAGE_NAME, write_page
 from studies.environment import peak_facts, peak_flops
 from studies.leakage import leakage
+from studies.peaks import peak_of
 from studies.prepare import Text, prepare_for_all
 from studies.presets import PRESETS, Preset
 from studies.results_file import write_results
@@ -113,7 +114,7 @@ def compare(options: Options) -> None:
     planned = {
         name: Trial(
             name, form, 0, preset.steps, preset.batch_size,
-            preset.length, options.precision, preset.evaluation_tokens, neighbours="",
+            preset.length, options.precision, preset.evaluation_tokens, neighbours="", peak=peak_of(form),
         )
         for name, form in forms.items()
     }  # fmt: skip
