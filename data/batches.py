@@ -44,6 +44,10 @@ class TrainBatches:
     permuted. Steps run on through the epochs: a batch may hold the last sequences of one and the first of the
     next.
 
+    Attention does not stop where one document of a row ends and the next begins, nor at the padding between
+    them, which is never predicted: PaLM's practice (section 5), though its rows hold no padding. What is
+    evaluated is read by itself, a document at a time. Of a chunk's neighbours see retrieval.neighbours.
+
     Raises:
         InputError: the length is no multiple of 64, or the training documents do not fill one sequence.
     """

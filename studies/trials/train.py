@@ -42,7 +42,7 @@ def run_trial(
     Raises:
       InputError: the folder holds another configuration; the message names the first field that differs.
     """
-    claim(folder, dataclasses.asdict(trial))
+    claim(folder, trial.recorded)
     if is_leader():
         prepared.save(folder)
     training, table = training_of(trial, peak_flops), prepared.neighbours
@@ -52,6 +52,7 @@ def run_trial(
         ),
         table,
         trial.config.num_neighbours,
+        trial.neighbours_across_documents,
     )
     schedule = jax.jit(learning_rate(*trial.taught_by))
     for step in milestones(trial):

@@ -5,6 +5,7 @@ from; `metrics.jsonl` and `checkpoints/` are the loop's; `evaluation-*.npy` hold
 token. A trial that is finished is never run again.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ class Trial:
     keeps, so that only what retrieval adds is trained (RETROfit); None where everything is. recipe: the
     name in training.recipes of what trains it, peak: its largest learning rate, z_loss: the coefficient
     of log²Z; None for the family's own. evaluate_at: steps before the last at which it is evaluated too.
+    neighbours_across_documents: whether the first chunk of a document reads, in training, the neighbours of
+    the chunk of another document that stands before it in the row (retrieval.neighbours.batches).
     """
 
     name: str
@@ -38,6 +41,17 @@ class Trial:
     peak: float | None = None
     z_loss: float | None = None
     evaluate_at: tuple[int, ...] = ()
+    neighbours_across_documents: bool = False
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What its folder says of it, and is named by. Trials from before `neighbours_across_documents` read
+        across, and say nothing of it: whatever is the same as they are says as little, and is found again.
+        """
+        fields = dataclasses.asdict(self)
+        if self.neighbours_across_documents or not self.retrieves:
+            del fields["neighbours_across_documents"]
+        return fields
 
     @property
     def retrieves(self) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.batches import TrainBatches, evaluation_batches
 from errors import InputError
 from retrieval.chunks import chunk_groups
 from retrieval.index import nearest_outside_group as nearest
@@ -16,6 +17,7 @@ from retrieval.index.index import inverted_file, make_index
 from retrieval.index.nearest_outside_group import nearest_outside_group
 from retrieval.keys.shards import embed_chunks
 from retrieval.neighbours import table as neighbours
+from retrieval.neighbours.batches import with_neighbours
 from retrieval.neighbours.table import NeighbourTable, build_neighbour_table
 
 K, SPARE = 2, 2
@@ -181,6 +183,27 @@ def test_lookup_reads_the_neighbours_text_and_its_continuation(stored):
     start = 64 * (table.ids[0, 0] - store.chunk_offsets[document])
     expected = store.document_tokens(document)[start : start + 128]
     assert list(tokens[0, 0, 0][mask[0, 0, 0]]) == list(expected)
+
+
+def test_a_document_of_a_row_reads_no_neighbours_of_the_one_before_it(stored):
+    """In training; what is evaluated is one document a row, and the same with either."""
+    _, store, table = stored
+    train, boundaries = TrainBatches(store, 2, 256, seed=0), 0
+    for step in range(4):
+        batch = train(step)
+        mask_buk = with_neighbours(batch, table, K)["neighbours"].mask.any(-1)
+        across = with_neighbours(batch, table, K, across_documents=True)["neighbours"]
+        np.testing.assert_array_equal(across.mask, table.lookup(batch.chunks, K)[1])
+        documents = store.chunk_documents(batch.chunks)
+        for b, u in np.ndindex(documents.shape):
+            following = documents[b, u + 1] if u + 1 < documents.shape[1] else -1
+            hidden = following not in (documents[b, u], -1)
+            boundaries += hidden and across.mask[b, u].any()
+            np.testing.assert_array_equal(mask_buk[b, u], across.mask[b, u].any(-1) & (not hidden))
+    assert boundaries, "the example has nothing to hide any more"
+    for batch, _ in evaluation_batches(store, 2, 128):
+        given = [with_neighbours(batch, table, K, across)["neighbours"] for across in (False, True)]
+        np.testing.assert_array_equal(*(neighbours.mask for neighbours in given))
 
 
 def test_more_neighbours_than_the_table_keeps_are_refused(stored):
