@@ -6,6 +6,7 @@ between calls. Sequences are made of whole chunks, so that neighbours can be loo
 Shapes: B sequences, T tokens of a sequence, U = T/64 chunks of a sequence, S sequences of an epoch.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -116,21 +117,30 @@ def evaluation_batches(
     length: int,
     max_tokens: int | None = None,
     rows: np.ndarray | None = None,
+    stride: int | None = None,
 ) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Whole validation documents in a fixed order, each cut into windows of `length` from its start.
+    """Whole validation documents in a fixed order, each read in windows of `length` that start every `stride`
+    tokens (default: side by side).
 
-    Every token after bos is predicted exactly once, given the tokens before it in its window. With
-    `max_tokens`, documents are taken in that order as long as their predicted tokens fit; one that does not
-    fit is passed over. Of every batch only `rows` are read (default: all).
+    Every token after bos is predicted exactly once, given the tokens before it in the first window that holds
+    it: where windows overlap, all but a document's first predict their last `stride` tokens alone. RETRO
+    strides by 1024 of 2048 (its leakage protocol, section 2.6). Side by side, tokens at a window's start have
+    no context, and its first 63 never have a neighbour, 12 % of 512: bits per byte are too high and what
+    neighbours give is understated, for all models alike.
+
+    With `max_tokens`, documents are taken in that order as long as their predicted tokens fit; one that does
+    not fit is passed over. Of every batch only `rows` are read (default: all).
 
     Returns:
         An iterator of (batch, documents int64 [B, T]): the document of every token, -1 on padding. The last
         batch is filled up with padding.
 
     Raises:
-        InputError: the length is no multiple of 64, or the documents predict fewer tokens than `length`.
+        InputError: the length is no multiple of 64, nor is the stride, or it is longer; or the documents
+            predict fewer tokens than `length`.
     """
     chunks_per_sequence = _chunks_per_sequence(length)
+    stride = _stride(length, stride)
     documents = np.random.default_rng(0).permutation(np.flatnonzero(store.is_validation))
     predicted = np.diff(store.offsets)[documents] - 1
     if predicted.sum() < length:
@@ -146,20 +156,35 @@ def evaluation_batches(
             f"No validation document fits into max_tokens = {max_tokens}: the shortest holds "
             f"{predicted.min()} tokens to predict. Allow at least that many."
         )
-    windows = np.concatenate([_windows(store, d, chunks_per_sequence) for d in documents])
+    windows = np.concatenate([_windows(store, d, chunks_per_sequence, stride // CHUNK) for d in documents])
     padding = np.full((-len(windows) % batch_size, chunks_per_sequence), PADDING_CHUNK)
     batches = np.concatenate([windows, padding]).reshape(-1, batch_size, chunks_per_sequence)
     if rows is not None:
         batches = batches[:, rows]
-    return ((batch_of_chunks(store, chunks), _document_of_tokens(store, chunks)) for chunks in batches)
+    return (
+        (_predicting_once(store, batch_of_chunks(store, chunks), stride), _document_of_tokens(store, chunks))
+        for chunks in batches
+    )
 
 
-def _windows(store: TokenStore, document: int, chunks_per_sequence: int) -> np.ndarray:
-    """int64 [windows, U]: the document's chunks that hold something to predict from."""
+def _windows(store: TokenStore, document: int, chunks_per_sequence: int, stride: int) -> np.ndarray:
+    """int64 [windows, U]: the document's chunks that hold something to predict from; stride: in chunks."""
     predicted = store.offsets[document + 1] - store.offsets[document] - 1
-    chunks = store.chunk_offsets[document] + np.arange(-(-predicted // CHUNK))
-    padding = np.full(-len(chunks) % chunks_per_sequence, PADDING_CHUNK)
-    return np.concatenate([chunks, padding]).reshape(-1, chunks_per_sequence)
+    num_chunks = -(-predicted // CHUNK)
+    further = max(0, -(-(num_chunks - chunks_per_sequence) // stride))  # windows beyond the first
+    starts = stride * np.arange(1 + further if num_chunks else 0)
+    within = starts[:, None] + np.arange(chunks_per_sequence)
+    return np.where(within < num_chunks, store.chunk_offsets[document] + within, PADDING_CHUNK)
+
+
+def _predicting_once(store: TokenStore, batch: Batch, stride: int) -> Batch:
+    """The batch of windows without the weights of what the window before has predicted."""
+    first = batch.chunks[:, 0]
+    further = first > store.chunk_offsets[store.chunk_documents(first)]
+    before = np.arange(batch.weights.shape[1]) < batch.weights.shape[1] - stride
+    return dataclasses.replace(
+        batch, weights=np.where(further[:, None] & before, np.float32(0), batch.weights)
+    )
 
 
 def _document_of_tokens(store: TokenStore, chunks: np.ndarray) -> np.ndarray:
@@ -183,6 +208,17 @@ def _chunks_per_sequence(length: int) -> int:
     if length <= 0 or length % CHUNK:
         raise InputError(f"The sequence length {length} is not a multiple of the chunk of {CHUNK} tokens.")
     return length // CHUNK
+
+
+def _stride(length: int, stride: int | None) -> int:
+    if stride is None:
+        return length
+    if not 0 < stride <= length or stride % CHUNK:
+        raise InputError(
+            f"Windows of {length} tokens cannot start every {stride} tokens: give a multiple of {CHUNK}, at "
+            "most their length."
+        )
+    return stride
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -146,7 +146,7 @@ def trial_record(source: Source, seed: int, documents: EvaluatedDocuments) -> di
         nats_d = np.load(path, allow_pickle=False)[documents.ids].tolist()
     else:
         nats_d = of_documents("off" if again and again.off else task.trial.retrievals[-1])
-    with_off = task.trial.retrieves and not (again and (again.off or again.longer))
+    with_off = task.trial.retrieves and not (again and (again.off or again.longer or again.overlapping))
     tokens_per_second, mfu = typical_speed(read_metrics(task.folder))
     cost = json.loads((task.folder / COST).read_text(encoding="utf-8"))
     return record | {

@@ -174,7 +174,8 @@ class Study:
             keys = "random" if again.random else "bert"
             table = table_for(self._prepared, keys, MOST_NEIGHBOURS, again.share, again.nprobe)
         length = None if again.longer is None else again.longer * self._preset.length
-        evaluation = Evaluation(again.k, table, length)
+        stride = (length or self._preset.length) // 2 if again.overlapping else None
+        evaluation = Evaluation(again.k, table, length, stride)
         return None if evaluation == Evaluation() else evaluation
 
     def _tuning_loss(self, row: Row, peak: float) -> float:

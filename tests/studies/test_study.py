@@ -141,6 +141,16 @@ def test_longer_sequences_predict_the_same_documents(runs):
     assert not np.array_equal(long, short)
 
 
+def test_overlapping_windows_predict_the_same_tokens_with_more_context(runs):
+    """What stands in the second half of a window anyway is predicted as it was."""
+    trained = load_run(runs / "gopher")
+    whole, overlapping = (read(trained, Evaluation(length=128, stride=stride)) for stride in (None, 64))
+    assert ((whole > 0) == (overlapping > 0)).all()
+    np.testing.assert_allclose(overlapping, whole, rtol=0.05)
+    assert not np.array_equal(overlapping, whole)
+    np.testing.assert_array_equal(read(trained, Evaluation(length=128, stride=128)), whole)
+
+
 def test_an_evaluation_on_the_way_changes_nothing(runs, tmp_path):
     """The trial of the run, trained anew in stages: the same bits at the end."""
     whole = load_run(runs / "gopher")
