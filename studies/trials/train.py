@@ -119,7 +119,7 @@ def strategy_of(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism = Parall
     family = family_of(trial.config).name
     parts = loss_parts(trial.batch_size, trial.length, mesh.size)
     trained = objective(build(trial.config), family, trial.precision, parts, trial.z_loss)
-    optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by))
+    optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by), trial.seed)
     if trial.pretrained:
         trained, optimiser = freeze(parameter_shapes(trial.config.decoder).keys(), trained, optimiser)
     return strategy(trained, optimiser, mesh, how)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.families import family_of
+from training.precision import STOCHASTIC
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ class Trial:
     def recorded(self) -> dict[str, Any]:
         """What its folder says of it, and is named by. Trials from before `neighbours_across_documents` read
         across, and say nothing of it: whatever is the same as they are says as little, and is found again.
+        Those from before the noise of rounding followed the seed are not, since they would go on otherwise.
         """
         fields = dataclasses.asdict(self)
         if self.neighbours_across_documents or not self.retrieves:
             del fields["neighbours_across_documents"]
-        return fields
+        return fields | ({"rounding": "of its seed"} if self.precision == STOCHASTIC else {})
 
     @property
     def retrieves(self) -> bool:

@@ -21,7 +21,11 @@ COPYING = Trial(
 )  # fmt: skip
 # As all trials were before Trial.neighbours_across_documents, of which their folders say nothing.
 ACROSS = dataclasses.replace(COPYING, neighbours_across_documents=True)
-TRIALS = [(PALM, "d6ceac792437b59b"), (COPYING, "44d10fcccd372a35"), (ACROSS, "ed5ed3967a6be557")]
+ROUNDED = dataclasses.replace(PALM, precision="bfloat16_stochastic_rounding")
+TRIALS = [
+    (PALM, "d6ceac792437b59b"), (COPYING, "44d10fcccd372a35"), (ACROSS, "ed5ed3967a6be557"),
+    (ROUNDED, "3a443ccef6eb5905"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("trial, golden", TRIALS)

@@ -123,7 +123,7 @@ def test_rounding_is_unbiased(magnitude, sign):
     assert abs(mean - x) <= 5 * 0.5 * abs(high - low) / np.sqrt(n)
 
 
-def test_every_step_and_every_leaf_is_rounded_by_itself_and_always_alike():
+def test_every_seed_step_and_leaf_is_rounded_by_itself_and_always_alike():
     optimiser = optimiser_under(STOCHASTIC, optax.sgd(1.0))
     params = {"a": jnp.zeros(1000, jnp.bfloat16), "b": jnp.zeros(1000, jnp.bfloat16)}
     gradients = {name: jnp.full(1000, -1 - 2**-9) for name in params}
@@ -135,6 +135,8 @@ def test_every_step_and_every_leaf_is_rounded_by_itself_and_always_alike():
     assert same_bits(first, after(jnp.int32(3)))
     assert not same_bits(first, after(jnp.int32(4)))
     assert not same_bits(first["a"], first["b"])
+    other = optimiser_under(STOCHASTIC, optax.sgd(1.0), seed=1)
+    assert not same_bits(first, other.update(gradients, other.init(params)[1], params, jnp.int32(3))[0])
 
 
 def after_updates(policy, start, change, count):
