@@ -92,7 +92,7 @@ def row_record(source: Source) -> dict[str, Any]:
         "name": row.name,
         "group": row.group,
         "against": row.against,
-        "change": dict(row.change),
+        "change": dict(row.change) | ({} if trial.z_loss is None else {"z_loss": trial.z_loss}),
         "note": note.removeprefix("; "),
         "paper": row.paper and dataclasses.asdict(row.paper),
         "facts": facts_of(row, trial, tokens),

@@ -154,11 +154,9 @@ class Study:
             "batch_size": preset.batch_size, "length": preset.length, "precision": "float32",
             "evaluation_tokens": preset.evaluation_tokens,
         }  # fmt: skip
-        trial = Trial(**fields | training, neighbours=table)
+        trial = Trial(**fields | training, neighbours=table).with_its_recipe
         if not trial.retrieves:  # it has no use for neighbours, and is the same trial with any
             trial = dataclasses.replace(trial, neighbours=prepared.store_name)
-        if trial.recipe == family_of(config).recipe:
-            trial = dataclasses.replace(trial, recipe=None)
         of_row = [
             other for other in self._rows.values() if other.reevaluation and other.reevaluation.of == row.name
         ]

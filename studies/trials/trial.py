@@ -7,11 +7,11 @@ token. A trial that is finished is never run again.
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from models.families import family_of
+from models.families import FAMILIES, family_of
 from training.precision import STOCHASTIC
 
 
@@ -43,6 +43,19 @@ class Trial:
     z_loss: float | None = None
     evaluate_at: tuple[int, ...] = ()
     neighbours_across_documents: bool = False
+
+    @property
+    def with_its_recipe(self) -> Self:
+        """As it is trained: a recipe is named where it is another family's, and brings that one's z-loss.
+        Trials of before with such a recipe and no z-loss had the model's, and are read so.
+        """
+        own = family_of(self.config)
+        if self.recipe in (None, own.recipe):
+            return dataclasses.replace(self, recipe=None)
+        other = next(family for family in FAMILIES.values() if family.recipe == self.recipe)
+        if self.z_loss is not None or other.z_loss == own.z_loss:
+            return self
+        return dataclasses.replace(self, z_loss=other.z_loss)
 
     @property
     def recorded(self) -> dict[str, Any]:
