@@ -13,8 +13,8 @@ from errors import InputError
 from retrieval.chunks import chunk_groups
 from retrieval.index import nearest_outside_group as nearest
 from retrieval.index.build import build_in_memory
-from retrieval.index.index import inverted_file, make_index
-from retrieval.index.nearest_outside_group import nearest_outside_group
+from retrieval.index.index import inverted_file, make_index, search
+from retrieval.index.nearest_outside_group import nearest_by_keys, nearest_outside_group
 from retrieval.keys.shards import embed_chunks
 from retrieval.neighbours import table as neighbours
 from retrieval.neighbours.batches import with_neighbours
@@ -97,6 +97,19 @@ def test_the_result_does_not_depend_on_the_order_of_queries():
     shuffled = nearest_outside_group(index, keys, groups, 60, order)
     for a, b in zip(straight, shuffled, strict=True):
         np.testing.assert_array_equal(a[order], b)
+
+
+def test_keys_of_no_chunk_find_what_the_table_holds_for_the_same_keys():
+    """Of four equal keys each, of which the index itself takes now these and now those."""
+    rng = np.random.default_rng(0)
+    keys = np.tile(rng.normal(size=(400, 384)).astype(np.float32), (5, 1))
+    index = index_of(keys, np.arange(400, 2000))
+    distances, ids = nearest_outside_group(index, keys, np.arange(2000), K + SPARE, np.arange(400))
+    assert (search(index, keys[:400], K)[1] != ids[:, :K]).any(), "the index itself is as good by now"
+    live = nearest_by_keys(index, keys, keys[:400], K)
+    np.testing.assert_array_equal(live[1], ids[:, :K])
+    np.testing.assert_array_equal(live[0], distances[:, :K])
+    np.testing.assert_array_equal(live[1], np.arange(400)[:, None] + [400, 800])
 
 
 @pytest.fixture(scope="module")
