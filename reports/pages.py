@@ -42,9 +42,11 @@ TERMS = {
     "share the same models, so they tend to be right or wrong together.",
     "Many rows": "verdicts are not corrected for the number of rows: among forty that do not differ, one or "
     "two may be called different. Look at how large a difference is, too.",
-    "FLOPs, MFU, memory": "FLOPs are those of the model (6N + 12LHKT, PaLM appendix B), retrieval included; "
-    "MFU is against the machine's own measured rate of matrix products; MiB is the largest resident memory "
-    "of a training run's process.",
+    "FLOPs, MFU, memory": "FLOPs are those of the model (6N + 12LHKT, PaLM appendix B), retrieval included. "
+    "Where a card does not say that the projection of relative distances counts once per batch, it counts "
+    "for every token, as in the papers: a few percent more for Gopher and RETRO. MFU is against the "
+    "machine's own measured rate of matrix products; MiB is the largest resident memory of a training run's "
+    "process.",
 }
 
 

@@ -80,7 +80,7 @@ def row_record(source: Source) -> dict[str, Any]:
     row, trial = source.row, source.task(0).trial
     tokens = (row.reevaluation and row.reevaluation.step or trial.steps) * trial.batch_size * trial.length
     flops = (retrofit_flops_per_token if trial.pretrained else train_flops_per_token)(
-        trial.config, trial.length
+        trial.config, trial.length, batch_size=trial.batch_size
     )
     note = row.note
     if row.peaks:

@@ -84,7 +84,7 @@ def training_of(trial: Trial, peak_flops: float) -> Training:
         seed=trial.seed,
         checkpoint_every=-(-trial.steps // CHECKPOINTS_PER_RUN),
         tokens_per_step=trial.batch_size * trial.length,
-        flops_per_token=flops_per_token(trial.config, trial.length),
+        flops_per_token=flops_per_token(trial.config, trial.length, batch_size=trial.batch_size),
         peak_flops=peak_flops,
         label=f"{trial.name} seed {trial.seed}",
         configuration=dataclasses.asdict(trial.config),

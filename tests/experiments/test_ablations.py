@@ -6,8 +6,8 @@ import pytest
 
 from experiments import payoff, scaling, square
 from experiments.ablations.by_family import ablation_rows
-from models.families import count, family_of, parameter_shapes, with_decoder_fields
-from models.flops import train_flops_per_token
+from models.families import count, family_of, parameter_shapes
+from studies.presets import train_flops_per_step
 from studies.study import StudyOptions, chosen, resolved
 from studies.trials.trial import Trial
 
@@ -73,17 +73,12 @@ def test_what_is_said_to_be_of_equal_size_is():
     assert others == pytest.approx([size] * len(others), rel=0.002)
 
 
-def flops_of(row, preset):
-    config = with_decoder_fields(row.config, vocab_size=preset.vocab_size, max_length=preset.length)
-    return train_flops_per_token(config, preset.length) * preset.batch_size * preset.length
-
-
 @pytest.mark.parametrize("study", ["scaling", "square by own", "square by retro"])
 def test_rows_of_a_budget_cost_the_same_up_to_a_step(study):
     preset = resolved(StudyOptions())
     for row in STUDIES[study]:
         if row.config is not None:
-            step = flops_of(row, preset)
+            step = train_flops_per_step(row.config, preset)
             assert row.training["steps"] * step == pytest.approx(row.facts["budget"], abs=step)
 
 
