@@ -86,7 +86,8 @@ class Trial:
 @dataclass(frozen=True)
 class TrialResult:
     """nats: by retrieval, float32 [S, T] per held-out token. metrics: the loop's lines. nats_at: the same as
-    nats, by each step of `Trial.evaluate_at`.
+    nats, by each step of `Trial.evaluate_at`. train_tokens: those that were predicted; batches hold more,
+    which is what train_flops and a table of rows count (studies.records).
     """
 
     nats: dict[str | None, np.ndarray]
