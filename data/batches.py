@@ -6,6 +6,7 @@ between calls. Sequences are made of whole chunks, so that neighbours can be loo
 Shapes: B sequences, T tokens of a sequence, U = T/64 chunks of a sequence, S sequences of an epoch.
 """
 
+import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Iterator
@@ -45,6 +46,10 @@ class TrainBatches:
     the start of a chunk on, so that its last chunk is padded. The row is cut into sequences, and these are
     permuted. Steps run on through the epochs: a batch may hold the last sequences of one and the first of the
     next.
+
+    Attention does not stop where one document of a row ends and the next begins, nor at the padding between
+    them, which is never predicted: PaLM's practice (section 5), though its rows hold no padding. What is
+    evaluated is read by itself, a document at a time. Of a chunk's neighbours see retrieval.neighbours.
 
     Raises:
         InputError: the length is no multiple of 64, or the training documents do not fill one sequence.
@@ -114,20 +119,27 @@ def evaluation_batches(
     length: int,
     max_tokens: int | None = None,
     rows: np.ndarray | None = None,
+    stride: int | None = None,
 ) -> Iterator[tuple[Batch, np.ndarray]]:
-    """The documents of `evaluation_documents`, each cut into windows of `length` from its start.
+    """The documents of `evaluation_documents`, each read in windows of `length` that start every `stride`
+    tokens (default: side by side).
 
-    Every token after bos is predicted exactly once, given the tokens before it in its window. Of every batch
-    only `rows` are read (default: all).
+    Every token after bos is predicted exactly once, given the tokens before it in the first window that holds
+    it: where windows overlap, all but a document's first predict their last `stride` tokens alone. RETRO
+    strides by 1024 of 2048 (its leakage protocol, section 2.6). Side by side, tokens at a window's start have
+    no context, and its first 63 never have a neighbour, 12 % of 512: bits per byte are too high and what
+    neighbours give is understated, for all models alike. Of every batch only `rows` are read (default: all).
 
     Returns:
         An iterator of (batch, documents int64 [B, T]): the document of every token, -1 on padding. The last
         batch is filled up with padding.
 
     Raises:
-        InputError: the length is no multiple of 64, or the documents predict fewer tokens than `length`.
+        InputError: the length is no multiple of 64, nor is the stride, or it is longer; or the documents
+            predict fewer tokens than `length`.
     """
     chunks_per_sequence = _chunks_per_sequence(length)
+    stride = _stride(length, stride)
     predicted = int((np.diff(store.offsets)[store.is_validation] - 1).sum())
     if predicted < length:
         raise InputError(
@@ -135,12 +147,15 @@ def evaluation_batches(
             f"than one sequence of {length}. Give a larger corpus or a shorter length."
         )
     documents = evaluation_documents(store, max_tokens)
-    windows = np.concatenate([_windows(store, d, chunks_per_sequence) for d in documents])
+    windows = np.concatenate([_windows(store, d, chunks_per_sequence, stride // CHUNK) for d in documents])
     padding = np.full((-len(windows) % batch_size, chunks_per_sequence), PADDING_CHUNK)
     batches = np.concatenate([windows, padding]).reshape(-1, batch_size, chunks_per_sequence)
     if rows is not None:
         batches = batches[:, rows]
-    return ((batch_of_chunks(store, chunks), _document_of_tokens(store, chunks)) for chunks in batches)
+    return (
+        (_predicting_once(store, batch_of_chunks(store, chunks), stride), _document_of_tokens(store, chunks))
+        for chunks in batches
+    )
 
 
 def evaluation_documents(store: TokenStore, max_tokens: int | None = None) -> np.ndarray:
@@ -173,12 +188,24 @@ def evaluation_documents(store: TokenStore, max_tokens: int | None = None) -> np
     return np.array(kept)
 
 
-def _windows(store: TokenStore, document: int, chunks_per_sequence: int) -> np.ndarray:
-    """int64 [windows, U]: the document's chunks that hold something to predict from."""
+def _windows(store: TokenStore, document: int, chunks_per_sequence: int, stride: int) -> np.ndarray:
+    """int64 [windows, U]: the document's chunks that hold something to predict from; stride: in chunks."""
     predicted = store.offsets[document + 1] - store.offsets[document] - 1
-    chunks = store.chunk_offsets[document] + np.arange(-(-predicted // CHUNK))
-    padding = np.full(-len(chunks) % chunks_per_sequence, PADDING_CHUNK)
-    return np.concatenate([chunks, padding]).reshape(-1, chunks_per_sequence)
+    num_chunks = -(-predicted // CHUNK)
+    further = max(0, -(-(num_chunks - chunks_per_sequence) // stride))  # windows beyond the first
+    starts = stride * np.arange(1 + further if num_chunks else 0)
+    within = starts[:, None] + np.arange(chunks_per_sequence)
+    return np.where(within < num_chunks, store.chunk_offsets[document] + within, PADDING_CHUNK)
+
+
+def _predicting_once(store: TokenStore, batch: Batch, stride: int) -> Batch:
+    """The batch of windows without the weights of what the window before has predicted."""
+    first = batch.chunks[:, 0]
+    further = first > store.chunk_offsets[store.chunk_documents(first)]
+    before = np.arange(batch.weights.shape[1]) < batch.weights.shape[1] - stride
+    return dataclasses.replace(
+        batch, weights=np.where(further[:, None] & before, np.float32(0), batch.weights)
+    )
 
 
 def _document_of_tokens(store: TokenStore, chunks: np.ndarray) -> np.ndarray:
@@ -192,6 +219,17 @@ def _chunks_per_sequence(length: int) -> int:
     if length <= 0 or length % CHUNK:
         raise InputError(f"The sequence length {length} is not a multiple of the chunk of {CHUNK} tokens.")
     return length // CHUNK
+
+
+def _stride(length: int, stride: int | None) -> int:
+    if stride is None:
+        return length
+    if not 0 < stride <= length or stride % CHUNK:
+        raise InputError(
+            f"Windows of {length} tokens cannot start every {stride} tokens: give a multiple of {CHUNK}, at "
+            "most their length."
+        )
+    return stride
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ def retrofit(options: Options) -> None:
         steps=options.steps or dense.trial.steps,
         pretrained=fingerprint(dense.params),
     )
-    claim(options.out, dataclasses.asdict(trial))
+    claim(options.out, trial.recorded)
     with stages.measured("measure the machine's peak", may_reuse=False):
         peak = peak_flops()
     with stages.measured("train and evaluate"):

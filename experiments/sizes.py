@@ -17,7 +17,7 @@ from models.flops import mfu, recomputed_flops_per_token, train_flops_per_token
 from reports.tables import table_of, terminal
 from studies.results_file import write_results
 
-LENGTH = 2048
+LENGTH, BATCH = 2048, 256
 
 # As printed: PaLM table 1, Gopher table 1, RETRO table 2. RETRO's and its baselines' exclude embeddings.
 PUBLISHED = {
@@ -47,15 +47,18 @@ def sizes(options: Options) -> None:
     """Prints the tables and writes results.json."""
     rows, systems = size_rows(), system_rows()
     print(terminal(table_of([_line(row) for row in rows], form=".4g")))
-    print(f"\nFLOPs per token: 6N + 12LHKT at length {LENGTH} (PaLM appendix B), RETRO with retrieval.\n")
+    print(f"\nFLOPs per token: 6N + 12LHKT at length {LENGTH} (PaLM appendix B), RETRO with retrieval.")
+    print(f"As computed: W_r of relative positions, which no token passes, once for {BATCH} sequences.\n")
     print(terminal(table_of(systems, form=".3f")))
-    print("\nMFU and HFU in %, from published throughput and chips; recomputed by our accountant.")
-    content = {"config": {"length": LENGTH}, "rows": rows, "systems": systems}
+    print("\nMFU and HFU in %, from published throughput and chips, as the papers count; by our accountant.")
+    content = {"config": {"length": LENGTH, "batch_size": BATCH}, "rows": rows, "systems": systems}
     write_results(options.out / "results.json", "sizes", content)
 
 
 def size_rows() -> list[dict[str, Any]]:
-    """One row per published size: family, size, parameters (ours), published, flops_per_token."""
+    """One row per published size: family, size, parameters (ours), published, flops_per_token as the papers
+    count, and flops_as_computed.
+    """
     return [
         {
             "family": name.split("/")[0],
@@ -63,6 +66,7 @@ def size_rows() -> list[dict[str, Any]]:
             "parameters": _parameters(name),
             "published": published,
             "flops_per_token": train_flops_per_token(_configuration(name), LENGTH),
+            "flops_as_computed": train_flops_per_token(_configuration(name), LENGTH, batch_size=BATCH),
         }
         for name, published in PUBLISHED.items()
     ]
@@ -120,6 +124,7 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
         "published": f"{row['published']:,.0f}",
         "difference": f"{row['parameters'] / row['published'] - 1:+.2%}",
         "TFLOP per token": row["flops_per_token"] / 1e12,
+        "as computed": row["flops_as_computed"] / 1e12,
     }
 
 

@@ -137,7 +137,7 @@ def _counts(config: Any) -> tuple[int, int]:
 
 @cache
 def _flops_per_token(config: Any, length: int) -> float:
-    """Of the model, whose vocabulary is not padded."""
+    """Of the model, whose vocabulary is not padded, as the papers count that MFU is predicted for."""
     return train_flops_per_token(with_decoder_fields(config, vocab_multiple=1), length)
 
 

@@ -98,7 +98,7 @@ def _composition(results: Mapping) -> dict[str, str]:
         "evaluated",
         "Tokens": ", ".join(f"{number:,} {part}" for part, number in corpus["tokens"].items()),
         "Bytes per token": f"{corpus['bytes_per_token']:.2f}",
-        "Chunks of the retrieval database": f"{corpus['chunks']:,}",
+        **_chunks(corpus),
     }
     if "documents" in results:
         sizes = [document["bytes"] for document in results["documents"]]
@@ -106,6 +106,13 @@ def _composition(results: Mapping) -> dict[str, str]:
             f"{min(sizes):,} to {max(sizes):,}, half of them {int(np.median(sizes)):,} or less"
         )
     return parts
+
+
+def _chunks(corpus: Mapping) -> dict[str, str]:
+    """Neighbours are found among the chunks of training documents; older files count those of all alone."""
+    if "database_chunks" in corpus:
+        return {"Chunks of the retrieval database": f"{corpus['database_chunks']:,}"}
+    return {"Chunks of the whole text, held-out documents included": f"{corpus['chunks']:,}"}
 
 
 def _collection(results: Mapping) -> list[str]:

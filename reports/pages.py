@@ -42,9 +42,14 @@ TERMS = {
     "share the same models, so they tend to be right or wrong together.",
     "Many rows": "verdicts are not corrected for the number of rows: among forty that do not differ, one or "
     "two may be called different. Look at how large a difference is, too.",
-    "FLOPs, MFU, memory": "FLOPs are those of the model (6N + 12LHKT, PaLM appendix B), retrieval included; "
-    "MFU is against the machine's own measured rate of matrix products; MiB is the largest resident memory "
-    "of a training run's process.",
+    "Training tokens": "of a table of rows, and on every curve, all that the batches hold: steps × sequences "
+    "× length. Of the comparison, those that are predicted: its batches hold about 1 % more, padding after a "
+    "document's end and documents' last tokens.",
+    "FLOPs, MFU, memory": "FLOPs are those of the model (6N + 12LHKT, PaLM appendix B), retrieval included. "
+    "Where a card does not say that the projection of relative distances counts once per batch, it counts "
+    "for every token, as in the papers: a few percent more for Gopher and RETRO. MFU is against the "
+    "machine's own measured rate of matrix products; MiB is the largest resident memory of a training run's "
+    "process.",
 }
 
 

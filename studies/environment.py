@@ -17,7 +17,8 @@ from processes.start import from_leader, num_machines
 
 PEAK_CONVENTION = (
     "MFU = tokens/s x model FLOPs per token (6N + 12LHKT, PaLM appendix B; retrieval included, neither "
-    "recomputation nor the gradients that a frozen decoder does not take) / this machine's measured float32 "
+    "recomputation nor the gradients that a frozen decoder does not take; the projection of relative "
+    "distances once per batch, where the papers count it for every token) / this machine's measured float32 "
     "matrix-product rate"
 )
 LIBRARIES = ("jax", "jaxlib", "dm-haiku", "optax", "numpy", "faiss-cpu", "sentencepiece", "orbax-checkpoint")

@@ -29,4 +29,5 @@ PRESETS = {
 def train_flops_per_step(config: Any, preset: Preset) -> float:
     """Of a model with the preset's vocabulary, length and batch."""
     sized = with_decoder_fields(config, vocab_size=preset.vocab_size, max_length=preset.length)
-    return train_flops_per_token(sized, preset.length) * preset.batch_size * preset.length
+    per_token = train_flops_per_token(sized, preset.length, batch_size=preset.batch_size)
+    return per_token * preset.batch_size * preset.length

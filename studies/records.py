@@ -81,7 +81,7 @@ def row_record(source: Source) -> dict[str, Any]:
     row, trial = source.row, source.task(0).trial
     tokens = (row.reevaluation and row.reevaluation.step or trial.steps) * trial.batch_size * trial.length
     flops = (retrofit_flops_per_token if trial.pretrained else train_flops_per_token)(
-        trial.config, trial.length
+        trial.config, trial.length, batch_size=trial.batch_size
     )
     note = row.note
     if row.peaks:
@@ -93,7 +93,7 @@ def row_record(source: Source) -> dict[str, Any]:
         "name": row.name,
         "group": row.group,
         "against": row.against,
-        "change": dict(row.change),
+        "change": dict(row.change) | ({} if trial.z_loss is None else {"z_loss": trial.z_loss}),
         "note": note.removeprefix("; "),
         "paper": row.paper and dataclasses.asdict(row.paper),
         "facts": facts_of(row, trial, tokens),
@@ -147,7 +147,7 @@ def trial_record(source: Source, seed: int, documents: EvaluatedDocuments) -> di
         nats_d = np.load(path, allow_pickle=False)[documents.ids].tolist()
     else:
         nats_d = of_documents("off" if again and again.off else task.trial.retrievals[-1])
-    with_off = task.trial.retrieves and not (again and (again.off or again.longer))
+    with_off = task.trial.retrieves and not (again and (again.off or again.longer or again.overlapping))
     metrics = read_metrics(task.folder)
     tokens_per_second, mfu = typical_speed(metrics)
     cost = json.loads((task.folder / COST).read_text(encoding="utf-8"))

@@ -26,7 +26,8 @@ class Paper:
 @dataclass(frozen=True)
 class Reevaluation:
     """How the trials of the row `of` are evaluated once more: retrieval off; k neighbours; a share of the
-    database; an approximate index at nprobe; random neighbours; sequences `longer` times as long; as they
+    database; an approximate index at nprobe; random neighbours; sequences `longer` times as long; in windows
+    of which each but the first overlaps the one before it by half, and predicts its other half alone; as they
     were after `step` steps, one of those that they were evaluated at.
     """
 
@@ -37,6 +38,7 @@ class Reevaluation:
     nprobe: int | None = None
     random: bool = False
     longer: int | None = None
+    overlapping: bool = False
     step: int | None = None
 
 

@@ -168,11 +168,9 @@ class Study:
         }  # fmt: skip
         if not row.peaks and "peak" not in training:
             training["peak"] = peak_of(row.config, training.get("recipe"))
-        trial = Trial(**fields | training, neighbours=table)
+        trial = Trial(**fields | training, neighbours=table).with_its_recipe
         if not trial.retrieves:  # it has no use for neighbours, and is the same trial with any
             trial = dataclasses.replace(trial, neighbours=prepared.store_name)
-        if trial.recipe == family_of(config).recipe:
-            trial = dataclasses.replace(trial, recipe=None)
         of_row = [
             other for other in self._rows.values() if other.reevaluation and other.reevaluation.of == row.name
         ]
@@ -188,7 +186,8 @@ class Study:
             keys = "random" if again.random else "bert"
             table = table_for(self._prepared, keys, MOST_NEIGHBOURS, again.share, again.nprobe)
         length = None if again.longer is None else again.longer * self._preset.length
-        evaluation = Evaluation(again.k, table, length)
+        stride = (length or self._preset.length) // 2 if again.overlapping else None
+        evaluation = Evaluation(again.k, table, length, stride)
         return None if evaluation == Evaluation() else evaluation
 
     def _tuning_loss(self, row: Row, peak: float) -> float:

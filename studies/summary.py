@@ -7,6 +7,7 @@ import numpy as np
 from evaluation.bits_per_byte import bits_per_byte, unigram_nats
 from judging.intervals import Interval, bootstrap_ratio, paired_over_seeds
 from models.families import count, family_of, parameter_shapes
+from retrieval.chunks import training_chunks
 from studies.prepare import Prepared
 from studies.trials.held_out import evaluated_documents
 from studies.trials.train import typical_speed
@@ -172,6 +173,7 @@ def corpus_facts(prepared: Prepared, evaluated: np.ndarray) -> dict:
         },
         "bytes_per_token": float(store.num_bytes.sum() / lengths.sum()),
         "chunks": int(store.num_chunks.sum()),
+        "database_chunks": len(training_chunks(store)),
         "skipped": dict(prepared.skipped),
         "near_duplicate_threshold": NEAR_DUPLICATE_SHARE,
     }

@@ -2,7 +2,6 @@
 follow; and the whole text around it beside its sources.
 """
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +109,7 @@ def example_sources(
 
     evaluated = {name: fingerprint(nats.tobytes()) for name, nats in helped.nats.items()}
     inputs = {
-        "cell": dataclasses.asdict(trial), "evaluated": evaluated, "chunks": helped.chunks_u.tolist(),
+        "cell": trial.recorded, "evaluated": evaluated, "chunks": helped.chunks_u.tolist(),
         "neighbours": helped.neighbours_uk.tolist(), "minimum_run": MINIMUM_RUN,
     }  # fmt: skip
     path = artifact(root, "sources", inputs, build) / FILE_NAME

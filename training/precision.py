@@ -23,6 +23,7 @@ meets.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -45,9 +46,10 @@ POLICIES: Mapping[str, str] = {
     NEAREST: "params=bfloat16,compute=bfloat16,output=float32",
 }
 
-# Which way a number is rounded is a function of this, the step and the leaf: a run can be resumed bit for
-# bit, and rounds alike on every mesh.
-ROUNDING_SEED = 0
+# Which way a number is rounded is a function of this, the run's seed, the step and the leaf: a run can be
+# resumed bit for bit, rounds alike on every mesh, and no two seeds share their noise. Initial parameters are
+# made of the run's seed alone.
+ROUNDING_SEED = 2**31 - 1
 
 
 class WithCopy(NamedTuple):
@@ -66,8 +68,9 @@ def cast_for_compute(params: Tree, policy: str) -> Tree:
     return _lookup(policy).cast_to_compute(params)
 
 
-def optimiser_under(policy: str, recipe: optax.GradientTransformation) -> Optimiser:
-    """`recipe` with the parameters kept as `policy` says.
+def optimiser_under(policy: str, recipe: optax.GradientTransformation, seed: int = 0) -> Optimiser:
+    """`recipe` with the parameters kept as `policy` says; seed: the run's, of which stochastic rounding is
+    made.
 
     Raises:
         InputError: no such policy.
@@ -76,7 +79,7 @@ def optimiser_under(policy: str, recipe: optax.GradientTransformation) -> Optimi
     if policy == COPY:
         return _with_float32_copy(recipe, kept)
     if policy == STOCHASTIC:
-        return _without_copy(recipe, kept, _round_tree)
+        return _without_copy(recipe, kept, partial(_round_tree, seed))
     return _without_copy(recipe, kept, lambda params, step: kept(params))
 
 
@@ -128,9 +131,9 @@ def round_stochastically(key: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(x) & jnp.isfinite(rounded), rounded, x.astype(jnp.bfloat16))
 
 
-def _round_tree(params, step):
+def _round_tree(seed, params, step):
     """Every leaf rounded by a key of its own."""
-    key = jax.random.fold_in(jax.random.key(ROUNDING_SEED), step)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(ROUNDING_SEED), seed), step)
     leaves, tree = jax.tree.flatten(params)
     return tree.unflatten(
         [round_stochastically(jax.random.fold_in(key, i), leaf) for i, leaf in enumerate(leaves)]

@@ -78,7 +78,10 @@ class RETROConfig:
 
     @property
     def content(self) -> slice:
-        """Which of a neighbour's r tokens are read."""
+        """Which of a neighbour's r tokens are read. The first of them is position 0 of all distances: F alone
+        stands at 0 … 63, where [N, F] has it at 64 … 127. Projections that are learned do not mind; the
+        copying start, and what is said of `cca_positions`, see other distances there.
+        """
         return {
             "both": slice(0, self.neighbour),
             "neighbour": slice(0, self.chunk),

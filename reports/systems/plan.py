@@ -158,7 +158,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 Made by `python -m experiments.plan --published --out experiments/results/plan --document docs/plan.md`
 ({results["environment"]["date"]}, commit {results["environment"]["commit"]}), which compiles every train
 step for its topology on a machine without a TPU. Memory and bytes are the compiler's; times and MFU are
-predicted from them.
+predicted from them, MFU of FLOPs as the papers count them.
 
 {github(table_of(plans(results)))}
 

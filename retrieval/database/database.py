@@ -24,7 +24,7 @@ from data.tokenizers import Tokenizer
 from errors import InputError
 from retrieval.database.recipe import Recipe
 from retrieval.database.segments import Segments
-from retrieval.index.index import holds_keys, load_index, reranked, search
+from retrieval.index.index import load_index, reranked, search
 from retrieval.index.keys import StoredKeys
 from retrieval.index.recall import Recall, recall_of
 from retrieval.keys.encoders import KeyEncoder, open_encoder
@@ -145,7 +145,8 @@ class Database:
         require_dimension(queries_qd, self.version.encoder["dimension"])
         candidates = []
         for index in self.indexes:
-            width = k if holds_keys(index) else max(CANDIDATES_PER_NEIGHBOUR * k, FEWEST_CANDIDATES)
+            # More than k of an exact index too, which of equal distances may take any for the last place.
+            width = max(CANDIDATES_PER_NEIGHBOUR * k, FEWEST_CANDIDATES)
             candidates.append(search(index, queries_qd, width, self.removed_chunks)[1])
         return reranked(self.keys, queries_qd, np.concatenate(candidates, axis=1), k)
 

@@ -1,5 +1,5 @@
 """Live retrieval: chunks that are being written -> their nearest training chunks, as the table would give
-them.
+them: found by the index, ordered by the keys, of equal distances the first id.
 
 The neighbour table answers for the chunks of the store alone. A text in the making asks the index itself: its
 chunk is decoded, embedded by the same encoder and searched for (arXiv 2112.04426, section 2.3). Nothing
@@ -22,7 +22,9 @@ from errors import InputError
 from retrieval.chunks import chunk_text, neighbour_tokens, store_hash
 from retrieval.database.database import Database
 from retrieval.database.segments import Segments
-from retrieval.index.index import load_index, search
+from retrieval.index.index import load_index
+from retrieval.index.nearest_outside_group import nearest_by_keys
+from retrieval.keys.embed import embed_store
 from retrieval.keys.encoders import KeyEncoder
 from storage.artifacts import MANIFEST
 
@@ -45,8 +47,8 @@ class Retrieved(NamedTuple):
 class Retriever:
     """`retriever(chunks)` finds k neighbours of each.
 
-    store: the documents they come from. find(queries float32 [B, d], k) -> (distances, ids) [B, k], -1 and
-    inf where there are fewer.
+    store: the documents they come from. find(queries float32 [B, d], k) -> (distances, ids) [B, k], by
+    distance, then id; -1 and inf where there are fewer.
     """
 
     store: TokenStore | Segments
@@ -59,15 +61,14 @@ class Retriever:
         """chunks: int [B, 64] token ids."""
         keys_bd = self.encoder.encode([self.tokenizer.decode(chunk) for chunk in chunks_bm])
         distances, ids = self.find(keys_bd, self.k)
-        order = np.lexsort((ids, distances), axis=1)  # ties by id, as in the table
-        distances, ids = (np.take_along_axis(array, order, axis=1) for array in (distances, ids))
         return Retrieved(ids, distances, *neighbour_tokens(self.store, ids))
 
 
 def open_retriever(
     index: Path, store: TokenStore, tokenizer: Tokenizer, encoder: KeyEncoder, k: int
 ) -> Retriever:
-    """The retriever over the file `index` of an artifact of `build_training_index`.
+    """The retriever over the file `index` of an artifact of `build_training_index`, and the keys beside it,
+    which are made anew where they are missing.
 
     Raises:
       InputError: the index is missing or damaged, holds fewer than k chunks, or was made from another store,
@@ -86,7 +87,8 @@ def open_retriever(
             )
     opened = load_index(index)
     _require_chunks(k, f"index {index}", opened.ntotal)
-    return Retriever(store, tokenizer, encoder, functools.partial(search, opened), k)
+    keys = embed_store(index.parent.parent, store, tokenizer, encoder)
+    return Retriever(store, tokenizer, encoder, functools.partial(nearest_by_keys, opened, keys), k)
 
 
 def retriever_from(database: Database, tokenizer: Tokenizer, k: int) -> Retriever:

@@ -58,6 +58,23 @@ def nearest_outside_group(
     return nearest.distances, nearest.ids
 
 
+def nearest_by_keys(
+    index: faiss.Index, keys: Keys, queries_qd: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `nearest_outside_group` finds, for keys that are of no chunk and hence of no group.
+
+    Candidates beyond k are ordered by their keys whatever the index holds: its own distances are rounded, and
+    of equal ones it may take any for the last place.
+    """
+    width = k + CANDIDATES_BEYOND_K
+    ids = search_lists(index, queries_qd, width)[1]
+    short = np.flatnonzero(ids[:, k - 1] < 0)
+    if len(short) and inverted_file(index) is not None:
+        with every_list_searched(index):
+            ids[short] = search_lists(index, queries_qd[short], width)[1]
+    return reranked(keys, queries_qd, ids, k)
+
+
 class _Nearest:
     """The rows of `nearest_outside_group` while they are searched for. kept: how many candidates of another
     group each row wants; others: how many its last search had.

@@ -35,7 +35,7 @@ LAYOUT = "{desc} {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
 
 def trial_folder(trials: Path, trial: Trial) -> Path:
     """Where `trial` lies below the folder of all trials."""
-    return trials / f"{family_of(trial.config).name}-{fingerprint(dataclasses.asdict(trial))}"
+    return trials / f"{family_of(trial.config).name}-{fingerprint(trial.recorded)}"
 
 
 def finished(task: Task) -> bool:

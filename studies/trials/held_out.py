@@ -19,12 +19,14 @@ from studies.trials.trial import Trial
 
 
 def held_out(
-    trial: Trial, table: NeighbourTable, rows: np.ndarray | None = None
+    trial: Trial, table: NeighbourTable, rows: np.ndarray | None = None, stride: int | None = None
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """The evaluation batches of `trial`, or some rows of each, with the document of every token: the same for
-    every model of a comparison.
+    every model of a comparison. stride: as in `evaluation_batches`.
     """
-    return evaluation_batches(table.store, trial.batch_size, trial.length, trial.evaluation_tokens, rows)
+    return evaluation_batches(
+        table.store, trial.batch_size, trial.length, trial.evaluation_tokens, rows, stride
+    )
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,18 @@ class EvaluatedDocuments:
         return self.nats_of_all(nats_st)[self.ids]
 
 
-def evaluated_documents(trial: Trial, table: NeighbourTable) -> EvaluatedDocuments:
+def evaluated_documents(trial: Trial, table: NeighbourTable, stride: int | None = None) -> EvaluatedDocuments:
     """The documents that `evaluate` goes through."""
-    documents_st = np.concatenate([documents_bt for _, documents_bt in held_out(trial, table)])
+    documents_st = np.concatenate([documents for _, documents in held_out(trial, table, stride=stride)])
     return EvaluatedDocuments(documents_st, table.store.num_documents)
 
 
 def evaluate(
-    trial: Trial, strategy: Strategy, params: Params, table: NeighbourTable, k: int, label: str | None = None
-) -> np.ndarray:
+    trial: Trial, strategy: Strategy, params: Params, table: NeighbourTable, k: int,
+    label: str | None = None, stride: int | None = None,
+) -> np.ndarray:  # fmt: skip
     """float32 [S, T]: the loss of every held-out token with k neighbours, zero where nothing is predicted."""
-    batches = list(held_out(trial, table, strategy.rows(trial.batch_size)))
+    batches = list(held_out(trial, table, strategy.rows(trial.batch_size), stride))
     kind = f" retrieval {label}" if label else ""
     progress = Progress(f"{trial.name} seed {trial.seed}{kind}: evaluation", len(batches), shown=is_leader())
     results = []

@@ -42,7 +42,7 @@ def run_trial(
     Raises:
       InputError: the folder holds another configuration; the message names the first field that differs.
     """
-    claim(folder, dataclasses.asdict(trial))
+    claim(folder, trial.recorded)
     if is_leader():
         prepared.save(folder)
     training, table = training_of(trial, peak_flops), prepared.neighbours
@@ -52,6 +52,7 @@ def run_trial(
         ),
         table,
         trial.config.num_neighbours,
+        trial.neighbours_across_documents,
     )
     schedule = jax.jit(learning_rate(*trial.taught_by))
     for step in milestones(trial):
@@ -83,7 +84,7 @@ def training_of(trial: Trial, peak_flops: float) -> Training:
         seed=trial.seed,
         checkpoint_every=-(-trial.steps // CHECKPOINTS_PER_RUN),
         tokens_per_step=trial.batch_size * trial.length,
-        flops_per_token=flops_per_token(trial.config, trial.length),
+        flops_per_token=flops_per_token(trial.config, trial.length, batch_size=trial.batch_size),
         peak_flops=peak_flops,
         label=f"{trial.name} seed {trial.seed}",
         configuration=dataclasses.asdict(trial.config),
@@ -118,7 +119,7 @@ def strategy_of(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism = Parall
     family = family_of(trial.config).name
     parts = loss_parts(trial.batch_size, trial.length, mesh.size)
     trained = objective(build(trial.config), family, trial.precision, parts, trial.z_loss)
-    optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by))
+    optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by), trial.seed)
     if trial.pretrained:
         trained, optimiser = freeze(parameter_shapes(trial.config.decoder).keys(), trained, optimiser)
     return strategy(trained, optimiser, mesh, how)

@@ -73,9 +73,13 @@ def read_trial(folder: Path) -> Trial:
             "wrote, such as runs/compare/retro/seed-0."
         )
     try:
-        return rebuilt(json.loads(path.read_text(encoding="utf-8")), (Trial,), path)
+        values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}). Restore it, or train the run anew.") from error
+    values.pop("rounding", None)
+    trial = rebuilt(values, (Trial,), path)
+    across = trial.retrieves and "neighbours_across_documents" not in values  # see Trial.recorded
+    return dataclasses.replace(trial, neighbours_across_documents=True) if across else trial
 
 
 def rebuilt(values: Any, classes: Collection[type], path: Path) -> Any:

@@ -5,12 +5,14 @@ from; `metrics.jsonl` and `checkpoints/` are the loop's; `evaluation-*.npy` hold
 token. A trial that is finished is never run again.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from models.families import family_of
+from models.families import FAMILIES, family_of
+from training.precision import STOCHASTIC
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Trial:
     keeps, so that only what retrieval adds is trained (RETROfit); None where everything is. recipe: the
     name in training.recipes of what trains it, peak: its largest learning rate, z_loss: the coefficient
     of log²Z; None for the family's own. evaluate_at: steps before the last at which it is evaluated too.
+    neighbours_across_documents: whether the first chunk of a document reads, in training, the neighbours of
+    the chunk of another document that stands before it in the row (retrieval.neighbours.batches).
     """
 
     name: str
@@ -38,6 +42,31 @@ class Trial:
     peak: float | None = None
     z_loss: float | None = None
     evaluate_at: tuple[int, ...] = ()
+    neighbours_across_documents: bool = False
+
+    @property
+    def with_its_recipe(self) -> Self:
+        """As it is trained: a recipe is named where it is another family's, and brings that one's z-loss.
+        Trials of before with such a recipe and no z-loss had the model's, and are read so.
+        """
+        own = family_of(self.config)
+        if self.recipe in (None, own.recipe):
+            return dataclasses.replace(self, recipe=None)
+        other = next(family for family in FAMILIES.values() if family.recipe == self.recipe)
+        if self.z_loss is not None or other.z_loss == own.z_loss:
+            return self
+        return dataclasses.replace(self, z_loss=other.z_loss)
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What its folder says of it, and is named by. Trials from before `neighbours_across_documents` read
+        across, and say nothing of it: whatever is the same as they are says as little, and is found again.
+        Those from before the noise of rounding followed the seed are not, since they would go on otherwise.
+        """
+        fields = dataclasses.asdict(self)
+        if self.neighbours_across_documents or not self.retrieves:
+            del fields["neighbours_across_documents"]
+        return fields | ({"rounding": "of its seed"} if self.precision == STOCHASTIC else {})
 
     @property
     def retrieves(self) -> bool:
@@ -57,7 +86,8 @@ class Trial:
 @dataclass(frozen=True)
 class TrialResult:
     """nats: by retrieval, float32 [S, T] per held-out token. metrics: the loop's lines. nats_at: the same as
-    nats, by each step of `Trial.evaluate_at`.
+    nats, by each step of `Trial.evaluate_at`. train_tokens: those that were predicted; batches hold more,
+    which is what train_flops and a table of rows count (studies.records).
     """
 
     nats: dict[str | None, np.ndarray]

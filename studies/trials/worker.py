@@ -31,12 +31,14 @@ COST, FAILURE, LOG = "cost.json", "failure.json", "log.txt"
 @dataclass(frozen=True)
 class Evaluation:
     """Another way to evaluate a trained trial: with k neighbours (None for the trial's own number), from
-    another neighbour table (its artifact's name), at another length.
+    another neighbour table (its artifact's name), at another length, in windows that start every `stride`
+    tokens (None for windows side by side).
     """
 
     k: int | None = None
     table: str | None = None
     length: int | None = None
+    stride: int | None = None
 
     @property
     def file_name(self) -> str:
@@ -135,5 +137,5 @@ def read(run: TrainedRun, evaluation: Evaluation) -> np.ndarray:
         table = NeighbourTable(prepared.root / evaluation.table, prepared.store)
     k = trial.config.k_evaluation if evaluation.k is None else evaluation.k
     strategy = strategy_of(trial, make_mesh(MeshShape(), jax.devices()[:1]))
-    nats_st = evaluate(trial, strategy, params, table, k, evaluation.file_name)
-    return evaluated_documents(trial, table).nats_of_all(nats_st)
+    nats_st = evaluate(trial, strategy, params, table, k, evaluation.file_name, evaluation.stride)
+    return evaluated_documents(trial, table, evaluation.stride).nats_of_all(nats_st)

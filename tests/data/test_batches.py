@@ -120,14 +120,16 @@ def test_chunks_of_a_document_follow_each_other_within_a_sequence():
 
 
 @settings(max_examples=60)
-@given(sides, batch_sizes, num_chunks)
-def test_evaluation_predicts_every_token_after_bos_once(sides, batch_size, chunks):
+@given(sides, batch_sizes, num_chunks, st.integers(0, 3))
+def test_evaluation_predicts_every_token_after_bos_once(sides, batch_size, chunks, overlap):
+    """In the first window that holds it, so that at least length − stride tokens stand before it, or all."""
     with store_of(sides) as store:
         length = chunks * CHUNK
+        stride = length - CHUNK * min(overlap, chunks - 1)
         assume(sum(n + 1 for n, side in sides if side) >= length)
         predicted = Counter()
-        for batch, documents in evaluation_batches(store, batch_size, length):
-            assert_well_formed(store, batch, batch_size, length)
+        for batch, documents in evaluation_batches(store, batch_size, length, stride=stride):
+            assert_well_formed(store, batch_of_chunks(store, batch.chunks), batch_size, length)
             assert documents.shape == batch.tokens.shape and documents.dtype == np.int64
             inside = store.window(batch.chunks, CHUNK)[1].reshape(documents.shape)
             np.testing.assert_array_equal(documents >= 0, inside)
@@ -136,6 +138,7 @@ def test_evaluation_predicts_every_token_after_bos_once(sides, batch_size, chunk
                 position = (chunk - store.chunk_offsets[documents[b, t]]) * CHUNK + t % CHUNK + 1
                 assert store.document_tokens(documents[b, t])[position] == batch.targets[b, t]
                 predicted[documents[b, t], position] += 1
+                assert t + 1 > length - stride or position == t + 1
         due = {(d, i) for d, (n, side) in enumerate(sides) if side for i in range(1, n + 2)}
         assert set(predicted) == due and set(predicted.values()) == {1}
 
@@ -204,6 +207,9 @@ def test_what_is_too_short_says_so():
             evaluation_batches(store, 2, 64)
         with pytest.raises(InputError, match="100 is not a multiple"):
             TrainBatches(store, 2, 100, 0)
+        for stride in (0, 32, 192):
+            with pytest.raises(InputError, match=f"128 tokens cannot start every {stride} .*multiple of 64"):
+                evaluation_batches(store, 2, 128, stride=stride)
     with store_of([(100, False), (500, True)]) as store:
         with pytest.raises(InputError, match="max_tokens = 20.*shortest holds 501"):
             evaluation_batches(store, 2, 64, max_tokens=20)

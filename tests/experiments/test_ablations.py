@@ -6,10 +6,11 @@ import pytest
 
 from experiments import blocks, payoff, scaling, square, sweep
 from experiments.ablations.by_family import ablation_rows
-from models.families import count, family_of, parameter_shapes, with_decoder_fields
-from models.flops import train_flops_per_token
+from models.families import count, family_of, parameter_shapes
 from studies.peaks import best_peaks, form_name
+from studies.presets import train_flops_per_step
 from studies.study import StudyOptions, chosen, resolved
+from studies.trials.trial import Trial
 
 FAMILIES = ("palm", "gopher", "retro")
 STUDIES = {
@@ -56,6 +57,16 @@ def test_a_row_changes_what_it_says_and_nothing_else(family):
             assert len(changed - COMPANIONS) + len(others) == 1, row.name
 
 
+def test_another_family_s_recipe_brings_its_z_loss():
+    adam, adafactor = (
+        next(row for row in TABLES[family] if row.name == name)
+        for family, name in (("palm", "Adam instead of Adafactor"), ("gopher", "Adafactor instead of Adam"))
+    )
+    assert (z_loss_of(adam), z_loss_of(adafactor)) == (0.0, 1e-4)
+    assert z_loss_of(dataclasses.replace(adafactor, training={"recipe": "palm", "z_loss": 0.0})) == 0.0
+    assert z_loss_of(TABLES["palm"][0]) == 1e-4
+
+
 def test_what_is_said_to_be_of_equal_size_is():
     rows = {row.name: row for row in TABLES["palm"]}
     size, *others = (
@@ -65,18 +76,21 @@ def test_what_is_said_to_be_of_equal_size_is():
     assert others == pytest.approx([size] * len(others), rel=0.002)
 
 
-def flops_of(row, preset):
-    config = with_decoder_fields(row.config, vocab_size=preset.vocab_size, max_length=preset.length)
-    return train_flops_per_token(config, preset.length) * preset.batch_size * preset.length
-
-
 @pytest.mark.parametrize("study", ["scaling", "square by own", "square by retro"])
 def test_rows_of_a_budget_cost_the_same_up_to_a_step(study):
     preset = resolved(StudyOptions())
     for row in STUDIES[study]:
         if row.config is not None:
-            step = flops_of(row, preset)
+            step = train_flops_per_step(row.config, preset)
             assert row.training["steps"] * step == pytest.approx(row.facts["budget"], abs=step)
+
+
+def z_loss_of(row):
+    """The weight of log²Z in the loss of a row's trials."""
+    config, budget = row.config, {"steps": 1, "batch_size": 1, "length": 64, "evaluation_tokens": 1}
+    trial = Trial("", config, 0, precision="float32", neighbours="", **budget | row.training)
+    z_loss = trial.with_its_recipe.z_loss
+    return family_of(config).z_loss if z_loss is None else z_loss
 
 
 def test_the_square_trains_a_block_with_and_without_retrieval_alike():
@@ -86,6 +100,7 @@ def test_the_square_trains_a_block_with_and_without_retrieval_alike():
         for dense, retrieval in (rows[:2], rows[2:]):
             assert retrieval.against == dense.name and retrieval.config.decoder == dense.config
             assert retrieval.peaks == dense.peaks
+            assert z_loss_of(retrieval) == z_loss_of(dense)
 
 
 def test_scaling_has_three_sizes_of_every_family_at_every_budget():

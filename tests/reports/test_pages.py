@@ -64,6 +64,15 @@ def test_the_committed_pages_are_those_of_the_committed_results(committed):
     assert not wrong, "make report, and commit what it writes"
 
 
+def test_a_card_counts_the_chunks_that_neighbours_are_found_among(made, tmp_path):
+    """And says what it counts where an older file has only those of all documents."""
+    assert "- Chunks of the whole text, held-out documents included: 28,441" in made[1]["cards/square.md"]
+    corpus = MADE["square"]["corpus"] | {"database_chunks": 25_647}
+    pages_of = pages(sections(put(tmp_path, {"square": MADE["square"] | {"corpus": corpus}})))
+    assert "- Chunks of the retrieval database: 25,647" in pages_of["cards/square.md"]
+    assert "28,441" not in pages_of["cards/square.md"]
+
+
 def test_every_row_and_number_stands_on_both_pages(made):
     for results in MADE.values():
         for row in judge(results):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data.documents import Document
+from data.token_store import TokenStore, write_token_store
 from errors import InputError
 from retrieval.chunks import chunk_groups, neighbour_tokens
 from retrieval.database.changes import build, remove
@@ -45,6 +46,26 @@ def test_a_chunk_of_the_store_finds_itself_and_then_what_the_table_holds_for_it(
         others = ids[~own][:K]
         np.testing.assert_array_equal(others, table.ids[chunk, : len(others)])
         np.testing.assert_allclose(distances[~own][:K], table.distances[chunk, : len(others)], atol=1e-4)
+
+
+def test_of_equal_distances_it_takes_those_that_the_table_takes(make_store, tokenizer, encoder, tmp_path):
+    """Every training document stands there five times, as documents of their own, and once held out."""
+    lengths, copies = [130, 190, 64], 6
+    root, pieces = (
+        tmp_path,
+        [make_store(tmp_path / str(n), [length], seed=n) for n, length in enumerate(lengths)],
+    )
+    texts = [tokenizer.decode(piece.document_tokens(0)) for piece in pieces]
+    documents = [Document(text, f"{n}", "code", f"{n}") for n, text in enumerate(texts * copies)]
+    held_out = np.arange(len(documents)) < len(lengths)
+    write_token_store(root / "store", documents, tokenizer, np.arange(len(documents)), held_out)
+    store = TokenStore(root / "store")
+    table = NeighbourTable(build_neighbour_table(root, store, tokenizer, encoder, K), store)
+    index = build_training_index(root, store, tokenizer, encoder) / INDEX
+    chunks = np.arange(store.num_chunks[held_out].sum())
+    retrieved = open_retriever(index, store, tokenizer, encoder, K)(store.chunk_tokens(chunks))
+    assert (table.distances[chunks, :K] < 1e-6).all(), "the example has no equal distances any more"
+    np.testing.assert_array_equal(retrieved.ids, table.ids[chunks, :K])
 
 
 def test_what_a_model_reads_is_the_neighbour_and_its_continuation(stored, tokenizer, encoder):

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.batches import TrainBatches, evaluation_batches
 from errors import InputError
 from retrieval.chunks import chunk_groups
 from retrieval.index import nearest_outside_group as nearest
 from retrieval.index.build import build_in_memory
-from retrieval.index.index import inverted_file, make_index
-from retrieval.index.nearest_outside_group import nearest_outside_group
+from retrieval.index.index import inverted_file, make_index, search
+from retrieval.index.nearest_outside_group import nearest_by_keys, nearest_outside_group
 from retrieval.keys.shards import embed_chunks
 from retrieval.neighbours import table as neighbours
+from retrieval.neighbours.batches import with_neighbours
 from retrieval.neighbours.table import NeighbourTable, build_neighbour_table
 
 K, SPARE = 2, 2
@@ -95,6 +97,19 @@ def test_the_result_does_not_depend_on_the_order_of_queries():
     shuffled = nearest_outside_group(index, keys, groups, 60, order)
     for a, b in zip(straight, shuffled, strict=True):
         np.testing.assert_array_equal(a[order], b)
+
+
+def test_keys_of_no_chunk_find_what_the_table_holds_for_the_same_keys():
+    """Of four equal keys each, of which the index itself takes now these and now those."""
+    rng = np.random.default_rng(0)
+    keys = np.tile(rng.normal(size=(400, 384)).astype(np.float32), (5, 1))
+    index = index_of(keys, np.arange(400, 2000))
+    distances, ids = nearest_outside_group(index, keys, np.arange(2000), K + SPARE, np.arange(400))
+    assert (search(index, keys[:400], K)[1] != ids[:, :K]).any(), "the index itself is as good by now"
+    live = nearest_by_keys(index, keys, keys[:400], K)
+    np.testing.assert_array_equal(live[1], ids[:, :K])
+    np.testing.assert_array_equal(live[0], distances[:, :K])
+    np.testing.assert_array_equal(live[1], np.arange(400)[:, None] + [400, 800])
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +196,27 @@ def test_lookup_reads_the_neighbours_text_and_its_continuation(stored):
     start = 64 * (table.ids[0, 0] - store.chunk_offsets[document])
     expected = store.document_tokens(document)[start : start + 128]
     assert list(tokens[0, 0, 0][mask[0, 0, 0]]) == list(expected)
+
+
+def test_a_document_of_a_row_reads_no_neighbours_of_the_one_before_it(stored):
+    """In training; what is evaluated is one document a row, and the same with either."""
+    _, store, table = stored
+    train, boundaries = TrainBatches(store, 2, 256, seed=0), 0
+    for step in range(4):
+        batch = train(step)
+        mask_buk = with_neighbours(batch, table, K)["neighbours"].mask.any(-1)
+        across = with_neighbours(batch, table, K, across_documents=True)["neighbours"]
+        np.testing.assert_array_equal(across.mask, table.lookup(batch.chunks, K)[1])
+        documents = store.chunk_documents(batch.chunks)
+        for b, u in np.ndindex(documents.shape):
+            following = documents[b, u + 1] if u + 1 < documents.shape[1] else -1
+            hidden = following not in (documents[b, u], -1)
+            boundaries += hidden and across.mask[b, u].any()
+            np.testing.assert_array_equal(mask_buk[b, u], across.mask[b, u].any(-1) & (not hidden))
+    assert boundaries, "the example has nothing to hide any more"
+    for batch, _ in evaluation_batches(store, 2, 128):
+        given = [with_neighbours(batch, table, K, across)["neighbours"] for across in (False, True)]
+        np.testing.assert_array_equal(*(neighbours.mask for neighbours in given))
 
 
 def test_more_neighbours_than_the_table_keeps_are_refused(stored):

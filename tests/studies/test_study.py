@@ -16,12 +16,14 @@ from experiments.ablate import Options, ablate
 from models.families import configuration, with_decoder_fields
 from parallelism.mesh import MeshShape, make_mesh
 from reports.study.table import terminal_table
+from retrieval.index.index import load_index
 from studies.prepare import Text, prepare
 from studies.results_file import read_results
 from studies.rows import Row
 from studies.run_folder import sole
 from studies.stages import Stages
 from studies.study import StudyOptions, run_study
+from studies.summary import corpus_facts
 from studies.trials.held_out import evaluated_documents, evaluation_path
 from studies.trials.train import run_trial, strategy_of
 from studies.trials.trained import load_run
@@ -123,6 +125,12 @@ def test_two_runs_do_not_write_the_same_table(tmp_path):
         pass
 
 
+def test_the_database_is_what_the_index_holds(runs):
+    prepared = load_run(runs / "retro").prepared
+    facts = corpus_facts(prepared, np.flatnonzero(prepared.store.is_validation))
+    assert facts["database_chunks"] == load_index(prepared.index_path).ntotal < facts["chunks"]
+
+
 def test_a_reading_with_what_a_cell_was_evaluated_with_is_that_evaluation(runs):
     trained = load_run(runs / "retro")
     documents = evaluated_documents(trained.trial, trained.prepared.neighbours)
@@ -139,6 +147,16 @@ def test_longer_sequences_predict_the_same_documents(runs):
     assert ((short > 0) == (long > 0)).all()
     np.testing.assert_allclose(long, short, rtol=0.05)
     assert not np.array_equal(long, short)
+
+
+def test_overlapping_windows_predict_the_same_tokens_with_more_context(runs):
+    """What stands in the second half of a window anyway is predicted as it was."""
+    trained = load_run(runs / "gopher")
+    whole, overlapping = (read(trained, Evaluation(length=128, stride=stride)) for stride in (None, 64))
+    assert ((whole > 0) == (overlapping > 0)).all()
+    np.testing.assert_allclose(overlapping, whole, rtol=0.05)
+    assert not np.array_equal(overlapping, whole)
+    np.testing.assert_array_equal(read(trained, Evaluation(length=128, stride=128)), whole)
 
 
 def test_an_evaluation_on_the_way_changes_nothing(runs, tmp_path):

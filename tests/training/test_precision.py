@@ -123,7 +123,7 @@ def test_rounding_is_unbiased(magnitude, sign):
     assert abs(mean - x) <= 5 * 0.5 * abs(high - low) / np.sqrt(n)
 
 
-def test_every_step_and_every_leaf_is_rounded_by_itself_and_always_alike():
+def test_every_seed_step_and_leaf_is_rounded_by_itself_and_always_alike():
     optimiser = optimiser_under(STOCHASTIC, optax.sgd(1.0))
     params = {"a": jnp.zeros(1000, jnp.bfloat16), "b": jnp.zeros(1000, jnp.bfloat16)}
     gradients = {name: jnp.full(1000, -1 - 2**-9) for name in params}
@@ -135,6 +135,8 @@ def test_every_step_and_every_leaf_is_rounded_by_itself_and_always_alike():
     assert same_bits(first, after(jnp.int32(3)))
     assert not same_bits(first, after(jnp.int32(4)))
     assert not same_bits(first["a"], first["b"])
+    other = optimiser_under(STOCHASTIC, optax.sgd(1.0), seed=1)
+    assert not same_bits(first, other.update(gradients, other.init(params)[1], params, jnp.int32(3))[0])
 
 
 def after_updates(policy, start, change, count):
@@ -248,11 +250,12 @@ def to_nearest(params):
     return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
 
 
-def test_the_copy_tracks_float32_and_stochastic_rounding_does_not_quite():
-    """Updates far below bfloat16's spacing: the copy loses nothing, stochastic rounding a little, and
-    rounding to the nearest nearly all of them (Gopher, appendix C).
+def test_the_copy_tracks_float32_stochastic_rounding_nearly_and_the_nearest_does_not():
+    """Updates far below bfloat16's spacing: the copy loses nothing, stochastic rounding adds noise, and
+    rounding to the nearest loses nearly all of them (Gopher, appendix C).
 
-    In nats of the last ten steps; from one bound to the next lies a factor of four or more.
+    In nats of the last ten steps. Over sixteen streams of noise stochastic rounding came out at −0.0010 from
+    float32, standard deviation 0.0017, and in no stream tried more than 0.006 away.
     """
     steps = STEPS["gopher"]
     exact, copy, stochastic, nearest = (
@@ -260,7 +263,7 @@ def test_the_copy_tracks_float32_and_stochastic_rounding_does_not_quite():
     )
     assert exact < 0.1 * np.log(VOCAB), "float32 itself does not learn"
     assert abs(copy - exact) < 5e-4
-    assert 2e-3 < stochastic - exact < 2e-2
+    assert abs(stochastic - exact) < 1e-2
     assert nearest - exact > 0.1
 
 
