@@ -44,7 +44,9 @@ class StudyOptions:
     corpus: str = "stdlib"
     """`stdlib`, a path, a quoted glob, or hf:NAME[:CONFIG]."""
     seeds: int = 3
-    """Number of seeds of every row."""
+    """Number of seeds of every row, to be fixed before a table is looked at: seeds that are added to what
+    came out undecided decide it more often than is true.
+    """
     steps: int | None = None
     """Training steps of a trial."""
     encoder: str | None = None
@@ -53,7 +55,8 @@ class StudyOptions:
     """
     rows: tuple[str, ...] = ()
     """Rows to run, beside the reference and what they are compared with, and without the null check, which
-    is the whole table's. Default: all.
+    is the whole table's. As they, and their seeds, may be chosen by what a table said, the file says so and
+    its rows have no verdict; train what is missing, then run the table without this. Default: all.
     """
     workers: int | None = None
     """Trials trained at once, each on a core of its own. Default: one per core, or one for an accelerator."""
@@ -95,6 +98,7 @@ def run_study(
             "corpus": options.corpus,
             "tokenizer": "palm",
             "seeds": options.seeds,
+            "rows": "chosen" if options.rows else "all",
         }
         sources = [study.source(row) for row in rows]
         content = {"config": config, **records_of(prepared, sources, seeds, others, peak)}
@@ -134,7 +138,9 @@ class Study:
     def source(self, row: Row) -> Source:
         """Where the trials of `row` come from, once they are trained."""
         trained = self._rows[row.reevaluation.of] if row.reevaluation else row
-        return Source(row, partial(self._task, trained), self._evaluation(row), self._peaks.get(trained.name))
+        return Source(
+            row, partial(self._task, trained), self._evaluations(row), self._peaks.get(trained.name)
+        )
 
     def _task(self, row: Row, seed: int, peak: float | None = None) -> Task:
         """The trial of the trained `row` from `seed`, with all evaluations that rows want of it."""
@@ -162,20 +168,25 @@ class Study:
         of_row = [
             other for other in self._rows.values() if other.reevaluation and other.reevaluation.of == row.name
         ]
-        evaluations = () if seed == TUNING_SEED else filter(None, map(self._evaluation, of_row))
-        return Task(row.name, trial, trial_folder(self._trials, trial), prepared, tuple(evaluations), dense)
+        evaluations = () if seed == TUNING_SEED else sum(map(self._evaluations, of_row), ())
+        return Task(row.name, trial, trial_folder(self._trials, trial), prepared, evaluations, dense)
 
-    def _evaluation(self, row: Row) -> Evaluation | None:
-        """How `row` is evaluated anew; None for what every trial is evaluated on anyway."""
-        again, table = row.reevaluation, None
+    def _evaluations(self, row: Row) -> tuple[Evaluation, ...]:
+        """How `row` is evaluated anew, once for every draw of its database; none for what every trial is
+        evaluated on anyway.
+        """
+        again = row.reevaluation
         if again is None:
-            return None
+            return ()
+        tables: list[str | None] = [None]
         if again.random or again.share is not None or again.nprobe is not None:
             keys = "random" if again.random else "bert"
-            table = table_for(self._prepared, keys, MOST_NEIGHBOURS, again.share, again.nprobe)
+            draws = range(1 if again.share is None else again.draws)
+            find = partial(table_for, self._prepared, keys, MOST_NEIGHBOURS, again.share, again.nprobe)
+            tables = [find(draw) for draw in draws]
         length = None if again.longer is None else again.longer * self._preset.length
-        evaluation = Evaluation(again.k, table, length)
-        return None if evaluation == Evaluation() else evaluation
+        evaluations = (Evaluation(again.k, table, length) for table in tables)
+        return tuple(evaluation for evaluation in evaluations if evaluation != Evaluation())
 
     def _tuning_loss(self, row: Row, peak: float) -> float:
         """Mean training loss over the last tenth, infinite where it diverged."""
@@ -213,6 +224,6 @@ def chosen(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
     while todo:
         row = known[todo.pop()]
         included.add(row.name)
-        needs = [row.against, row.retrofit_of, row.reevaluation and row.reevaluation.of]
+        needs = [row.against, row.interaction, row.retrofit_of, row.reevaluation and row.reevaluation.of]
         todo += [name for name in needs if name and name not in included]
     return [row for row in rows if row.name in included]
