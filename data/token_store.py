@@ -99,6 +99,7 @@ class TokenStore:
         num_chunks: int64 [D], ceil(tokens of the document / 64).
         chunk_offsets: int64 [D+1]; chunk c of document d has the global id chunk_offsets[d] + c.
         sources, domains: tuples of D strings.
+        group_names: tuple of D strings, what a document belongs to: its package, or its duplicate group.
         groups: int64 [D]; is_validation: bool [D]; num_bytes: int64 [D], UTF-8 bytes of the text;
         shared_ngrams: float64 [D].
         vocab_size, pad_id, bos_id, eos_id: the tokenizer's.
@@ -123,6 +124,8 @@ class TokenStore:
         self.chunk_offsets = _bounds(self.num_chunks)
         self.num_bytes = self.column("num_bytes")
         self.groups = self.column("groups")
+        named = description.get("groups_of")
+        self.group_names: tuple[str, ...] = tuple(named or (str(group) for group in self.groups))
         self.is_validation = self.column("is_validation")
         self.shared_ngrams = self.column("shared_ngrams")
         self.tokens = self._map_tokens(np.dtype(description["dtype"]).newbyteorder("<"))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from judging.rows import JudgedRow
-from judging.verdicts import BETTER, WORSE, outcome
+from judging.verdicts import BETTER, UNDECIDED, WORSE, outcome
 from reports.study.curves import AXES, Curve, Curves, OnBlocks, Scaled, axis_value
 from reports.words import bits, bounds, capitalised, count, difference, flops, signed
 
@@ -30,6 +30,8 @@ def _over_sizes(curves: Curves) -> str:
     span = f"{signed(min(values))} to {signed(max(values))} bits per byte"
     better, worse = verdicts.count(BETTER), verdicts.count(WORSE)
     of = f"better in {better} of {len(points)} and worse in {worse}"
+    if undecided := verdicts.count(UNDECIDED):
+        of += f"; in {undecided} one cannot tell"
     return f"Over sizes and budgets, {curves.measured} is {span}, {of}."
 
 
@@ -48,7 +50,8 @@ def _payoff(curve: Curve) -> str:
     better = [point.row.outcome(point.difference) == BETTER for point in curve.points]
     from_here = next((n for n in range(len(better)) if all(better[n:])), None)
     if from_here is None:
-        when = "is not better with its neighbours"
+        worse = last.row.outcome(last.difference) == WORSE
+        when = f"{'is not' if worse else 'cannot be told to be'} better with its neighbours"
     else:
         start = count(curve.points[from_here].x)
         when = f"is better with its neighbours from {start} training tokens on, and"
@@ -92,7 +95,7 @@ def block_sentences(blocks: Sequence[OnBlocks]) -> list[str]:
                 f"On the {_block(row)} block {one.measured} is {difference(added)}: {row.outcome(added)}."
             )
         for row, between in one.beyond_first:
-            verdict = outcome(between, min(one.first.paired, row.paired))
+            verdict = outcome(between)
             sentences.append(
                 f"{capitalised(one.measured)} on the {_block(row)} block minus that on the "
                 f"{_block(one.first)} block is {difference(between)}: {WORTH.get(verdict, verdict)}."
