@@ -10,7 +10,7 @@ from judging.intervals import MOST_NEEDED, Comparison
 from judging.margin import EQUAL_SHARE, Margin
 from judging.null_check import NullCheck
 from judging.rows import JudgedRow
-from judging.verdicts import DIVERGED, FAILED, REFERENCE
+from judging.verdicts import DIVERGED, FAILED, NO_CLAIM, REFERENCE
 from reports.words import bits, bounds, count, figure, flops, plural, signed
 
 MIB = 2**20
@@ -79,7 +79,7 @@ def texts(judged: JudgedRow, usual: str) -> dict[str, str]:
         "paper": paper.get("figure") or "–",
         "source": paper.get("source") or "–",
         "verdict": verdict_text(judged),
-        "margin": _margin_text(judged),
+        "margin": margin_text(judged),
         "q": "–" if judged.q_value is None else f"{judged.q_value:.3f}",
         "apart": _apart_text(judged),
         "decided by": f"another without {' or '.join(judged.decided_by)}" if judged.decided_by else "–",
@@ -124,20 +124,21 @@ def verdict_text(judged: JudgedRow) -> str:
     return text
 
 
-def _margin_text(judged: JudgedRow) -> str:
-    """What a row that a paper calls equal had to lie within, and what it lies within."""
+def margin_text(judged: JudgedRow) -> str:
+    """What a row that a paper calls equal has to lie within, and what it would lie within."""
     if judged.margin is None or judged.decisive is None:
         return "–"
     margin = judged.margin.value
-    of = ", no margin" if margin is None else f" of ±{margin:.4f}"
-    return f"lies within ±{judged.decisive.reach:.4f}{of}"
+    of = "there is none" if margin is None else f"it is ±{margin:.4f}"
+    return f"would pass a margin of ±{judged.decisive.reach:.4f}; {of}"
 
 
 def _apart_text(judged: JudgedRow) -> str:
     """The verdict on documents without near-duplicates."""
     if judged.verdict_apart is None or judged.decisive is None:
         return "–"
-    return "the same" if judged.verdict_apart == judged.verdict else judged.verdict_apart
+    same = judged.verdict_apart == judged.verdict
+    return "the same" if same else judged.verdict_apart.removeprefix(f"{NO_CLAIM}: ")
 
 
 def needed_text(judged: JudgedRow) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from judging.rows import JudgedRow
-from judging.verdicts import BETTER, UNDECIDED, WORSE, outcome
-from reports.study.curves import AXES, Curve, Curves, OnBlocks, Scaled, axis_value
+from judging.verdicts import BETTER, DRAWS_FOR_A_VERDICT, UNDECIDED, WORSE, number_text, outcome
+from reports.study.curves import AXES, Curve, Curves, OnBlocks, Point, Scaled, axis_value
 from reports.words import bits, bounds, capitalised, count, difference, flops, signed
 
 WORTH = {BETTER: "retrieval is worth more there", WORSE: "retrieval is worth less there"}
@@ -38,10 +38,20 @@ def _over_sizes(curves: Curves) -> str:
 def _along(curves: Curves) -> str:
     lines = (
         f"{curve.label} "
-        + ", ".join(f"{signed(point.value)} at {axis_value(curves.axis, point.x)}" for point in curve.points)
+        + ", ".join(
+            f"{signed(point.value)} at {axis_value(curves.axis, point.x)}{_few_draws(point)}"
+            for point in curve.points
+        )
         for curve in curves.curves
     )
     return f"By {AXES[curves.axis]}, {curves.measured} is, in bits per byte: {'; '.join(lines)}."
+
+
+def _few_draws(point: Point) -> str:
+    """` (1 draw)` where too few databases were drawn to say anything of a share."""
+    draws = point.difference.draws
+    few = draws is not None and draws.number < DRAWS_FOR_A_VERDICT
+    return f" ({number_text(draws.number, 'draw')})" if few else ""
 
 
 def _payoff(curve: Curve) -> str:

@@ -7,7 +7,7 @@ from statistics import median
 
 from judging.rows import JudgedRow
 from judging.verdicts import BETTER, CANNOT_TELL, DIVERGED, FAILED, OPPOSITE, SAME, WORSE
-from reports.study.columns import needed_text, verdict_text
+from reports.study.columns import margin_text, needed_text, verdict_text
 from reports.words import capitalised, count, difference, plural, signed
 
 QUESTIONS = {
@@ -90,6 +90,7 @@ def _direction(row: JudgedRow, against: JudgedRow | None) -> str:
     beyond = f", beyond the difference of {row.row['interaction']}" if row.interaction else ""
     number = "no number" if row.decisive is None else difference(row.decisive)
     known = "" if _decided(row) else f"; {verdict_text(row)}"
+    known += f"; {margin_text(row)}" if row.margin and row.decisive else ""
     by_gain = ""
     if row.gain_verdict:
         by_gain = (
@@ -168,7 +169,7 @@ def fragile(rows: Sequence[JudgedRow]) -> str:
         return ""
     return (
         f"{len(hanging)} of {plural(len(judged), 'verdict')} would be another without near-duplicates or "
-        f"without one group of documents: {', '.join(hanging)}."
+        f"without one group of documents: {'; '.join(hanging)}."
     )
 
 
@@ -178,8 +179,8 @@ def deciding_groups(rows: Sequence[JudgedRow]) -> str:
     for row in rows:
         for group in row.decided_by:
             rows_of.setdefault(group, []).append(row.name)
-    parts = [f"{group} ({', '.join(names)})" for group, names in rows_of.items()]
-    return f"Without one group of documents a verdict is another: {'; '.join(parts)}." if parts else ""
+    parts = [f"{group} ({'; '.join(names)})" for group, names in rows_of.items()]
+    return f"Without one group of documents a verdict is another: {', '.join(parts)}." if parts else ""
 
 
 def false_discoveries(rows: Sequence[JudgedRow]) -> str:
