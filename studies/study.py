@@ -6,7 +6,7 @@ judged by judging.verdicts.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,6 +113,8 @@ class Study:
         self._rows = {row.name: row for row in rows}
         self._trained = [row for row in rows if row.reevaluation is None]
         self._preset, self._prepared, self._trials = preset, prepared, trials
+        # To name a table, the whole store is hashed: once for every draw, not for every trial that reads it.
+        self._table = cache(partial(table_for, prepared))
         self._peaks: dict[str, float] = {}  # of the rows that are tuned, once they are
 
     def train(
@@ -153,7 +155,7 @@ class Study:
             dense, there = task.folder, finished(task)
             training["pretrained"] = fingerprint(load_run(dense).params) if there else NOT_YET
         config = with_decoder_fields(row.config, vocab_size=preset.vocab_size, max_length=preset.length)
-        table = table_for(self._prepared, row.keys, MOST_NEIGHBOURS)
+        table = self._table(row.keys, MOST_NEIGHBOURS)
         prepared = dataclasses.replace(self._prepared, neighbours_name=table)
         fields = {
             "name": family_of(config).name, "config": config, "seed": seed, "steps": preset.steps,
@@ -182,8 +184,7 @@ class Study:
         if again.random or again.share is not None or again.nprobe is not None:
             keys = "random" if again.random else "bert"
             draws = range(1 if again.share is None else again.draws)
-            find = partial(table_for, self._prepared, keys, MOST_NEIGHBOURS, again.share, again.nprobe)
-            tables = [find(draw) for draw in draws]
+            tables = [self._table(keys, MOST_NEIGHBOURS, again.share, again.nprobe, draw) for draw in draws]
         length = None if again.longer is None else again.longer * self._preset.length
         evaluations = (Evaluation(again.k, table, length) for table in tables)
         return tuple(evaluation for evaluation in evaluations if evaluation != Evaluation())

@@ -6,6 +6,7 @@ import pytest
 
 from experiments import payoff, scaling, square
 from experiments.ablations.by_family import ablation_rows
+from judging.verdicts import DRAWS_FOR_A_VERDICT
 from models.families import count, parameter_shapes, with_decoder_fields
 from models.flops import train_flops_per_token
 from studies.study import StudyOptions, chosen, resolved
@@ -27,6 +28,7 @@ def test_rows_have_names_of_their_own_and_refer_to_rows_that_are_there(table):
     assert len(names) == len(set(names))
     for row in rows:
         assert row.against in (None, *names) and row.retrofit_of in (None, *names)
+        assert row.interaction in (None, *names)
         assert (row.config is None) == (row.reevaluation is not None)
         assert row.reevaluation is None or row.reevaluation.of in names
         assert row.paper is None or row.paper.expects in ("worse", "better", "equal", None)
@@ -51,6 +53,24 @@ def test_a_row_changes_what_it_says_and_nothing_else(family):
         assert len(changed - COMPANIONS) + len(others) <= 2, row.name
         if row.name != "published initialisation":  # which has the embedding of its form
             assert len(changed - COMPANIONS) + len(others) == 1, row.name
+
+
+def test_only_relative_positions_are_said_to_be_read_beyond_the_training_length():
+    """As the difference there − the difference at the training length: by itself, learned ones may be worse."""
+    claims = {
+        family: [row for row in TABLES[family] if "Beyond" in row.group and row.paper] for family in FAMILIES
+    }
+    assert claims["palm"] == claims["retro"] == []
+    assert [row.name for row in claims["gopher"]] == [
+        f"learned positions against published, {times}x length" for times in (2, 4)
+    ]
+    for row in claims["gopher"]:
+        assert row.interaction == "learned positions" and row.paper.expects == "worse"
+
+
+def test_shares_of_a_database_are_drawn_often_enough_for_a_verdict():
+    rows = [row for table in TABLES.values() for row in table if row.reevaluation and row.reevaluation.share]
+    assert rows and all(row.reevaluation.draws >= DRAWS_FOR_A_VERDICT for row in rows)
 
 
 def test_what_is_said_to_be_of_equal_size_is():
