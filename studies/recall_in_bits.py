@@ -26,7 +26,7 @@ NPROBES = (1, 4, 16, 64)
 def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str, Any]:
     """Rows {nprobe, recall@2, bits per byte, difference, low, high}: with exact neighbours, then with those
     from inverted lists of codes over the run's training chunks at each nprobe. Differences are to the exact
-    ones, with a 95 % interval over documents, paired.
+    ones, with a 95 % interval over groups of documents, paired.
 
     Args:
         folder: of a trial of a RETRO that experiments.compare trained.

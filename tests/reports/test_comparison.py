@@ -41,8 +41,8 @@ def _comparison(a, b, domain, seeds):
     around = [difference - 0.004, difference + 0.004]
     return {
         "a": _form(a), "b": _form(b), "domain": domain, "difference": difference,
-        "over_seeds": around if seeds > 1 else None, "over_documents": around,
-        "excludes_zero": abs(difference) > 0.004, "seeds": seeds,
+        "over_seeds": around if seeds > 1 else None, "over_groups": around,
+        "excludes_zero": abs(difference) > 0.004, "seeds": seeds, "groups": 30,
     }  # fmt: skip
 
 
