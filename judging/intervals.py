@@ -20,7 +20,7 @@ from scipy.special import stdtr, stdtrit
 from judging.documents import Documents
 
 CONFIDENCE = 0.95
-MOST_NEEDED = 1000  # seeds, groups or draws: beyond, no number is given
+MOST_NEEDED = {"seed": 100, "group": 1000, "draw": 100}  # beyond, no number is given
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Spread:
             return 1.0
         return float(2 * stdtr(self.freedom, -abs(self.mean) / self.error)) if self.error else 0.0
 
-    def needed(self, distance: float) -> int | None:
+    def needed(self, distance: float, most: int) -> int | None:
         """Over how many the interval would reach less than `distance` to either side, were mean and deviation
-        as they are seen; None where even MOST_NEEDED would not do.
+        as they are seen; None where even `most` would not do.
         """
         if self.number < 2:
             return None
-        numbers = np.arange(self.number, max(self.number, MOST_NEEDED) + 1)
+        numbers = np.arange(self.number, max(self.number, most) + 1)
         freedom = (self.freedom + 1) * numbers / self.number - 1
         enough = _quantile(freedom) * self.error * np.sqrt(self.number / numbers) < distance
         return int(numbers[enough.argmax()]) if enough.any() else None

@@ -144,7 +144,7 @@ def _apart_text(judged: JudgedRow) -> str:
 def needed_text(judged: JudgedRow) -> str:
     """`5 seeds, 23 groups`: what would decide a row that is undecided, were mean and spread as seen."""
     numbers = (
-        f">{MOST_NEEDED} {noun}s" if number is None else plural(number, noun)
+        f">{MOST_NEEDED[noun]} {noun}s" if number is None else plural(number, noun)
         for noun, number in judged.needed.items()
     )
     return ", ".join(numbers) or "–"

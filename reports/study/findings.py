@@ -198,8 +198,8 @@ def false_discoveries(rows: Sequence[JudgedRow]) -> str:
 
 def would_decide(rows: Sequence[JudgedRow]) -> str:
     """What each undecided row would take, were its mean and spread as they are seen."""
-    parts = [f"{row.name} {needed_text(row)}" for row in rows if row.needed]
-    return f"What would decide, were means and spreads as seen: {'; '.join(parts)}." if parts else ""
+    parts = [f"{row.name}: {needed_text(row)}" for row in rows if row.needed]
+    return f"What would decide, were means and spreads as seen. {'; '.join(parts)}." if parts else ""
 
 
 def unfinished(rows: Sequence[JudgedRow]) -> str:

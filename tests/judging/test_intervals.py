@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from judging.documents import documents_by_group
-from judging.intervals import MOST_NEEDED, Comparison, Interval, Spread, comparison, paired_over_seeds, ratio
+from judging.intervals import Comparison, Interval, Spread, comparison, paired_over_seeds, ratio
 
 LN2 = np.log(2)
 ALONE = Spread(0.0, np.inf, 0.0, 1)
@@ -151,13 +151,13 @@ def test_one_seed_or_one_group_has_no_interval():
 @given(st.floats(0.2, 5), st.integers(3, 30))
 def test_as_many_as_are_needed_are_enough_and_one_less_is_not(distance, number):
     seen = Spread(distance, 1.0, number - 1.0, number)
-    needed = seen.needed(distance)
+    needed = seen.needed(distance, 100)
     reach = lambda n: stats.t.ppf(0.975, n - 1) * np.sqrt(number / n)
     if needed is None:
-        assert reach(MOST_NEEDED) >= distance
+        assert reach(100) >= distance
     else:
         assert reach(needed) < distance and (needed == number or reach(needed - 1) >= distance)
 
 
 def test_what_is_hopeless_or_unknown_has_no_number():
-    assert spread(0.0, 1.0).needed(0.0) is None and ALONE.needed(1.0) is None
+    assert spread(0.0, 1.0).needed(0.0, 100) is None and ALONE.needed(1.0, 100) is None

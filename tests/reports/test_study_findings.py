@@ -206,7 +206,7 @@ def test_what_verdicts_hang_on_is_told_with_its_rows():
     made = results([row("published", against=None), row("variant", expects="worse")], noise=0.001)
     judged = judge(made)
     assert fragile(judged) == deciding_groups(judged) == false_discoveries(judged) == ""
-    assert would_decide(judged).startswith("What would decide, were means and spreads as seen: variant ")
+    assert would_decide(judged).startswith("What would decide, were means and spreads as seen. variant: ")
     bytes_d = np.array([document["bytes"] for document in made["documents"]])
     helped_d = np.where(np.arange(30) == 3, -0.5, 0.05) * LN2 * bytes_d
     for cell in made["rows"][1]["cells"]:
