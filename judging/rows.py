@@ -102,7 +102,8 @@ class JudgedRow:
         """Of a verdict that could not be told, by seed, group and draw: how many would tell, were mean and
         spread as they are seen; None where MOST_NEEDED would not do. Empty where there is nothing to tell.
         """
-        if self.decisive is None or not self.verdict.endswith((CANNOT_TELL, UNDECIDED)):
+        undecided = self.verdict.endswith((CANNOT_TELL, UNDECIDED)) and not self.verdict.startswith(CHOSEN)
+        if self.decisive is None or not undecided:
             return {}
         if self.margin is not None and self.margin.value is None:
             return {}
@@ -226,5 +227,7 @@ def _q_values(rows: Sequence[JudgedRow]) -> dict[str, float]:
 
 
 def _has_verdict(row: JudgedRow) -> bool:
-    """Whether something was judged: no reference, no row that diverged, of nothing too few."""
-    return row.decisive is not None and row.verdict != DIVERGED and not too_few(row.decisive)
+    """Whether something was judged: no reference, no row that diverged or was chosen, of nothing too few."""
+    if row.decisive is None or row.verdict == DIVERGED or row.verdict.startswith(CHOSEN):
+        return False
+    return too_few(row.decisive) is None

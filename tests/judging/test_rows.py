@@ -173,5 +173,6 @@ def test_rows_that_were_chosen_have_no_verdict(choice):
     made["config"] |= choice.get("config", {})
     made["command"] = choice.get("command", made["command"])
     found = by_name(made)["variant"]
-    assert found.verdict == f"{CHOSEN}: worse" and found.gain_verdict is None
+    assert found.verdict == f"{CHOSEN}: worse"
+    assert found.gain_verdict is None and found.q_value is None and found.needed == {}
     assert found.difference == by_name(table())["variant"].difference

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import InputError
-from judging.comparisons import drawn, with_verdicts
 from judging.margin import EQUAL_SHARE
 from judging.null_check import DRAWS, null_check
 from judging.rows import judge
@@ -328,22 +327,3 @@ def test_the_gain_tells_what_the_luck_of_two_trainings_hides(expects, verdict):
 )
 def test_what_a_model_is_without_a_published_direction(difference, excludes_zero, expected):
     assert better_or_worse(difference, excludes_zero) == expected
-
-
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [
-        ({"seeds": 3, "groups": 15}, "better"),
-        ({"seeds": 2, "groups": 15}, "2 seeds"),
-        ({"seeds": 1, "groups": 5}, "1 seed"),
-        ({"seeds": 3, "groups": 14}, "14 groups"),
-        ({"seeds": 3}, "better"),
-    ],
-)
-def test_comparisons_of_a_run_need_seeds_and_groups(counts, expected):
-    """Older files do not say how many groups there are."""
-    entry = {"difference": -0.03, "excludes_zero": True, "over_seeds": None} | counts
-    entry["over_groups" if "groups" in counts else "over_documents"] = [-0.04, -0.02]
-    [found] = with_verdicts({"comparisons": [entry]})["comparisons"]
-    assert found["verdict"] == expected and found["over_groups"] == [-0.04, -0.02]
-    assert drawn({"comparisons": [entry]}) == ("groups" if "groups" in counts else "documents")
