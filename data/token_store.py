@@ -118,13 +118,14 @@ class TokenStore:
         self.eos_id: int = description["eos_id"]
         self.sources = tuple(description["sources"])
         self.domains = tuple(description["domains"])
-        self.packages = tuple(description.get("packages", self.sources))  # older stores do not say
         lengths = self.column("lengths")
         self.offsets = _bounds(lengths)
         self.num_chunks = -(-lengths // CHUNK)
         self.chunk_offsets = _bounds(self.num_chunks)
         self.num_bytes = self.column("num_bytes")
         self.groups = self.column("groups")
+        packages = description.get("packages") or map(str, self.groups)  # older stores do not say
+        self.packages: tuple[str, ...] = tuple(packages)
         self.is_validation = self.column("is_validation")
         self.shared_ngrams = self.column("shared_ngrams")
         self.tokens = self._map_tokens(np.dtype(description["dtype"]).newbyteorder("<"))

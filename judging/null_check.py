@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from judging.documents import documents_of
 from judging.intervals import paired_over_seeds
-from judging.rows import document_bytes, losses
+from judging.table import losses
 from judging.verdicts import SEEDS_FOR_A_VERDICT
 
 DRAWS = 20
@@ -27,7 +28,8 @@ class NullCheck:
 
 def null_check(results: Mapping) -> NullCheck | None:
     """Whether the published form differs from itself: DRAWS times its seeds and those of `null` are dealt at
-    random into two sets, paired at random, and judged on documents drawn with replacement.
+    random into two sets, paired at random, and judged on the documents of the table. (Drawn anew, they would
+    scatter twice, and the intervals know of once.)
 
     Returns None where `null` is missing, or has too few finished seeds for two sets that can be judged.
     """
@@ -39,14 +41,13 @@ def null_check(results: Mapping) -> NullCheck | None:
     half = len(nats) // 2
     if half < SEEDS_FOR_A_VERDICT:
         return None
-    nats_sd = np.stack(list(nats.values()))
-    bytes_d = document_bytes(results)
+    documents, nats_sd = documents_of(results), np.stack(list(nats.values()))
     rng = np.random.default_rng(0)
     differences = []
     for _ in range(DRAWS):
-        seeds, drawn = rng.permutation(len(nats_sd)), rng.integers(len(bytes_d), size=len(bytes_d))
-        a_sd, b_sd = nats_sd[seeds[:half]][:, drawn], nats_sd[seeds[half : 2 * half]][:, drawn]
-        differences.append(paired_over_seeds(a_sd, b_sd, bytes_d[drawn]))
+        seeds = rng.permutation(len(nats_sd))
+        a_sd, b_sd = nats_sd[seeds[:half]], nats_sd[seeds[half : 2 * half]]
+        differences.append(paired_over_seeds(a_sd, b_sd, documents))
     undecided = sum(not difference.excludes_zero for difference in differences)
     median = float(np.median([difference.detectable for difference in differences]))
     return NullCheck(of, half, DRAWS, undecided, median)

@@ -1,10 +1,10 @@
 """How bits per byte fall with training compute: a law through the best size of every budget, and how far the
-choice of seeds and documents moves it.
+choice of seeds and of groups of documents moves it.
 
     bits(C) = a + b·C^(−c), a, b ≥ 0      where there are three budgets or more
     bits(C) = a − b·ln C                  through two
 
-Suffixes: n point (a model of some size at some budget), b budget, s seed, d document, r resample.
+Suffixes: n point (a model of some size at some budget), b budget, s seed, d document, g group, r resample.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from judging.intervals import CONFIDENCE, RESAMPLING_SEED, Interval
+from judging.documents import Documents
+from judging.intervals import CONFIDENCE, Interval
 
 RESAMPLES = 500
+RESAMPLING_SEED = 0  # fixed: no verdict hangs on a law
 MINIMUM_BUDGETS = 3  # for a law of three numbers
 EXPONENTS = np.geomspace(1e-3, 3.0, 200)
 REFINEMENTS = 3  # each narrows the exponent's neighbourhood a hundredfold
@@ -39,7 +41,7 @@ class Law:
 
 @dataclass(frozen=True)
 class ScalingFit:
-    """law: of all seeds and documents. resampled: of seeds and documents drawn again. best: per budget, the
+    """law: of all seeds and groups. resampled: of seeds and groups drawn again. best: per budget, the
     index of the point with the fewest bits per byte. budgets: those of `best`, ascending.
     """
 
@@ -70,7 +72,7 @@ def fit_law(budgets: Sequence[float], bits: Sequence[float]) -> Law:
 
 
 def fit_scaling(
-    budgets: Sequence[float], nats: Sequence[np.ndarray], num_bytes: Sequence[float]
+    budgets: Sequence[float], nats: Sequence[np.ndarray], documents: Documents
 ) -> ScalingFit | None:
     """The law of the best point of every budget; None where all points have one budget.
 
@@ -81,18 +83,18 @@ def fit_scaling(
     Args:
       budgets: [N] training FLOPs.
       nats: N arrays [S, D]; S may differ.
-      num_bytes: [D].
     """
-    budgets_n, bytes_d = np.asarray(budgets, np.float64), np.asarray(num_bytes, np.float64)
+    budgets_n, bytes_g = np.asarray(budgets, np.float64), documents.bytes_g
     budgets_b = np.unique(budgets_n)
     if len(budgets_b) < 2:
         return None
     rng = np.random.default_rng(RESAMPLING_SEED)
-    counts_rd = rng.multinomial(len(bytes_d), np.full(len(bytes_d), 1 / len(bytes_d)), size=RESAMPLES)
-    draws_rs = rng.random((RESAMPLES, max(len(nats_sd) for nats_sd in nats)))
-    whole_n = np.array([nats_sd.sum() / len(nats_sd) for nats_sd in nats]) / np.log(2) / bytes_d.sum()
-    bits_rn = np.stack([_resampled(nats_sd, counts_rd, draws_rs) for nats_sd in nats], axis=1)
-    bits_rn /= np.log(2) * (counts_rd @ bytes_d)[:, None]
+    counts_rg = rng.multinomial(len(bytes_g), np.full(len(bytes_g), 1 / len(bytes_g)), size=RESAMPLES)
+    sums = [documents.sums(nats_sd) for nats_sd in nats]
+    draws_rs = rng.random((RESAMPLES, max(map(len, sums))))
+    whole_n = np.array([nats_sg.sum() / len(nats_sg) for nats_sg in sums]) / np.log(2) / bytes_g.sum()
+    bits_rn = np.stack([_resampled(nats_sg, counts_rg, draws_rs) for nats_sg in sums], axis=1)
+    bits_rn /= np.log(2) * (counts_rg @ bytes_g)[:, None]
     at_budget = [np.flatnonzero(budgets_n == budget) for budget in budgets_b]
     best = tuple(int(points[np.argmin(whole_n[points])]) for points in at_budget)
     bits_rb = np.stack([bits_rn[:, points].min(axis=1) for points in at_budget], axis=1)
@@ -100,9 +102,9 @@ def fit_scaling(
     return ScalingFit(law, tuple(resampled), tuple(map(float, budgets_b)), best)
 
 
-def _resampled(nats_sd: np.ndarray, counts_rd: np.ndarray, draws_rs: np.ndarray) -> np.ndarray:
-    """[R]: summed nats over the drawn documents, mean over as many drawn seeds as there are."""
-    nats_rs = counts_rd @ np.asarray(nats_sd, np.float64).T
+def _resampled(nats_sg: np.ndarray, counts_rg: np.ndarray, draws_rs: np.ndarray) -> np.ndarray:
+    """[R]: summed nats over the drawn groups, mean over as many drawn seeds as there are."""
+    nats_rs = counts_rg @ nats_sg.T
     seeds = nats_rs.shape[1]
     return np.take_along_axis(nats_rs, (draws_rs[:, :seeds] * seeds).astype(int), axis=1).mean(axis=1)
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from judging.intervals import RESAMPLES
+from judging.margin import EQUAL_SHARE, YARDSTICK
 from judging.null_check import DRAWS
-from judging.verdicts import EQUAL_WITHIN, SEEDS_FOR_A_VERDICT
+from judging.verdicts import DRAWS_FOR_A_VERDICT, GROUPS_FOR_A_VERDICT, SEEDS_FOR_A_VERDICT
 from reports import plots
 from reports.cards import card
 from reports.section import Section
@@ -22,14 +22,24 @@ TERMS = {
     "bytes. It can be compared between tokenizers; less is better.",
     "Difference": "a row minus the row that it is against. Both were trained from the same seeds on the same "
     "batches and evaluated on the same documents, so it is known far better than either number.",
-    "The two intervals": "95 % each. Over seeds: Student's t on the paired differences of the seeds; would "
-    f"other seeds say the same? Over documents: held-out documents drawn again with replacement, "
-    f"{RESAMPLES:,} times; would other documents?",
-    "Verdict": "what a paper says is reproduced or opposite where both intervals exclude zero, and otherwise "
-    "undecided (“cannot tell at this size”). Where a paper says that two are equal, both intervals have to "
-    f"lie within ±{EQUAL_WITHIN:g} bits per byte. On fewer than {SEEDS_FOR_A_VERDICT} finished seeds nothing "
-    "is said; a row that diverged is called that, and the seeds that did not are no excuse.",
-    "Detectable": "the smallest detectable difference, the larger half-width of the two intervals: a smaller "
+    "The intervals": "95 % each. Over seeds: Student's t on the paired differences of the seeds; would other "
+    "seeds say the same? Over groups: held-out documents come in groups, the modules of a package or one "
+    "article, and each group in turn is left out (jackknife), with Student's t on as many groups of one size "
+    "as carry as much; would other packages? Over draws, where a database is a share of the documents: would "
+    "other documents? Nothing here is drawn by a seed, so the same losses give the same verdict. Older runs "
+    "of the comparison have a bootstrap over single documents instead.",
+    "Verdict": "what a paper says is reproduced or opposite where every interval excludes zero, and "
+    f"otherwise undecided (“cannot tell at this size”). On fewer than {SEEDS_FOR_A_VERDICT} finished seeds, "
+    f"{GROUPS_FOR_A_VERDICT} groups or {DRAWS_FOR_A_VERDICT} draws nothing is said; a row that diverged is "
+    "called that, and the seeds that did not are no excuse. Rows that were chosen from a table have no "
+    "verdict of it: one may choose them, and their seeds, by what the table said.",
+    "Equal": "where a paper says that two are equal, every interval has to lie within a margin, "
+    f"{EQUAL_SHARE:.0%} of the effect that the table is about: what its reference gains by its neighbours, "
+    f"or in a table without retrieval the difference of the row {YARDSTICK}. Outside of it in every interval "
+    "is the opposite. Where that effect is itself undecided there is no margin, and no verdict.",
+    "Beyond another's difference": "a difference minus that of another row, where a paper says that "
+    "something matters more in one place than in another; the verdict is then on this.",
+    "Detectable": "the smallest detectable difference, the largest half-width of the intervals: a smaller "
     "one could not have been distinguished from zero, so “cannot tell” says no more than that it is not "
     "larger.",
     "Gain": "the same trained model evaluated with its neighbours minus without them. Without "
@@ -38,10 +48,15 @@ TERMS = {
     "in their losses with and without neighbours alike, which the gain leaves out; it says what retrieval is "
     "worth, not which model predicts better.",
     "Null check": f"the published form under other seeds against itself, in {DRAWS} random divisions of "
-    "its seeds on documents drawn with replacement. A 95 % interval is wrong in one of twenty; the divisions "
-    "share the same models, so they tend to be right or wrong together.",
+    "its seeds. A 95 % interval is wrong in one of twenty; the "
+    "divisions share the same models, so they tend to be right or wrong together.",
     "Many rows": "verdicts are not corrected for the number of rows: among forty that do not differ, one or "
-    "two may be called different. Look at how large a difference is, too.",
+    "two may be called different. q says at which false discovery rate of its table a difference counts "
+    "(Benjamini–Hochberg; of each row the largest p of its intervals).",
+    "Without near-duplicates, without one group": "the verdict on documents that hardly occur in training, "
+    "and the groups without any one of which the verdict is another: such a verdict is of that group.",
+    "Would decide": "how many seeds, groups or draws would decide what is undecided, were mean and spread as "
+    "they are seen: where more than one is named, all of them. A plan for another run, not a promise.",
     "Training tokens": "of a table of rows, and on every curve, all that the batches hold: steps × sequences "
     "× length. Of the comparison, those that are predicted: its batches hold about 1 % more, padding after a "
     "document's end and documents' last tokens.",

@@ -81,7 +81,7 @@ def markdown(database: Database, figures: Mapping[str, Any]) -> str:
             "## What lost recall costs in bits per byte\n",
             f"The trained model in {figures['bits']['run']} on its held-out text, with neighbours found by "
             f"{figures['bits']['factory']} over its training chunks; differences are to exact neighbours, "
-            "with 95 % intervals over documents, paired.\n",
+            "with 95 % intervals over groups of documents, paired.\n",
             "![bits per byte over nprobe](bits.png)\n",
             table(figures["bits"]["rows"]),
         ]

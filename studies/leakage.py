@@ -9,6 +9,7 @@ import numpy as np
 
 from data.token_store import CHUNK
 from evaluation.leakage import ALPHAS, HeldOutChunks, chunk_nats, held_out_chunks, per_document
+from judging.documents import documents_by_group
 from studies.prepare import Prepared
 from studies.summary import GOPHER, Form, compared, domains_of, forms_of, named, score
 from studies.trials.held_out import held_out
@@ -26,7 +27,7 @@ def leakage(
     batches = [batch for batch, _ in held_out(trials["palm", 0], prepared.neighbours)]
     chunks_su = np.concatenate([batch.chunks for batch in batches])
     chunks = held_out_chunks(prepared.neighbours, prepared.tokenizer, chunks_su)
-    documents = np.unique(chunks.documents)
+    documents, groups = np.unique(chunks.documents), np.array(store.packages)
     seeds = sorted({seed for _, seed in trials})
     nats = {
         form: [chunk_nats(chunks, store, results[name, seed].nats[retrieval], chunks_su) for seed in seeds]
@@ -39,28 +40,29 @@ def leakage(
         runs.append({"domain": domain, "chunks": counts.tolist()})
         for alpha in ALPHAS:
             kept = of_domain & chunks.at_most(alpha)
-            nats_sd, num_bytes_d = _by_document(chunks, nats, kept)
+            nats_sd, num_bytes_d, has_text = _by_document(chunks, nats, kept)
             if not len(num_bytes_d):
                 continue
+            text = documents_by_group(num_bytes_d, groups[documents][has_text])
             over = {"alpha": alpha, "chunks": int(kept.sum()), "bytes": round(num_bytes_d.sum())}
             means += [
                 {
                     **named(form), "domain": domain, **over, "seeds": len(seeds),
-                    **score(losses_sd.mean(axis=0), num_bytes_d),
+                    **score(losses_sd.mean(axis=0), text),
                 }
                 for form, losses_sd in nats_sd.items()
             ]  # fmt: skip
             comparisons += [
-                compared(a, b, domain, nats_sd[a], nats_sd[b], num_bytes_d) | over for a, b in _pairs(nats)
+                compared(a, b, domain, nats_sd[a], nats_sd[b], text) | over for a, b in _pairs(nats)
             ]
     return {"neighbours": chunks.neighbours, "runs": runs, "means": means, "comparisons": comparisons}
 
 
 def _by_document(
     chunks: HeldOutChunks, nats: dict[Form, list[np.ndarray]], kept_n: np.ndarray
-) -> tuple[dict[Form, np.ndarray], np.ndarray]:
+) -> tuple[dict[Form, np.ndarray], np.ndarray, np.ndarray]:
     """Losses [S, D] of every form and bytes [D], over the chunks in `kept_n` of the documents that have text
-    there: another is no draw of the bootstrap.
+    there: another is no part of a group. And which of all documents these are, bool.
     """
     documents = np.unique(chunks.documents)
     num_bytes_d = per_document(chunks, chunks.num_bytes, kept_n, documents)
@@ -69,7 +71,7 @@ def _by_document(
         form: np.stack([per_document(chunks, nats_n, kept_n, documents)[has_text] for nats_n in per_seed])
         for form, per_seed in nats.items()
     }
-    return nats_sd, num_bytes_d[has_text]
+    return nats_sd, num_bytes_d[has_text], has_text
 
 
 def _pairs(forms: Iterable[Form]) -> list[tuple[Form, Form]]:

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from errors import InputError
-from evaluation.bits_per_byte import bits_per_byte
-from judging.intervals import paired_difference
+from judging.documents import Documents, documents_by_group
+from judging.intervals import ratio
 from parallelism.mesh import MeshShape, make_mesh
 from retrieval.chunks import training_chunks
 from retrieval.index.build import lists_and_codes
@@ -26,7 +26,7 @@ NPROBES = (1, 4, 16, 64)
 def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str, Any]:
     """Rows {nprobe, recall@2, bits per byte, difference, low, high}: with exact neighbours, then with those
     from inverted lists of codes over the run's training chunks at each nprobe. Differences are to the exact
-    ones, with a 95 % interval over documents, paired.
+    ones, with a 95 % interval over groups of documents, paired.
 
     Args:
         folder: of a trial of a RETRO that experiments.compare trained.
@@ -52,25 +52,26 @@ def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str
         nats[nprobe] = nats_with(NeighbourTable(path, prepared.store), f"nprobe {nprobe}")
         recalls[nprobe] = read_recall(path).reranked
     factory = lists_and_codes(len(training_chunks(prepared.store)), prepared.key_encoder.dimension)
-    num_bytes_d = prepared.store.num_bytes[documents.ids]
-    return {"run": str(folder), "factory": factory, "rows": rows(nats, recalls, num_bytes_d)}
+    num_bytes_d, groups = prepared.store.num_bytes[documents.ids], np.array(prepared.store.packages)
+    text = documents_by_group(num_bytes_d, groups[documents.ids])
+    return {"run": str(folder), "factory": factory, "rows": rows(nats, recalls, text)}
 
 
 def rows(
-    nats: Mapping[str | int, np.ndarray], recalls: Mapping[str | int, float], num_bytes_d: np.ndarray
+    nats: Mapping[str | int, np.ndarray], recalls: Mapping[str | int, float], documents: Documents
 ) -> list[dict[str, Any]]:
     """One row of each `nats` [D]; both mappings are by nprobe, `exact` among them."""
     table = []
     for name, nats_d in nats.items():
-        interval = paired_difference(nats_d, nats["exact"], num_bytes_d)
+        beyond = ratio(nats_d - nats["exact"], documents)
         table.append(
             {
                 "nprobe": name,
                 "recall@2": recalls[name],
-                "bits per byte": bits_per_byte(nats_d, num_bytes_d),
-                "difference": bits_per_byte(nats_d - nats["exact"], num_bytes_d),
-                "low": interval.low if interval else None,
-                "high": interval.high if interval else None,
+                "bits per byte": ratio(nats_d, documents).mean,
+                "difference": beyond.mean,
+                "low": beyond.interval.low if beyond.interval else None,
+                "high": beyond.interval.high if beyond.interval else None,
             }
         )
     return table

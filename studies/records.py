@@ -28,13 +28,14 @@ UNKNOWN = ("nats", "nats_off", "train_nats", "tokens_per_second", "mfu", "peak_b
 
 @dataclass(frozen=True)
 class Source:
-    """Where a row's trials come from. task(seed): the task of the row that is trained. evaluation: how it
-    is evaluated anew, None for what every trial is evaluated on. peak: the learning rate chosen for it.
+    """Where a row's trials come from. task(seed): the task of the row that is trained. evaluations: how it
+    is evaluated anew, several where its database is drawn, none for what every trial is evaluated on. peak:
+    the learning rate chosen for it.
     """
 
     row: Row
     task: Callable[[int], Task]
-    evaluation: Evaluation | None
+    evaluations: tuple[Evaluation, ...]
     peak: float | None
 
 
@@ -93,6 +94,7 @@ def row_record(source: Source) -> dict[str, Any]:
         "name": row.name,
         "group": row.group,
         "against": row.against,
+        "interaction": row.interaction,
         "change": dict(row.change) | ({} if trial.z_loss is None else {"z_loss": trial.z_loss}),
         "note": note.removeprefix("; "),
         "paper": row.paper and dataclasses.asdict(row.paper),
@@ -124,7 +126,9 @@ def facts_of(row: Row, trial: Trial, tokens: int) -> dict[str, Any]:
 
 
 def trial_record(source: Source, seed: int, documents: EvaluatedDocuments) -> dict[str, Any]:
-    """One seed of a row; of a trial that did not finish, why."""
+    """One seed of a row; of a trial that did not finish, why. Where the database is drawn, `draws` has the
+    nats of every draw, and `nats` their mean.
+    """
     task, again = source.task(seed), source.row.reevaluation
     record = {
         "seed": seed,
@@ -142,9 +146,12 @@ def trial_record(source: Source, seed: int, documents: EvaluatedDocuments) -> di
         path = evaluation_path(task.folder, retrieval, again and again.step, task.trial)
         return documents.nats(np.load(path, allow_pickle=False)).tolist()
 
-    if source.evaluation is not None:
-        path = other_evaluation_path(task.folder, source.evaluation)
-        nats_d = np.load(path, allow_pickle=False)[documents.ids].tolist()
+    if source.evaluations:
+        paths = [other_evaluation_path(task.folder, evaluation) for evaluation in source.evaluations]
+        nats_rd = np.stack([np.load(path, allow_pickle=False)[documents.ids] for path in paths])
+        nats_d = nats_rd.mean(axis=0).tolist()
+        if again.share is not None:
+            record["draws"] = nats_rd.tolist()
     else:
         nats_d = of_documents("off" if again and again.off else task.trial.retrievals[-1])
     with_off = task.trial.retrieves and not (again and (again.off or again.longer or again.overlapping))

@@ -1,8 +1,9 @@
 """The results file of every experiment: its one writer and its one reader.
 
 Every file has the head HEAD. Those of studies (`ablate`, `scaling` and their kin) are checked to the last
-number. A file that does not keep to the layout is refused with its name, the row or field, and the way out: a
-table made of half a file would be believed.
+number; older ones lack the group of a document, the interaction of a row and the draws of a trial, and
+`judging` says what can be said without. A file that does not keep to the layout is refused with its name, the
+row or field, and the way out: a table made of half a file would be believed.
 """
 
 import json
@@ -142,6 +143,8 @@ def _check_row(row: Mapping, names: Sequence[str], num_documents: int) -> None:
     if row["against"] is not None and (row["against"] not in names or row["against"] == row["name"]):
         known = ", ".join(name for name in names if name != row["name"])
         raise _Misfit(f"{of} is against {row['against']!r}, which is no other row; there are {known}")
+    if row.get("interaction") not in (None, *names):
+        raise _Misfit(f"{of} is judged beyond {row['interaction']!r}, which is no row")
     if row["paper"] is not None:
         _has(row["paper"], ("figure", "expects", "source"), f"the paper's claim of {of}")
         if row["paper"]["expects"] not in EXPECTED:
@@ -172,12 +175,16 @@ def _check_trials(trials: Sequence[Mapping], of: str, num_documents: int) -> Non
             raise _Misfit(f"{here} is finished and has no nats")
         for evaluation in ("nats", "nats_off"):
             _check_nats(trial[evaluation], f"{evaluation} of {here}", num_documents)
+        for draw, nats in enumerate(trial.get("draws") or ()):
+            _check_nats(nats, f"draw {draw} of {here}", num_documents)
     seeds = [trial["seed"] for trial in trials]
     if len(set(seeds)) < len(seeds):
         raise _Misfit(f"{of} has a seed twice: {', '.join(map(str, seeds))}")
-    finished = [trial["nats_off"] is None for trial in trials if trial["status"] == "finished"]
-    if len(set(finished)) > 1:
+    finished = [trial for trial in trials if trial["status"] == "finished"]
+    if len({trial["nats_off"] is None for trial in finished}) > 1:
         raise _Misfit(f"{of} has nats_off for some seeds and not for others")
+    if len({len(trial.get("draws") or ()) for trial in finished}) > 1:
+        raise _Misfit(f"{of} has more draws for some seeds than for others")
 
 
 def _check_nats(nats: Sequence[float] | None, of: str, num_documents: int) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from errors import InputError
 from evaluation.bits_per_byte import bits_per_byte
-from judging.intervals import bootstrap_ratio, paired_difference
+from judging.documents import documents_by_group
+from judging.intervals import ratio
 from models.families import count, parameter_shapes
 from models.retro.config import SIZES, RETROConfig, copying
 from studies.summary import bounds
@@ -79,7 +80,9 @@ def summary(trial: Trial, dense: TrainedRun, dense_st: np.ndarray, result: Trial
     dense_st: losses [S, T] of the dense model's held-out tokens.
     """
     documents = evaluated_documents(trial, dense.prepared.neighbours)
-    num_bytes = dense.prepared.store.num_bytes[documents.ids]
+    store = dense.prepared.store
+    num_bytes = store.num_bytes[documents.ids]
+    text = documents_by_group(num_bytes, np.array(store.packages)[documents.ids])
     nats = {form: documents.nats(nats_st) for form, nats_st in (("dense", dense_st), *result.nats.items())}
     parameters = {"dense": count(parameter_shapes(dense.trial.config))}
     parameters["off"] = parameters["on"] = count(parameter_shapes(trial.config))
@@ -95,7 +98,7 @@ def summary(trial: Trial, dense: TrainedRun, dense_st: np.ndarray, result: Trial
             "retrieval": None if form == "dense" else form,
             "parameters": parameters[form],
             "bits_per_byte": bits_per_byte(nats_d, num_bytes),
-            "interval": bounds(bootstrap_ratio(nats_d, num_bytes)),
+            "interval": bounds(ratio(nats_d, text).interval),
             **({} if form == "dense" else cost),
         }
         for form, nats_d in nats.items()
@@ -104,7 +107,7 @@ def summary(trial: Trial, dense: TrainedRun, dense_st: np.ndarray, result: Trial
         {
             "a": form, "b": "dense",
             "difference": bits_per_byte(nats[form] - nats["dense"], num_bytes),
-            "over_documents": bounds(paired_difference(nats[form], nats["dense"], num_bytes)),
+            "over_groups": bounds(ratio(nats[form] - nats["dense"], text).interval),
         }
         for form in ("off", "on")
     ]  # fmt: skip

@@ -26,15 +26,17 @@ class Paper:
 @dataclass(frozen=True)
 class Reevaluation:
     """How the trials of the row `of` are evaluated once more: retrieval off; k neighbours; a share of the
-    database; an approximate index at nprobe; random neighbours; sequences `longer` times as long; in windows
-    of which each but the first overlaps the one before it by half, and predicts its other half alone; as they
-    were after `step` steps, one of those that they were evaluated at.
+    database, as the mean over so many `draws` of its documents; an approximate index at nprobe; random
+    neighbours; sequences `longer` times as long; in windows of which each but the first overlaps the one
+    before it by half, and predicts its other half alone; as they were after `step` steps, one of those that
+    they were evaluated at.
     """
 
     of: str
     off: bool = False
     k: int | None = None
     share: float | None = None
+    draws: int = 5
     nprobe: int | None = None
     random: bool = False
     longer: int | None = None
@@ -45,6 +47,9 @@ class Reevaluation:
 @dataclass(frozen=True)
 class Row:
     """One row. change: what is changed, as shown.
+
+    interaction: the row whose own difference is subtracted from this row's before it is judged, where a paper
+    says that something matters more in one place than in another.
 
     A row is trained: `config` by `training`, fields of studies.trials.trial.Trial other than the family's
     own, on neighbours found by `keys`; its peak learning rate is the best of `peaks` where there are several.
@@ -64,6 +69,7 @@ class Row:
     peaks: tuple[float, ...] = ()
     retrofit_of: str | None = None
     reevaluation: Reevaluation | None = None
+    interaction: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ judged by judging.verdicts.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,7 +49,9 @@ class StudyOptions:
     held_out: HeldOut = "group"
     """What is held out: whole packages (`group`), or documents wherever they come from."""
     seeds: int = 3
-    """Number of seeds of every row."""
+    """Number of seeds of every row, to be fixed before a table is looked at: seeds that are added to what
+    came out undecided decide it more often than is true.
+    """
     steps: int | None = None
     """Training steps of a trial."""
     encoder: str | None = None
@@ -58,7 +60,8 @@ class StudyOptions:
     """
     rows: tuple[str, ...] = ()
     """Rows to run, beside the reference and what they are compared with, and without the null check, which
-    is the whole table's. Default: all.
+    is the whole table's. As they, and their seeds, may be chosen by what a table said, the file says so and
+    its rows have no verdict; train what is missing, then run the table without this. Default: all.
     """
     workers: int | None = None
     """Trials trained at once, each on a core of its own. Default: one per core, or one for an accelerator."""
@@ -107,6 +110,7 @@ def run_study(
             "held_out": options.held_out,
             "tokenizer": "palm",
             "seeds": options.seeds,
+            "rows": "chosen" if options.rows else "all",
         }
         sources = [study.source(row) for row in rows]
         content = {"config": config, **records_of(prepared, sources, seeds, others, peak)}
@@ -121,6 +125,8 @@ class Study:
         self._rows = {row.name: row for row in rows}
         self._trained = [row for row in rows if row.reevaluation is None]
         self._preset, self._prepared, self._trials = preset, prepared, trials
+        # To name a table, the whole store is hashed: once for every draw, not for every trial that reads it.
+        self._table = cache(partial(table_for, prepared))
         self._peaks: dict[str, float] = {}  # of the rows that are tuned, once they are
 
     def train(
@@ -146,7 +152,9 @@ class Study:
     def source(self, row: Row) -> Source:
         """Where the trials of `row` come from, once they are trained."""
         trained = self._rows[row.reevaluation.of] if row.reevaluation else row
-        return Source(row, partial(self._task, trained), self._evaluation(row), self._peaks.get(trained.name))
+        return Source(
+            row, partial(self._task, trained), self._evaluations(row), self._peaks.get(trained.name)
+        )
 
     def _task(self, row: Row, seed: int, peak: float | None = None) -> Task:
         """The trial of the trained `row` from `seed`, with all evaluations that rows want of it."""
@@ -159,7 +167,7 @@ class Study:
             dense, there = task.folder, finished(task)
             training["pretrained"] = fingerprint(load_run(dense).params) if there else NOT_YET
         config = with_decoder_fields(row.config, vocab_size=preset.vocab_size, max_length=preset.length)
-        table = table_for(self._prepared, row.keys, MOST_NEIGHBOURS)
+        table = self._table(row.keys, MOST_NEIGHBOURS)
         prepared = dataclasses.replace(self._prepared, neighbours_name=table)
         fields = {
             "name": family_of(config).name, "config": config, "seed": seed, "steps": preset.steps,
@@ -174,21 +182,25 @@ class Study:
         of_row = [
             other for other in self._rows.values() if other.reevaluation and other.reevaluation.of == row.name
         ]
-        evaluations = () if seed == TUNING_SEED else filter(None, map(self._evaluation, of_row))
-        return Task(row.name, trial, trial_folder(self._trials, trial), prepared, tuple(evaluations), dense)
+        evaluations = () if seed == TUNING_SEED else sum(map(self._evaluations, of_row), ())
+        return Task(row.name, trial, trial_folder(self._trials, trial), prepared, evaluations, dense)
 
-    def _evaluation(self, row: Row) -> Evaluation | None:
-        """How `row` is evaluated anew; None for what every trial is evaluated on anyway."""
-        again, table = row.reevaluation, None
+    def _evaluations(self, row: Row) -> tuple[Evaluation, ...]:
+        """How `row` is evaluated anew, once for every draw of its database; none for what every trial is
+        evaluated on anyway.
+        """
+        again = row.reevaluation
         if again is None:
-            return None
+            return ()
+        tables: list[str | None] = [None]
         if again.random or again.share is not None or again.nprobe is not None:
             keys = "random" if again.random else "bert"
-            table = table_for(self._prepared, keys, MOST_NEIGHBOURS, again.share, again.nprobe)
+            draws = range(1 if again.share is None else again.draws)
+            tables = [self._table(keys, MOST_NEIGHBOURS, again.share, again.nprobe, draw) for draw in draws]
         length = None if again.longer is None else again.longer * self._preset.length
         stride = (length or self._preset.length) // 2 if again.overlapping else None
-        evaluation = Evaluation(again.k, table, length, stride)
-        return None if evaluation == Evaluation() else evaluation
+        evaluations = (Evaluation(again.k, table, length, stride) for table in tables)
+        return tuple(evaluation for evaluation in evaluations if evaluation != Evaluation())
 
     def _tuning_loss(self, row: Row, peak: float) -> float:
         """Mean training loss over the last tenth, infinite where it diverged."""
@@ -225,6 +237,6 @@ def chosen(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
     while todo:
         row = known[todo.pop()]
         included.add(row.name)
-        needs = [row.against, row.retrofit_of, row.reevaluation and row.reevaluation.of]
+        needs = [row.against, row.interaction, row.retrofit_of, row.reevaluation and row.reevaluation.of]
         todo += [name for name in needs if name and name not in included]
     return [row for row in rows if row.name in included]

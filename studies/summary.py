@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation.bits_per_byte import bits_per_byte, unigram_nats
-from judging.intervals import Interval, bootstrap_ratio, paired_over_seeds
+from judging.documents import Documents, documents_by_group
+from judging.intervals import Interval, paired_over_seeds, ratio
 from models.families import count, family_of, parameter_shapes
 from retrieval.chunks import training_chunks
 from studies.prepare import Prepared
@@ -37,6 +38,7 @@ def summarise(
     evaluated = documents.ids
     num_bytes = store.num_bytes[evaluated]
     domains = domains_of(prepared, evaluated)
+    texts = texts_of(prepared, evaluated, domains)
     seeds = sorted({seed for _, seed in trials})
 
     nats: dict[tuple, np.ndarray] = {}  # form -> [seeds, evaluated documents]
@@ -52,13 +54,13 @@ def summarise(
                     **named(form), "domain": domain, "seed": seed,
                     "parameters": count(parameter_shapes(trials[name, seed].config)),
                     "train_tokens": result.train_tokens, "train_flops": result.train_flops,
-                    **score(nats_d[inside], num_bytes[inside]),
+                    **score(nats_d[inside], texts[domain]),
                     "tokens_per_second": tokens_per_second, "mfu": mfu,
                 })  # fmt: skip
     means = [
         {
             **named(form), "domain": domain, "seeds": len(seeds),
-            **score(nats_sd.mean(axis=0)[inside], num_bytes[inside]),
+            **score(nats_sd.mean(axis=0)[inside], texts[domain]),
         }
         for form, nats_sd in nats.items() for domain, inside in domains.items()
     ]  # fmt: skip
@@ -71,17 +73,15 @@ def summarise(
         ],
         "rows": rows,
         "means": means,
-        "comparisons": _comparisons(nats, num_bytes, domains),
+        "comparisons": _comparisons(nats, texts, domains),
         "curves": [_curve(trials[key], results[key]) for key in trials],
     }
 
 
-def score(nats_d: np.ndarray, num_bytes_d: np.ndarray) -> dict[str, Any]:
-    """Bits per byte and its interval over documents."""
-    return {
-        "bits_per_byte": bits_per_byte(nats_d, num_bytes_d),
-        "interval": bounds(bootstrap_ratio(nats_d, num_bytes_d)),
-    }
+def score(nats_d: np.ndarray, documents: Documents) -> dict[str, Any]:
+    """Bits per byte and its interval over groups of documents."""
+    spread = ratio(nats_d, documents)
+    return {"bits_per_byte": spread.mean, "interval": bounds(spread.interval)}
 
 
 def forms_of(trials: dict[tuple[str, int], Trial]) -> list[tuple[Form, str, str | None]]:
@@ -115,8 +115,16 @@ def domains_of(prepared: Prepared, evaluated: np.ndarray) -> dict[str, np.ndarra
     return {name: inside for name, inside in subsets.items() if inside.any()}
 
 
+def texts_of(
+    prepared: Prepared, evaluated: np.ndarray, domains: dict[str, np.ndarray]
+) -> dict[str, Documents]:
+    """By domain its documents, each in its group."""
+    num_bytes, groups = prepared.store.num_bytes[evaluated], np.array(prepared.store.packages)[evaluated]
+    return {name: documents_by_group(num_bytes[inside], groups[inside]) for name, inside in domains.items()}
+
+
 def _comparisons(
-    nats: dict[tuple, np.ndarray], num_bytes: np.ndarray, domains: dict[str, np.ndarray]
+    nats: dict[tuple, np.ndarray], texts: dict[str, Documents], domains: dict[str, np.ndarray]
 ) -> list[dict]:
     """The differences that the papers speak of, paired by seed and document."""
     pairs: list[tuple] = [(PALM, GOPHER)]
@@ -124,21 +132,21 @@ def _comparisons(
         on, off = (("retro", retrieval, initialisation) for retrieval in ("on", "off"))
         pairs += [(on, off), (on, GOPHER), (off, GOPHER)]
     return [
-        compared(a, b, domain, nats[a][:, inside], nats[b][:, inside], num_bytes[inside])
+        compared(a, b, domain, nats[a][:, inside], nats[b][:, inside], texts[domain])
         for a, b in pairs
         for domain, inside in domains.items()
     ]
 
 
 def compared(
-    a: Form, b: Form, domain: str, nats_a: np.ndarray, nats_b: np.ndarray, num_bytes_d: np.ndarray
+    a: Form, b: Form, domain: str, nats_a: np.ndarray, nats_b: np.ndarray, documents: Documents
 ) -> dict[str, Any]:
     """The record of a − b, from the losses [S, D] of both."""
-    paired = paired_over_seeds(nats_a, nats_b, num_bytes_d)
+    paired = paired_over_seeds(nats_a, nats_b, documents)
     return {
         "a": named(a), "b": named(b), "domain": domain, "difference": paired.mean,
-        "over_seeds": bounds(paired.over_seeds), "over_documents": bounds(paired.over_documents),
-        "excludes_zero": paired.excludes_zero, "seeds": len(nats_a),
+        "over_seeds": bounds(paired.over_seeds), "over_groups": bounds(paired.over_groups),
+        "excludes_zero": paired.excludes_zero, "seeds": len(nats_a), "groups": len(documents.names),
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def gopher(config: Any) -> list[Row]:
         Row("published", "Published form", None, config=config),
         row("LayerNorm", "Norm", norm="layer"),
         row("learned positions", "Positions", positions="learned"),
-        *lengths("published", "learned positions"),
+        *lengths("published", "learned positions", relative=True),
         row("ReLU", "Feed-forward", activation="relu"),
         recipe(
             "AdamW", "Recipe", Paper("better than Adam", "better", "Chinchilla, appendix G"), recipe="retro"

@@ -40,7 +40,7 @@ def palm(config: Any) -> list[Row]:
         ),
         row("learned positions", "Positions", positions="learned"),
         row("relative positions", "Positions", positions="relative"),
-        *lengths("published", "learned positions", "relative positions"),
+        *lengths("published", "learned positions", "relative positions", relative=False),
         row("LayerNorm", "Norm", norm="layer", note="the paper's text; the RMS form is of Google's own code"),
         row("untied embeddings", "Embeddings", embeddings="untied"),
         Row(

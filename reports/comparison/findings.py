@@ -136,7 +136,7 @@ def _effect(row: Mapping, without_near_duplicates: Mapping | None) -> str:
     return {
         BETTER: f"gains from retrieval {numbers}",
         WORSE: f"loses through retrieval {numbers}",
-        UNDECIDED: f"shows no gain from retrieval that can be distinguished from zero {numbers}",
+        UNDECIDED: f"cannot be told to gain or to lose from retrieval {numbers}",
     }.get(row["verdict"], f"changes with retrieval {numbers}")
 
 

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from data.token_store import CHUNK
+from judging.comparisons import drawn
 from reports.comparison import findings
 from reports.comparison.leakage_findings import alphas, comparisons, means, percent
 from reports.forms import ALL, domain_name, form_name, forms, pair_name
@@ -54,7 +55,7 @@ def draw_curves(panels: np.ndarray, results: Mapping, domain: str) -> None:
         for form in forms(results)
     ]  # fmt: skip
     compared = [
-        Line(comparisons(results, a, b, domain), "difference", ("over_documents", "over_seeds"),
+        Line(comparisons(results, a, b, domain), "difference", ("over_groups", "over_seeds"),
              pair_name(a, b), colour_of(a), hollow=b[1] != "off")
         for a, b in findings.pairs(results["leakage"])
     ]  # fmt: skip
@@ -67,7 +68,7 @@ def draw_curves(panels: np.ndarray, results: Mapping, domain: str) -> None:
     below.set_ylabel("difference, bits per byte")
     below.set_xlabel(
         "α in %: longest run shared with training, of 64 tokens\n"
-        "thin: 95 % over documents, broad: 95 % over seeds"
+        f"thin: 95 % over {drawn(results)}, broad: 95 % over seeds"
     )
     for panel in panels:
         panel.set_xticks(range(len(alphas(results))), [f"{100 * alpha:g}" for alpha in alphas(results)])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
 
-from judging.comparisons import with_verdicts
+from judging.comparisons import drawn, with_verdicts
 from reports import forms, plots, words
 from reports.comparison import findings, leakage_findings, leakage_plots, tables
 from reports.comparison import plots as drawings
@@ -52,6 +52,7 @@ def write_report(results: Mapping, path: Path) -> None:
     }
     page = template(TEMPLATE, html=True, **numbers).render(
         results=results,
+        drawn=drawn(results),
         findings=findings,
         forms=forms,
         plots=plots,

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from judging.comparisons import drawn
 from reports.comparison import findings
 from reports.forms import ALL, NO_NEAR_DUPLICATES, Form, form_name, forms, in_order, pair_name
 from reports.plots import FIGURE_WIDTH, LIGHT, ROW_HEIGHT, colour_of, png, row_label, svg
@@ -54,7 +55,7 @@ def summary_png(results: Mapping) -> bytes:
 
 
 def draw_bits_per_byte(axes: Axes, results: Mapping) -> None:
-    """Every form with its interval over documents, hollow without neighbours, and the unigram reference."""
+    """Every form with its interval over groups, hollow without neighbours, and the unigram reference."""
     evaluated = forms(results)
     for y, form in enumerate(evaluated):
         row = findings.mean_of(results, form)
@@ -87,14 +88,14 @@ def draw_differences(axes: Axes, results: Mapping) -> None:
             if row["over_seeds"] is not None:
                 broad = {"linewidth": 4.5, "alpha": 0.35, "solid_capstyle": "butt"}
                 axes.plot(row["over_seeds"], [y + offset] * 2, color=colour, **broad)
-            value, over_documents = row["difference"], row["over_documents"]
-            _interval(axes, y + offset, value, over_documents, colour, hollow=domain != ALL)
+            value, over_groups = row["difference"], row["over_groups"]
+            _interval(axes, y + offset, value, over_groups, colour, hollow=domain != ALL)
     axes.axvline(0, color=LIGHT["faint"], linewidth=1)
     _rows(axes, PAIR_HEIGHT * len(pairs))
     axes.set_xlabel(
         "difference in bits per byte (below zero: the first is better)\n"
         "filled: all documents, hollow: without near-duplicates\n"
-        "thin: 95 % over documents, broad: 95 % over seeds"
+        f"thin: 95 % over {drawn(results)}, broad: 95 % over seeds"
     )
 
 

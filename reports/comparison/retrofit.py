@@ -18,7 +18,7 @@ def table(results: dict[str, Any]) -> str:
             "trained": f"{row['trained_parameters']:,}" if difference else "",
             "bits per byte": f"{row['bits_per_byte']:.4f} {bounds(row['interval'])}",
             "minus dense": signed(difference["difference"]) if difference else "",
-            "95 % over documents": bounds(difference["over_documents"], signed) if difference else "",
+            "95 % over groups": bounds(difference["over_groups"], signed) if difference else "",
         })  # fmt: skip
     after = results["rows"][-1]
     return (

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from judging.comparisons import drawn
 from reports.comparison import findings, leakage_findings
 from reports.forms import (
     ALL,
@@ -66,7 +67,8 @@ def _short(domain: str) -> str:
 
 def difference_table(results: Mapping) -> Table:
     """A row per pair, on all documents and on those without near-duplicates."""
-    header = ["difference (a − b)", "documents", "bits per byte", "over seeds", "over documents", "a is"]
+    over = ["over seeds", f"over {drawn(results)}"]
+    header = ["difference (a − b)", "documents", "bits per byte", *over, "a is"]
     rows = [
         [pair_name(a, b), DOCUMENTS[domain], *_difference(row)]
         for a, b, entries in findings.comparisons(results, list(DOCUMENTS))
@@ -77,7 +79,7 @@ def difference_table(results: Mapping) -> Table:
 
 def grouped_difference_table(results: Mapping, domains: Sequence[str]) -> Table:
     """Below every pair's name, its entry on each domain."""
-    header = ("a − b", "bits per byte", "95 % over seeds", "95 % over documents", "a is")
+    header = ("a − b", "bits per byte", "95 % over seeds", f"95 % over {drawn(results)}", "a is")
     groups = []
     for a, b, entries in findings.comparisons(results, domains):
         rows = (_cells(domain_name(domain), *_difference(row)) for domain, row in entries.items())
@@ -86,7 +88,7 @@ def grouped_difference_table(results: Mapping, domains: Sequence[str]) -> Table:
 
 
 def _difference(row: Mapping) -> list[str]:
-    intervals = [bounds(row[key], signed) for key in ("over_seeds", "over_documents")]
+    intervals = [bounds(row[key], signed) for key in ("over_seeds", "over_groups")]
     return [signed(row["difference"]), *intervals, row["verdict"]]
 
 
@@ -113,7 +115,7 @@ def every_run(results: Mapping) -> Table:
 
 def leakage_table(results: Mapping, domain: str) -> Table:
     """On one domain, by α: how much text there is, every form, and every pair with its intervals over
-    documents and over seeds.
+    groups of documents and over seeds.
     """
     amounts = leakage_findings.amounts(results, domain)
     rows: list[tuple[Cell, ...]]
@@ -124,8 +126,8 @@ def leakage_table(results: Mapping, domain: str) -> Table:
         rows.append(((form_name(form),), *figures))
     for a, b in findings.pairs(results["leakage"]):
         entries = map(_difference, leakage_findings.comparisons(results, a, b, domain).values())
-        # Over documents first, as below the forms.
-        differences = ((mean, documents, seeds, verdict) for mean, seeds, documents, verdict in entries)
+        # Over groups first, as below the forms.
+        differences = ((mean, groups, seeds, verdict) for mean, seeds, groups, verdict in entries)
         rows.append(((pair_name(a, b),), *differences))
     header = ("r(C) at most", *map(leakage_findings.percent, amounts))
     return Table(f"Leakage: {domain_name(domain)}", header, (("", tuple(rows)),))

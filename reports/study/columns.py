@@ -6,17 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from judging.intervals import Comparison
+from judging.intervals import MOST_NEEDED, Comparison
+from judging.margin import EQUAL_SHARE, Margin
 from judging.null_check import NullCheck
 from judging.rows import JudgedRow
-from judging.verdicts import DIVERGED, EQUAL_WITHIN, FAILED, REFERENCE
-from reports.words import bits, bounds, count, figure, flops, signed
+from judging.verdicts import DIVERGED, FAILED, NO_CLAIM, REFERENCE
+from reports.words import bits, bounds, count, figure, flops, plural, signed
 
 MIB = 2**20
 INTERVALS = (
-    "Intervals are 95 %: Student's t over seeds above, bootstrap over documents below. A verdict needs both "
-    f"to exclude zero; equal is what has both within ±{EQUAL_WITHIN:g} bits per byte. Detectable: the larger "
-    "half-width of the two; a smaller difference could not have been distinguished from zero."
+    "Intervals are 95 %: Student's t over seeds above; below over groups of documents, by leaving out one "
+    "after the other; and, where a database is drawn, over its draws. A verdict needs all of them to exclude "
+    "zero. Detectable: the largest half-width; a smaller difference could not have been distinguished from "
+    "zero. q: the false discovery rate of the table at which a difference counts."
 )
 GAIN = "Gain: the same model with its neighbours − without."
 
@@ -37,7 +39,17 @@ def legend(rows: Sequence[JudgedRow]) -> str:
             f"Differences are row − {most}what is named below the row, paired by seed, batch and document. "
         )
     gains = f" {GAIN}" if any(row.gain for row in rows) else ""
-    return f"Less is better. {against}{INTERVALS}{gains}"
+    margin = next((f" {_margin_sentence(row.margin)}" for row in rows if row.margin), "")
+    return f"Less is better. {against}{INTERVALS}{margin}{gains}"
+
+
+def _margin_sentence(margin: Margin) -> str:
+    if margin.value is None:
+        return f"No margin of equality can be stated: {margin.of}."
+    return (
+        f"Equal is what has all of them within ±{margin.value:.4f} bits per byte, {EQUAL_SHARE:.0%} of "
+        f"{margin.of}."
+    )
 
 
 def texts(judged: JudgedRow, usual: str) -> dict[str, str]:
@@ -54,6 +66,8 @@ def texts(judged: JudgedRow, usual: str) -> dict[str, str]:
         "interval": bounds(judged.interval),
         **_compared("difference", judged.difference),
         "detectable": "–" if judged.detectable is None else f"±{judged.detectable:.4f}",
+        **_compared("interaction", judged.interaction),
+        "interaction of": f"beyond {row['interaction']}" if judged.interaction else "–",
         **_compared("gain", judged.gain),
         **_compared("gain apart", judged.gain_apart),
         **_compared("gain − its", judged.gain_difference),
@@ -65,18 +79,24 @@ def texts(judged: JudgedRow, usual: str) -> dict[str, str]:
         "paper": paper.get("figure") or "–",
         "source": paper.get("source") or "–",
         "verdict": verdict_text(judged),
+        "margin": margin_text(judged),
+        "q": "–" if judged.q_value is None else f"{judged.q_value:.3f}",
+        "apart": _apart_text(judged),
+        "decided by": f"another without {' or '.join(judged.decided_by)}" if judged.decided_by else "–",
+        "needed": needed_text(judged),
     }
 
 
-def with_intervals(name: str) -> tuple[str, str, str]:
-    """The columns of one comparison: the mean, and the interval for either source of chance."""
-    return name, f"{name} over seeds", f"{name} over documents"
+def with_intervals(name: str) -> tuple[str, str, str, str]:
+    """The columns of one comparison: the mean, and the interval for every source of chance."""
+    return name, f"{name} over seeds", f"{name} over groups", f"{name} over draws"
 
 
 def _compared(name: str, difference: Comparison | None) -> dict[str, str]:
     if difference is None:
         return dict.fromkeys(with_intervals(name), "–")
-    ends = [bounds(interval, signed) for interval in (difference.over_seeds, difference.over_documents)]
+    intervals = (difference.over_seeds, difference.over_groups, difference.over_draws)
+    ends = [bounds(interval, signed) for interval in intervals]
     return dict(zip(with_intervals(name), [signed(difference.mean), *ends], strict=True))
 
 
@@ -102,6 +122,32 @@ def verdict_text(judged: JudgedRow) -> str:
     if judged.verdict == REFERENCE and judged.gain:
         text = text.replace(REFERENCE, f"with its neighbours: {judged.outcome(judged.gain)}", 1)
     return text
+
+
+def margin_text(judged: JudgedRow) -> str:
+    """What a row that a paper calls equal has to lie within, and what it would lie within."""
+    if judged.margin is None or judged.decisive is None:
+        return "–"
+    margin = judged.margin.value
+    of = "there is none" if margin is None else f"it is ±{margin:.4f}"
+    return f"would pass a margin of ±{judged.decisive.reach:.4f}; {of}"
+
+
+def _apart_text(judged: JudgedRow) -> str:
+    """The verdict on documents without near-duplicates."""
+    if judged.verdict_apart is None or judged.decisive is None:
+        return "–"
+    same = judged.verdict_apart == judged.verdict
+    return "the same" if same else judged.verdict_apart.removeprefix(f"{NO_CLAIM}: ")
+
+
+def needed_text(judged: JudgedRow) -> str:
+    """`5 seeds, 23 groups`: what would decide a row that is undecided, were mean and spread as seen."""
+    numbers = (
+        f">{MOST_NEEDED[noun]} {noun}s" if number is None else plural(number, noun)
+        for noun, number in judged.needed.items()
+    )
+    return ", ".join(numbers) or "–"
 
 
 def _last_word(lost: Sequence[Mapping]) -> str:

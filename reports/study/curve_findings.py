@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from judging.rows import JudgedRow
-from judging.verdicts import BETTER, WORSE, outcome
-from reports.study.curves import AXES, Curve, Curves, OnBlocks, Scaled, axis_value
+from judging.verdicts import BETTER, DRAWS_FOR_A_VERDICT, UNDECIDED, WORSE, number_text, outcome
+from reports.study.curves import AXES, Curve, Curves, OnBlocks, Point, Scaled, axis_value
 from reports.words import bits, bounds, capitalised, count, difference, flops, signed
 
 WORTH = {BETTER: "retrieval is worth more there", WORSE: "retrieval is worth less there"}
@@ -30,16 +30,28 @@ def _over_sizes(curves: Curves) -> str:
     span = f"{signed(min(values))} to {signed(max(values))} bits per byte"
     better, worse = verdicts.count(BETTER), verdicts.count(WORSE)
     of = f"better in {better} of {len(points)} and worse in {worse}"
+    if undecided := verdicts.count(UNDECIDED):
+        of += f"; in {undecided} one cannot tell"
     return f"Over sizes and budgets, {curves.measured} is {span}, {of}."
 
 
 def _along(curves: Curves) -> str:
     lines = (
         f"{curve.label} "
-        + ", ".join(f"{signed(point.value)} at {axis_value(curves.axis, point.x)}" for point in curve.points)
+        + ", ".join(
+            f"{signed(point.value)} at {axis_value(curves.axis, point.x)}{_few_draws(point)}"
+            for point in curve.points
+        )
         for curve in curves.curves
     )
     return f"By {AXES[curves.axis]}, {curves.measured} is, in bits per byte: {'; '.join(lines)}."
+
+
+def _few_draws(point: Point) -> str:
+    """` (1 draw)` where too few databases were drawn to say anything of a share."""
+    draws = point.difference.draws
+    few = draws is not None and draws.number < DRAWS_FOR_A_VERDICT
+    return f" ({number_text(draws.number, 'draw')})" if few else ""
 
 
 def _payoff(curve: Curve) -> str:
@@ -48,7 +60,8 @@ def _payoff(curve: Curve) -> str:
     better = [point.row.outcome(point.difference) == BETTER for point in curve.points]
     from_here = next((n for n in range(len(better)) if all(better[n:])), None)
     if from_here is None:
-        when = "is not better with its neighbours"
+        worse = last.row.outcome(last.difference) == WORSE
+        when = f"{'is not' if worse else 'cannot be told to be'} better with its neighbours"
     else:
         start = count(curve.points[from_here].x)
         when = f"is better with its neighbours from {start} training tokens on, and"
@@ -92,7 +105,7 @@ def block_sentences(blocks: Sequence[OnBlocks]) -> list[str]:
                 f"On the {_block(row)} block {one.measured} is {difference(added)}: {row.outcome(added)}."
             )
         for row, between in one.beyond_first:
-            verdict = outcome(between, min(one.first.paired, row.paired))
+            verdict = outcome(between)
             sentences.append(
                 f"{capitalised(one.measured)} on the {_block(row)} block minus that on the "
                 f"{_block(one.first)} block is {difference(between)}: {WORTH.get(verdict, verdict)}."

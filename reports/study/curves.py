@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from judging.documents import documents_of
 from judging.intervals import Comparison
-from judging.rows import JudgedRow, gain_interaction, interaction, losses
+from judging.rows import JudgedRow, gain_interaction, interaction
 from judging.scaling_law import ScalingFit, fit_scaling
+from judging.table import losses
 from reports.forms import form_name
 from reports.words import count, flops
 
@@ -173,7 +175,7 @@ def scaled(results: Mapping, judged: Sequence[JudgedRow]) -> list[Scaled]:
     for row in _budgeted(judged):
         if row.seeds:
             kinds.setdefault(kind(row), []).append(row)
-    bytes_d = [document["bytes"] for document in results["documents"]]
+    documents = documents_of(results)
     return [
         Scaled(
             label,
@@ -181,7 +183,7 @@ def scaled(results: Mapping, judged: Sequence[JudgedRow]) -> list[Scaled]:
             fit_scaling(
                 [row.row["facts"]["budget"] for row in rows],
                 [np.stack(list(losses(row.row).values())) for row in rows],
-                bytes_d,
+                documents,
             ),
         )
         for label, rows in kinds.items()

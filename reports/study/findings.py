@@ -7,7 +7,7 @@ from statistics import median
 
 from judging.rows import JudgedRow
 from judging.verdicts import BETTER, CANNOT_TELL, DIVERGED, FAILED, OPPOSITE, SAME, WORSE
-from reports.study.columns import verdict_text
+from reports.study.columns import margin_text, needed_text, verdict_text
 from reports.words import capitalised, count, difference, plural, signed
 
 QUESTIONS = {
@@ -27,12 +27,13 @@ QUESTIONS = {
     "sweep": ("Peak learning rates", "At which peak learning rate does each form train best?"),
     "square": ("The square", "Does PaLM's parallel block change what retrieval is worth?"),
 }  # fmt: skip
+FALSE_DISCOVERIES = 0.05
 # A verdict on a direction that a paper gives, in the order and the words in which they are listed.
 DIRECTIONS = {
     SAME: "reproduced",
     OPPOSITE: "opposite",
     CANNOT_TELL: "cannot tell at this size",
-    None: "not judged: too few seeds finished",
+    None: "not judged: too few seeds, groups or draws, or chosen rows",
 }
 
 
@@ -88,8 +89,10 @@ def directions(rows: Sequence[JudgedRow]) -> dict[str, list[str]]:
 def _direction(row: JudgedRow, against: JudgedRow | None) -> str:
     paper = row.row["paper"]
     expected = "equal to" if paper["expects"] == "equal" else f"{paper['expects']} than"
-    number = "no number" if row.difference is None else difference(row.difference)
+    beyond = f", beyond the difference of {row.row['interaction']}" if row.interaction else ""
+    number = "no number" if row.decisive is None else difference(row.decisive)
     known = "" if _decided(row) else f"; {verdict_text(row)}"
+    known += f"; {margin_text(row)}" if row.margin and row.decisive else ""
     by_gain = ""
     if row.gain_verdict:
         by_gain = (
@@ -97,8 +100,8 @@ def _direction(row: JudgedRow, against: JudgedRow | None) -> str:
             f"{signed(against.gain.mean)}; {difference(row.gain_difference)}."
         )
     return (
-        f"{row.name}: expected {expected} {row.row['against']} ({paper['figure']}; {paper['source']}). "
-        f"Here {number}{known}.{by_gain}"
+        f"{row.name}: expected {expected} {row.row['against']}{beyond} "
+        f"({paper['figure']}; {paper['source']}). Here {number}{known}.{by_gain}"
     )
 
 
@@ -130,7 +133,7 @@ def counted_by_gain(rows: Sequence[JudgedRow]) -> str:
     )
 
 
-def _names(rows: Iterable[JudgedRow], measured: str = "difference") -> str:
+def _names(rows: Iterable[JudgedRow], measured: str = "decisive") -> str:
     named = [(row.name, getattr(row, measured)) for row in rows]
     names = ", ".join(name if value is None else f"{name} {signed(value.mean)}" for name, value in named)
     return f" ({names})" if names else ""
@@ -158,6 +161,47 @@ def without_claims(rows: Sequence[JudgedRow]) -> str:
     }
     parts = [f"{word}{members}" for word, members in names.items() if members]
     return f"Where no paper gives a direction: {'; '.join(parts)}." if parts else ""
+
+
+def fragile(rows: Sequence[JudgedRow]) -> str:
+    """How many verdicts hang on near-duplicates or on one group of documents, and which."""
+    judged = [row for row in rows if row.q_value is not None]
+    hanging = [row.name for row in judged if row.hangs]
+    if not hanging:
+        return ""
+    return (
+        f"{len(hanging)} of {plural(len(judged), 'verdict')} would be another without near-duplicates or "
+        f"without one group of documents: {'; '.join(hanging)}."
+    )
+
+
+def deciding_groups(rows: Sequence[JudgedRow]) -> str:
+    """The groups without any one of which a verdict is another, with the rows."""
+    rows_of: dict[str, list[str]] = {}
+    for row in rows:
+        for group in row.decided_by:
+            rows_of.setdefault(group, []).append(row.name)
+    parts = [f"{group} ({'; '.join(names)})" for group, names in rows_of.items()]
+    return f"Without one group of documents a verdict is another: {', '.join(parts)}." if parts else ""
+
+
+def false_discoveries(rows: Sequence[JudgedRow]) -> str:
+    """How many of the differences that count do so for the table as a whole."""
+    judged = [row for row in rows if row.q_value is not None]
+    counting = [row for row in judged if row.decisive.excludes_zero]
+    if not counting:
+        return ""
+    kept = [row for row in counting if row.q_value <= FALSE_DISCOVERIES]
+    return (
+        f"{len(counting)} of {plural(len(judged), 'difference')} exclude zero, {len(kept)} of them at a "
+        f"false discovery rate of {FALSE_DISCOVERIES:.0%} over the table (Benjamini–Hochberg)."
+    )
+
+
+def would_decide(rows: Sequence[JudgedRow]) -> str:
+    """What each undecided row would take, were its mean and spread as they are seen."""
+    parts = [f"{row.name}: {needed_text(row)}" for row in rows if row.needed]
+    return f"What would decide, were means and spreads as seen. {'; '.join(parts)}." if parts else ""
 
 
 def unfinished(rows: Sequence[JudgedRow]) -> str:

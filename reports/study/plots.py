@@ -1,5 +1,6 @@
 """The plots of an ablation, as elements of the page: paired differences of all rows, laws of scaling, and
-what changes along an axis. In all of them thin lines are 95 % over documents, broad ones over seeds.
+what changes along an axis. In all of them thin lines are 95 % over groups of documents, broad ones over
+seeds, dotted ones over draws of a database.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 
 from judging.intervals import Comparison
 from judging.rows import JudgedRow
-from judging.verdicts import CANNOT_TELL, EQUAL_WITHIN, NO_CLAIM, OPPOSITE, SAME
+from judging.verdicts import CANNOT_TELL, NO_CLAIM, OPPOSITE, SAME
 from reports.plots import LIGHT, row_label, svg
 from reports.study.curves import AXES, Curves, Scaled, axis_value
 from reports.study.table import by_group
@@ -24,7 +25,8 @@ ROW = 0.82  # of plots.ROW_HEIGHT
 LINE = 58  # characters of a row's name and figures together
 VIEW = 0.9  # share of the interval ends that a forest plot shows whole; what is beyond is cut with an arrow
 LEGEND = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "fontsize": 8.5}
-INTERVALS = "thin: 95 % over documents, broad: 95 % over seeds"
+INTERVALS = "thin: 95 % over groups of documents, broad: 95 % over seeds"
+LEAST_VIEW = 0.01  # bits per byte to either side
 
 
 def forest_svg(name: str, judged: Sequence[JudgedRow]) -> Markup | None:
@@ -40,8 +42,9 @@ def forest_svg(name: str, judged: Sequence[JudgedRow]) -> Markup | None:
 
 def draw_forest(axes: Axes, judged: Sequence[JudgedRow]) -> None:
     """A line per row below its group, coloured by its verdict; hollow where a seed did not finish."""
-    ends = [abs(end) for row in judged if row.difference for ends in row.difference.intervals for end in ends]
-    limit = max(1.3 * np.quantile(ends, VIEW), 1.5 * EQUAL_WITHIN) if ends else 2 * EQUAL_WITHIN
+    ends = [abs(end) for row in judged if row.decisive for ends in row.decisive.intervals for end in ends]
+    margin = next((row.margin.value for row in judged if row.margin and row.margin.value), 0.0)
+    limit = max(1.3 * np.quantile(ends or [0.0], VIEW), 1.5 * margin, LEAST_VIEW)
     y = 0
     for group, rows in by_group(judged):
         axes.text(0, y + 0.2, group, transform=axes.get_yaxis_transform(), va="bottom", weight="bold", size=9)
@@ -50,9 +53,9 @@ def draw_forest(axes: Axes, judged: Sequence[JudgedRow]) -> None:
             colour = LIGHT[BY_VERDICT.get(row.verdict, "gopher")]
             figures = _figures(row)
             row_label(axes, y, _shortened(row.name, LINE - len(figures)), figures)
-            _clipped(axes, y + 0.06, row.difference, limit, colour, hollow=bool(row.unfinished))
+            _clipped(axes, y + 0.06, row.decisive, limit, colour, hollow=bool(row.unfinished))
         y += 1
-    axes.axvspan(-EQUAL_WITHIN, EQUAL_WITHIN, color=LIGHT["rule"], alpha=0.35, linewidth=0)
+    axes.axvspan(-margin, margin, color=LIGHT["rule"], alpha=0.35, linewidth=0)
     axes.axvline(0, color=LIGHT["faint"], linewidth=1)
     axes.set_xlim(-limit, limit)
     axes.set_ylim(y - 0.4, -0.3)
@@ -60,12 +63,12 @@ def draw_forest(axes: Axes, judged: Sequence[JudgedRow]) -> None:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(
         "difference in bits per byte (below zero: better than what it is against)\n"
-        f"{INTERVALS}; shaded: ±{EQUAL_WITHIN:g}"
+        f"{INTERVALS}{f'; shaded: ±{margin:.4f}' if margin else ''}"
     )
 
 
 def _figures(row: JudgedRow) -> str:
-    number = "" if row.difference is None else f"{signed(row.difference.mean)}, "
+    number = "" if row.decisive is None else f"{signed(row.decisive.mean)}, "
     return number + row.verdict.removeprefix(f"{NO_CLAIM}: ").removesuffix(" at this size")
 
 
@@ -92,8 +95,10 @@ def _bars(lines: Callable[..., Any], at: float, difference: Comparison, colour: 
     """`lines` are axes.hlines or axes.vlines."""
     if difference.over_seeds is not None:
         lines(at, *difference.over_seeds, color=colour, linewidth=4.5, alpha=0.35)
-    if difference.over_documents is not None:
-        lines(at, *difference.over_documents, color=colour, linewidth=1.3)
+    if difference.over_groups is not None:
+        lines(at, *difference.over_groups, color=colour, linewidth=1.3)
+    if difference.over_draws is not None:
+        lines(at, *difference.over_draws, color=colour, linewidth=2.5, linestyle="dotted")
 
 
 def curves_svg(name: str, curves: Curves) -> Markup:
@@ -176,7 +181,7 @@ def draw_scaling(axes: Axes, scaled: Sequence[Scaled]) -> None:
     axes.set_ylim(min(values) - margin, max(values) + margin)
     axes.set_xlabel(
         "training FLOPs\nfilled: the best size of a budget, which the law is fitted to\n"
-        "shaded: 95 % of the laws on seeds and documents drawn again"
+        "shaded: 95 % of the laws on seeds and groups drawn again"
     )
     axes.set_ylabel("bits per byte")
     axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.6)

@@ -49,6 +49,7 @@ def sentences(study: JudgedStudy) -> Sentences:
     brief = [
         findings.counted(rows),
         findings.counted_by_gain(rows),
+        findings.fragile(rows),
         *curve_sentences(study.curves),
         *law_sentences(study.laws),
         *block_sentences(study.blocks),
@@ -57,6 +58,9 @@ def sentences(study: JudgedStudy) -> Sentences:
     further = [
         "" if study.laws or study.blocks else findings.without_claims(rows),
         findings.unfinished(rows),
+        findings.false_discoveries(rows),
+        findings.deciding_groups(rows),
+        findings.would_decide(rows),
         findings.sensitivity(rows),
         null_sentence(study.null),
     ]

@@ -17,7 +17,12 @@ COLUMNS = {
     "bits per byte": ("bits per byte", "interval"),
     "difference": with_intervals("difference"),
     "detectable": ("detectable",),
-    "verdict": ("verdict",),
+    "beyond another's difference": (*with_intervals("interaction"), "interaction of"),
+    "verdict": ("verdict", "margin"),
+    "q": ("q",),
+    "without near-duplicates": ("apart",),
+    "without one group": ("decided by",),
+    "would decide": ("needed",),
     "the paper": ("paper", "source"),
     "gain on − off": with_intervals("gain"),
     "gain without near-duplicates": with_intervals("gain apart"),
@@ -39,8 +44,8 @@ def terminal_table(results: Mapping) -> str:
     """Plain text of at most WIDE columns: groups, two lines or more per row, notes, null check, legend."""
     rows = judge(results)
     usual, gains = usual_reference(rows), any(row.gain for row in rows)
-    header = ["row", "bits\n/byte", "differ-\nence", "95 % over seeds\nover documents"]
-    header += ["gain\non − off", "95 % over seeds\nover documents"] if gains else []
+    header = ["row", "bits\n/byte", "differ-\nence", "95 % over seeds\nover groups"]
+    header += ["gain\non − off", "95 % over seeds\nover groups"] if gains else []
     header += ["params\nFLOPs", "tok/s\nMiB", "the paper\nour verdict"]
     groups = tuple(
         (group, tuple(_terminal_row(texts(row, usual), gains) for row in members))
@@ -59,16 +64,32 @@ def _terminal_row(text: Mapping[str, str], gains: bool) -> tuple[Cell, ...]:
         name,
         [text["bits per byte"]],
         [text["difference"], text["detectable"]],
-        [text["difference over seeds"], text["difference over documents"]],
+        _ends(text, "difference"),
     ]
     if gains:
-        cells += [[text["gain"]], [text["gain over seeds"], text["gain over documents"]]]
+        cells += [[text["gain"]], _ends(text, "gain")]
     cells += [
         [text["parameters"], text["train FLOPs"]],
         [text["tokens/s"], text["MiB"]],
-        paper + wrap(text["verdict"], VERDICT_WIDTH),
+        paper + wrap(_whole_verdict(text), VERDICT_WIDTH),
     ]
     return tuple(map(tuple, cells))
+
+
+def _ends(text: Mapping[str, str], name: str) -> list[str]:
+    """The intervals of a comparison, that over draws where there is one."""
+    seeds, groups, draws = (text[column] for column in with_intervals(name)[1:])
+    return [seeds, groups] if draws == "–" else [seeds, groups, draws]
+
+
+def _whole_verdict(text: Mapping[str, str]) -> str:
+    """The verdict with what it is on and what it hangs on, as far as there is anything to say."""
+    said = {
+        "margin": "{}", "interaction": f"{{}} {text['interaction of']}", "q": "q {}",
+        "apart": "without near-duplicates: {}", "decided by": "{}", "needed": "would decide: {}",
+    }  # fmt: skip
+    parts = [form.format(text[name]) for name, form in said.items() if text[name] not in ("–", "the same")]
+    return "; ".join([text["verdict"], *parts])
 
 
 def full_table(rows: Sequence[JudgedRow]) -> Table:

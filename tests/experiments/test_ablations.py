@@ -6,6 +6,7 @@ import pytest
 
 from experiments import blocks, payoff, scaling, square, sweep
 from experiments.ablations.by_family import ablation_rows
+from judging.verdicts import DRAWS_FOR_A_VERDICT
 from models.families import count, family_of, parameter_shapes
 from studies.peaks import best_peaks, form_name
 from studies.presets import train_flops_per_step
@@ -31,6 +32,7 @@ def test_rows_have_names_of_their_own_and_refer_to_rows_that_are_there(table):
     assert len(names) == len(set(names))
     for row in rows:
         assert row.against in (None, *names) and row.retrofit_of in (None, *names)
+        assert row.interaction in (None, *names)
         assert (row.config is None) == (row.reevaluation is not None)
         assert row.reevaluation is None or row.reevaluation.of in names
         assert row.paper is None or row.paper.expects in ("worse", "better", "equal", None)
@@ -65,6 +67,24 @@ def test_another_family_s_recipe_brings_its_z_loss():
     assert (z_loss_of(adam), z_loss_of(adafactor)) == (0.0, 1e-4)
     assert z_loss_of(dataclasses.replace(adafactor, training={"recipe": "palm", "z_loss": 0.0})) == 0.0
     assert z_loss_of(TABLES["palm"][0]) == 1e-4
+
+
+def test_only_relative_positions_are_said_to_be_read_beyond_the_training_length():
+    """As the difference there − the difference at the training length: by itself, learned ones may be worse."""
+    claims = {
+        family: [row for row in TABLES[family] if "Beyond" in row.group and row.paper] for family in FAMILIES
+    }
+    assert claims["palm"] == claims["retro"] == []
+    assert [row.name for row in claims["gopher"]] == [
+        f"learned positions against published, {times}x length" for times in (2, 4)
+    ]
+    for row in claims["gopher"]:
+        assert row.interaction == "learned positions" and row.paper.expects == "worse"
+
+
+def test_shares_of_a_database_are_drawn_often_enough_for_a_verdict():
+    rows = [row for table in TABLES.values() for row in table if row.reevaluation and row.reevaluation.share]
+    assert rows and all(row.reevaluation.draws >= DRAWS_FOR_A_VERDICT for row in rows)
 
 
 def test_what_is_said_to_be_of_equal_size_is():

@@ -251,7 +251,7 @@ def test_over_all_chunks_the_leakage_part_is_the_headline(run):
     what = ("model", "retrieval", "initialisation", "a", "b", "domain")
     for part, figures in (
         ("means", ["bits_per_byte", "interval"]),
-        ("comparisons", ["difference", "over_documents"]),
+        ("comparisons", ["difference", "over_groups"]),
     ):
         headline = {str([row.get(name) for name in what]): row for row in results[part]}
         whole = [row for row in results["leakage"][part] if row["alpha"] == 1.0]

@@ -1,21 +1,21 @@
-"""Intervals cover what they claim to, pairing helps, and two equal models never differ."""
-
-import itertools
+"""Intervals are what their sources say, pairing helps, and two equal models never differ."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
-from judging.intervals import (
-    RESAMPLES,
-    Comparison,
-    Interval,
-    bootstrap_ratio,
-    paired_difference,
-    paired_over_seeds,
-)
+from judging.documents import documents_by_group
+from judging.intervals import Comparison, Interval, Spread, comparison, paired_over_seeds, ratio
 
 LN2 = np.log(2)
+ALONE = Spread(0.0, np.inf, 0.0, 1)
+
+
+def each_its_own(num_bytes):
+    """Every document is a group."""
+    return documents_by_group(num_bytes, [f"{d:04}" for d in range(len(num_bytes))])
 
 
 def _documents(rng, count, bits_per_byte=2.0, noise=0.3):
@@ -24,58 +24,60 @@ def _documents(rng, count, bits_per_byte=2.0, noise=0.3):
     return num_bytes * LN2 * (bits_per_byte + noise * rng.standard_normal(count)), num_bytes
 
 
-def test_bootstrap_covers_the_truth_as_often_as_it_says():
-    """About 95 %; from 60 documents a percentile bootstrap may fall a little short."""
-    rng = np.random.default_rng(0)
-    covered = np.mean([2.0 in bootstrap_ratio(*_documents(rng, 60)) for _ in range(200)])
-    assert 0.90 <= covered <= 0.98
+def spread(mean, error=0.0, number=3):
+    return Spread(mean, error, number - 1.0, number)
 
 
-def test_bootstrap_agrees_with_every_resample_of_four_documents():
-    """4⁴ = 256 equally likely draws give the exact distribution that the random ones approach."""
-    nats, num_bytes = _documents(np.random.default_rng(1), 4)
-    every = np.array(list(itertools.product(range(4), repeat=4)))
-    ratios = nats[every].sum(axis=1) / LN2 / num_bytes[every].sum(axis=1)
-    interval = bootstrap_ratio(nats, num_bytes)
-    error = 4 * np.sqrt(0.025 * 0.975 / RESAMPLES)
-    for bound, level in ((interval.low, 0.025), (interval.high, 0.975)):
-        assert np.mean(ratios < bound - 1e-9) - error <= level <= np.mean(ratios <= bound + 1e-9) + error
+def test_groups_are_left_out_one_after_the_other():
+    """The jackknife by its definition (Efron & Tibshirani, 1993, equation 11.5, around the whole ratio)."""
+    nats, num_bytes = _documents(np.random.default_rng(1), 20)
+    found = ratio(nats, each_its_own(num_bytes))
+    whole = nats.sum() / LN2 / num_bytes.sum()
+    without = [np.delete(nats, d).sum() / LN2 / np.delete(num_bytes, d).sum() for d in range(20)]
+    assert found.mean == pytest.approx(whole) and found.number == 20
+    assert found.error == pytest.approx(np.sqrt(19 / 20 * np.sum((np.array(without) - whole) ** 2)))
 
 
-def test_bootstrap_agrees_with_scipy():
-    nats, num_bytes = _documents(np.random.default_rng(2), 80)
+def test_groups_of_one_size_are_student_s_t():
+    nats = np.random.default_rng(2).normal(size=24)
+    found = ratio(nats, each_its_own(np.full(24, 50.0)))
+    reference = stats.ttest_1samp(nats / LN2 / 50, 0)
+    assert found.freedom == pytest.approx(23) and found.p_value == pytest.approx(reference.pvalue)
+    np.testing.assert_allclose(list(found.interval), reference.confidence_interval(0.95))
 
-    def ratio(nats, num_bytes, axis=-1):
-        return nats.sum(axis) / LN2 / num_bytes.sum(axis)
 
-    result = stats.bootstrap(
-        (nats, num_bytes), ratio, paired=True, method="percentile", n_resamples=20_000, rng=3
-    )
-    reference = result.confidence_interval
-    interval = bootstrap_ratio(nats, num_bytes)
-    tolerance = 0.1 * (reference.high - reference.low)
-    np.testing.assert_allclose([interval.low, interval.high], reference, atol=tolerance)
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(1, 1e6), min_size=2, max_size=40))
+def test_unequal_groups_count_as_fewer(num_bytes):
+    freedom = ratio(np.ones(len(num_bytes)), each_its_own(num_bytes)).freedom
+    assert 1 <= freedom <= max(len(num_bytes) - 1, 1) + 1e-9
+
+
+def test_documents_of_a_group_are_one_draw():
+    """A document that is cut in two, or stands there twice, says no more than it did."""
+    nats, num_bytes = _documents(np.random.default_rng(3), 15)
+    whole = ratio(nats, each_its_own(num_bytes))
+    names = [f"{d:04}" for d in range(15)] * 2
+    for share in (0.5, 0.9):
+        halves = np.concatenate([share * nats, (1 - share) * nats])
+        cut = documents_by_group(np.concatenate([share * num_bytes, (1 - share) * num_bytes]), names)
+        np.testing.assert_allclose(list(ratio(halves, cut).interval), list(whole.interval))
+    twice = ratio(np.tile(nats, 2), documents_by_group(np.tile(num_bytes, 2), names))
+    assert twice.error == pytest.approx(whole.error) and twice.freedom == pytest.approx(whole.freedom)
 
 
 def test_units_are_bits_per_byte():
     """Documents with one and the same ratio leave nothing to chance."""
     num_bytes = np.array([10.0, 200.0, 3000.0])
-    interval = bootstrap_ratio(1.25 * LN2 * num_bytes, num_bytes)
-    np.testing.assert_allclose([interval.low, interval.high], 1.25)
-
-
-def test_the_same_numbers_give_the_same_interval():
-    nats, num_bytes = _documents(np.random.default_rng(3), 30)
-    assert bootstrap_ratio(nats, num_bytes) == bootstrap_ratio(nats.tolist(), num_bytes.astype(int).tolist())
+    np.testing.assert_allclose(list(ratio(1.25 * LN2 * num_bytes, each_its_own(num_bytes)).interval), 1.25)
 
 
 def test_a_model_does_not_differ_from_itself():
     nats, num_bytes = _documents(np.random.default_rng(4), 20)
-    assert paired_difference(nats, nats, num_bytes) == Interval(0.0, 0.0)
     seeds = np.stack([nats, 1.1 * nats, 0.9 * nats])
-    comparison = paired_over_seeds(seeds, seeds, num_bytes)
-    assert comparison == Comparison(0.0, Interval(0.0, 0.0), Interval(0.0, 0.0))
-    assert not comparison.excludes_zero
+    found = paired_over_seeds(seeds, seeds, each_its_own(num_bytes))
+    assert found.mean == 0 and found.over_seeds == found.over_groups == Interval(0.0, 0.0)
+    assert not found.excludes_zero and found.p_value == 1
 
 
 def test_pairing_narrows_the_interval():
@@ -83,8 +85,8 @@ def test_pairing_narrows_the_interval():
     rng = np.random.default_rng(5)
     nats, num_bytes = _documents(rng, 40, noise=0.5)
     better = nats - num_bytes * LN2 * (0.05 + 0.02 * rng.standard_normal(40))
-    paired = paired_difference(better, nats, num_bytes)
-    alone = bootstrap_ratio(nats, num_bytes)
+    paired = ratio(better - nats, each_its_own(num_bytes)).interval
+    alone = ratio(nats, each_its_own(num_bytes)).interval
     assert -0.05 in paired and 0.0 not in paired
     assert paired.high - paired.low < 0.2 * (alone.high - alone.low)
 
@@ -92,52 +94,70 @@ def test_pairing_narrows_the_interval():
 def test_swapping_the_models_mirrors_the_comparison():
     rng = np.random.default_rng(6)
     a, b = rng.uniform(1, 2, (2, 3, 25))
-    num_bytes = rng.uniform(1, 2, 25)
-    there, back = paired_over_seeds(a, b, num_bytes), paired_over_seeds(b, a, num_bytes)
-    np.testing.assert_allclose(there.mean, -back.mean)
-    for x, y in ((there.over_seeds, back.over_seeds), (there.over_documents, back.over_documents)):
+    documents = each_its_own(rng.uniform(1, 2, 25))
+    there, back = paired_over_seeds(a, b, documents), paired_over_seeds(b, a, documents)
+    np.testing.assert_allclose([there.mean, there.p_value], [-back.mean, back.p_value])
+    for x, y in ((there.over_seeds, back.over_seeds), (there.over_groups, back.over_groups)):
         np.testing.assert_allclose([x.low, x.high], [-y.high, -y.low])
 
 
 def test_seed_interval_is_students_paired_t():
     rng = np.random.default_rng(7)
     a, b = rng.uniform(100, 200, (2, 4, 10))
-    num_bytes = np.full(10, 50.0)
-    reference = stats.ttest_rel(a.sum(1) / LN2 / 500, b.sum(1) / LN2 / 500).confidence_interval(0.95)
-    comparison = paired_over_seeds(a, b, num_bytes)
-    np.testing.assert_allclose([comparison.over_seeds.low, comparison.over_seeds.high], reference)
-    np.testing.assert_allclose(comparison.mean, (a.sum() - b.sum()) / LN2 / 500 / 4)
+    reference = stats.ttest_rel(a.sum(1) / LN2 / 500, b.sum(1) / LN2 / 500)
+    found = paired_over_seeds(a, b, each_its_own(np.full(10, 50.0)))
+    np.testing.assert_allclose(list(found.over_seeds), reference.confidence_interval(0.95))
+    assert found.seeds.p_value == pytest.approx(reference.pvalue)
+    np.testing.assert_allclose(found.mean, (a.sum() - b.sum()) / LN2 / 500 / 4)
 
 
-def test_seed_interval_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(8)
-    num_bytes = np.full(1, 1000.0)
-    inside = []
-    for _ in range(1000):
-        seed_effect = rng.standard_normal((3, 1)) * num_bytes * LN2
-        inside.append(0.0 in paired_over_seeds(seed_effect, 0 * seed_effect, num_bytes).over_seeds)
-    assert 0.93 <= np.mean(inside) <= 0.97
+def test_draw_interval_is_student_s_t_over_the_draws_mean_of_the_seeds():
+    nats_srd = np.random.default_rng(8).normal(size=(3, 5, 20))
+    found = comparison(nats_srd, each_its_own(np.full(20, 50.0)), drawn=True)
+    reference = stats.ttest_1samp(nats_srd.mean(axis=0).sum(axis=1) / LN2 / 1000, 0)
+    np.testing.assert_allclose(list(found.over_draws), reference.confidence_interval(0.95))
+    assert found.p_value == max(found.seeds.p_value, found.groups.p_value, found.draws.p_value)
+    one = comparison(nats_srd[:, :1], each_its_own(np.full(20, 50.0)), drawn=True)
+    assert one.over_draws is None and one.draws.number == 1
+    assert comparison(nats_srd[:, :1], each_its_own(np.full(20, 50.0))).draws is None
 
 
 @pytest.mark.parametrize(
-    ("over_seeds", "over_documents", "excludes"),
+    ("seeds", "groups", "draws", "excludes"),
     [
-        (Interval(-2, -1), Interval(-3, -1), True),
-        (Interval(1, 2), None, True),
-        (None, Interval(1, 2), True),
-        (Interval(-1, 2), Interval(1, 2), False),
-        (Interval(1, 2), Interval(-1, 2), False),
-        (Interval(0, 2), Interval(1, 2), False),
-        (None, None, False),
+        (spread(-1), spread(-2), None, True),
+        (spread(1), ALONE, None, True),
+        (ALONE, spread(1), None, True),
+        (spread(1, 1), spread(1), None, False),
+        (spread(1), spread(1, 1), None, False),
+        (spread(1), spread(1), spread(1, 1), False),
+        (spread(1), spread(1), spread(1), True),
+        (ALONE, ALONE, None, False),
     ],
 )
-def test_a_difference_counts_when_no_interval_holds_zero(over_seeds, over_documents, excludes):
-    assert Comparison(0.0, over_seeds, over_documents).excludes_zero is excludes
+def test_a_difference_counts_when_no_interval_holds_zero(seeds, groups, draws, excludes):
+    assert Comparison(0.0, seeds, groups, draws).excludes_zero is excludes
 
 
-def test_one_seed_or_one_document_has_no_interval():
+def test_one_seed_or_one_group_has_no_interval():
     rng = np.random.default_rng(9)
     a, b = rng.uniform(1, 2, (2, 1, 25))
-    assert paired_over_seeds(a, b, np.ones(25)).over_seeds is None
-    alone = paired_over_seeds(a[:, :1], b[:, :1], np.ones(1))
-    assert alone.over_documents is None and not alone.excludes_zero
+    assert paired_over_seeds(a, b, each_its_own(np.ones(25))).over_seeds is None
+    alone = paired_over_seeds(a, b, documents_by_group(np.ones(25), ["one"] * 25))
+    assert alone.over_groups is None and not alone.excludes_zero and alone.p_value == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.2, 5), st.integers(3, 30))
+def test_as_many_as_are_needed_are_enough_and_one_less_is_not(distance, number):
+    seen = Spread(distance, 1.0, number - 1.0, number)
+    needed = seen.needed(distance, 100)
+    reach = lambda n: stats.t.ppf(0.975, n - 1) * np.sqrt(number / n)
+    if needed is None:
+        assert reach(100) >= distance
+    else:
+        assert reach(needed) < distance and (needed == number or reach(needed - 1) >= distance)
+
+
+def test_what_is_hopeless_or_unknown_has_no_number():
+    assert spread(0.0, 1.0).needed(0.0, 100) is None and ALONE.needed(1.0, 100) is None

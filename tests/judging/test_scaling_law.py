@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from judging.scaling_law import fit_law, fit_scaling
+from tests.judging.test_intervals import each_its_own
 
 LN2 = np.log(2)
 BUDGETS = np.array([1e12, 3e12, 1e13, 3e13])
@@ -53,8 +54,8 @@ def test_the_order_of_points_is_irrelevant(rng_seed, order):
     bytes_d = rng.lognormal(7, 1, 8)
     budgets = np.repeat(BUDGETS[:3], 2)
     nats = [losses(2 + 0.1 * rng.standard_normal(), bytes_d, rng, noise=0.1) for _ in budgets]
-    one = fit_scaling(budgets, nats, bytes_d)
-    other = fit_scaling(budgets[order], [nats[n] for n in order], bytes_d)
+    one = fit_scaling(budgets, nats, each_its_own(bytes_d))
+    other = fit_scaling(budgets[order], [nats[n] for n in order], each_its_own(bytes_d))
     assert one.law == other.law and one.resampled == other.resampled
     assert one.best == tuple(order[n] for n in other.best)
 
@@ -64,7 +65,7 @@ def test_the_best_size_of_every_budget_is_fitted():
     bytes_d = rng.lognormal(7, 1, 5)
     bits = [[2.4, 2.6], [2.3, 2.2], [2.3, 2.0]]
     nats = [losses(value, bytes_d, rng) for pair in bits for value in pair]
-    fit = fit_scaling(np.repeat(BUDGETS[:3], 2), nats, bytes_d)
+    fit = fit_scaling(np.repeat(BUDGETS[:3], 2), nats, each_its_own(bytes_d))
     assert fit.best == (0, 3, 5) and fit.budgets == tuple(BUDGETS[:3])
     np.testing.assert_allclose(fit.law(BUDGETS[:3]), [2.4, 2.2, 2.0], atol=1e-3)
     assert fit.interval(1e12).high - fit.interval(1e12).low < 1e-9  # nothing scatters
@@ -77,7 +78,7 @@ def test_the_interval_covers_the_law_as_often_as_it_says():
         rng = np.random.default_rng(rng_seed)
         bytes_d, shared_d = rng.lognormal(7, 0.5, 60), 0.3 * rng.standard_normal(60)
         nats = [losses(truth(c) + shared_d, bytes_d, rng, noise=0.01, between=0.003) for c in BUDGETS]
-        fit = fit_scaling(BUDGETS, nats, bytes_d)
+        fit = fit_scaling(BUDGETS, nats, each_its_own(bytes_d))
         covered.append(all(float(truth(c)) in fit.interval(c) for c in BUDGETS))
     assert 0.8 <= np.mean(covered) <= 1
 
@@ -85,10 +86,10 @@ def test_the_interval_covers_the_law_as_often_as_it_says():
 def test_seeds_count_as_chance_and_may_differ_in_number():
     bytes_d, rng = np.full(9, 1000.0), np.random.default_rng(0)
     nats = [losses(2.5 - 0.2 * n, bytes_d, rng, seeds=3 - (n == 1), between=0.1) for n in range(3)]
-    fit = fit_scaling(BUDGETS[:3], nats, bytes_d)
+    fit = fit_scaling(BUDGETS[:3], nats, each_its_own(bytes_d))
     assert fit.interval(1e12).high - fit.interval(1e12).low > 0.05
     assert fit.exponent.low <= fit.law.c <= fit.exponent.high
 
 
 def test_one_budget_gives_no_law():
-    assert fit_scaling([1e12, 1e12], [np.ones((3, 4))] * 2, np.ones(4)) is None
+    assert fit_scaling([1e12, 1e12], [np.ones((3, 4))] * 2, each_its_own(np.ones(4))) is None

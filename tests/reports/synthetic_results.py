@@ -72,10 +72,16 @@ def results(rows, experiment="ablate palm", seeds=3, count=30, null=True, noise=
                 if spec["gain"] is None
                 else bits_d - spec["gain"] + noise / 2 * rng.standard_normal(count)
             )
-            yield cell(seed, bits_d, off_d, bytes_d, spec.get("cell", spec["name"]).replace(" ", "-"))
+            made = cell(seed, bits_d, off_d, bytes_d, spec.get("cell", spec["name"]).replace(" ", "-"))
+            yield made | ({"draws": drawn(made["nats"], spec["draws"])} if "draws" in spec else {})
+
+    def drawn(nats, draws):
+        """So many draws of a database around the mean of all."""
+        beyond_r = noise * rng.standard_normal(draws)
+        return [(np.array(nats) + beyond * LN2 * bytes_d).tolist() for beyond in beyond_r - beyond_r.mean()]
 
     made = [
-        {key: value for key, value in spec.items() if key not in ("bits", "gain", "cell")}
+        {key: value for key, value in spec.items() if key not in ("bits", "gain", "cell", "draws")}
         | {"cells": list(cells(spec, range(seeds)))}
         for spec in rows
     ]

@@ -37,7 +37,7 @@ def with_leakage(results, alphas=ALPHAS):
                     row = findings.comparison(results, a, b, domain)
                     value = row["difference"] * (5 + 16 * alpha) / 21
                     around = [value - 0.004, value + 0.004]
-                    intervals = {"over_documents": around, "over_seeds": row["over_seeds"] and around}
+                    intervals = {"over_groups": around, "over_seeds": row["over_seeds"] and around}
                     comparisons.append({**row, **over, "difference": value, **intervals})
     runs = [{"domain": domain, "chunks": RUNS} for domain in findings.domains(results)]
     part = {"neighbours": 10, "runs": runs, "means": means, "comparisons": comparisons}
@@ -53,7 +53,7 @@ def test_the_page_shows_every_figure_and_stays_whole(tmp_path):
         assert texts.count(figures) >= 1, figures
     for row in with_verdicts(results)["leakage"]["comparisons"]:
         difference = signed(row["difference"])
-        intervals = [bounds(row[key], signed) for key in ("over_documents", "over_seeds")]
+        intervals = [bounds(row[key], signed) for key in ("over_groups", "over_seeds")]
         assert "".join([difference, *intervals, row["verdict"]]) in texts
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids)) and "leakage-section" in ids
@@ -109,7 +109,7 @@ def test_where_every_chunk_was_seen_there_is_nothing_to_say_of_the_others(tmp_pa
     for row in results["leakage"]["means"]:
         row["interval"] = None
     for row in results["leakage"]["comparisons"]:
-        row |= {"over_documents": None, "over_seeds": None, "excludes_zero": False}
+        row |= {"over_groups": None, "over_seeds": None, "excludes_zero": False}
     page_of(results, tmp_path)
     table = leakage_findings.short_table(with_verdicts(results))
     assert table.header[1].startswith("64 tokens") and len(table.header) == len(table.groups[0][1][0]) == 3

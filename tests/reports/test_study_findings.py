@@ -8,7 +8,18 @@ import pytest
 from judging.rows import gain_interaction, interaction, judge
 from reports.study.curve_findings import block_sentences, curve_sentences, law_sentences
 from reports.study.curves import curves, on_blocks, scaled
-from reports.study.findings import counted, counted_by_gain, directions, scale, unfinished, without_claims
+from reports.study.findings import (
+    counted,
+    counted_by_gain,
+    deciding_groups,
+    directions,
+    false_discoveries,
+    fragile,
+    scale,
+    unfinished,
+    without_claims,
+    would_decide,
+)
 from reports.words import signed
 from tests.reports.synthetic_results import LN2, results, row
 from tests.reports.synthetic_results import unfinished as lost
@@ -172,8 +183,47 @@ def test_every_direction_is_listed_once_with_its_number():
             assert signed(found.difference.mean) in line and found.row["paper"]["figure"] in line
         assert counted(judged).startswith(f"Papers give {len(claimed)} directions.")
     assert set(directions(judge(ablation_of_palm()))) == {
-        "reproduced", "opposite", "not judged: too few seeds finished",
+        "reproduced", "opposite", "cannot tell at this size",
+        "not judged: too few seeds, groups or draws, or chosen rows",
     }  # fmt: skip
+
+
+def test_a_direction_that_is_about_a_difference_of_differences_says_so():
+    made = results([
+        row("published", against=None), row("learned", bits=2.1), row("published, 2x", against="published"),
+        row("learned, 2x", against="published, 2x", bits=2.15, expects="worse", interaction="learned"),
+    ])  # fmt: skip
+    judged = judge(made)
+    [line] = directions(judged)["reproduced"]
+    assert line.startswith(
+        "learned, 2x: expected worse than published, 2x, beyond the difference of learned ("
+    )
+    assert signed(judged[3].interaction.mean) in line and signed(judged[3].difference.mean) not in line
+    assert f"(learned, 2x {signed(judged[3].interaction.mean)})" in counted(judged)
+
+
+def test_what_verdicts_hang_on_is_told_with_its_rows():
+    made = results([row("published", against=None), row("variant", expects="worse")], noise=0.001)
+    judged = judge(made)
+    assert fragile(judged) == deciding_groups(judged) == false_discoveries(judged) == ""
+    assert would_decide(judged).startswith("What would decide, were means and spreads as seen. variant: ")
+    bytes_d = np.array([document["bytes"] for document in made["documents"]])
+    helped_d = np.where(np.arange(30) == 3, -0.5, 0.05) * LN2 * bytes_d
+    for cell in made["rows"][1]["cells"]:
+        cell["nats"] = (np.array(cell["nats"]) + helped_d).tolist()
+    judged = judge(made)
+    assert judged[1].decided_by == ("module_3",) and judged[1].hangs
+    assert fragile(judged) == (
+        "1 of 1 verdict would be another without near-duplicates or without one group of documents: variant."
+    )
+    assert deciding_groups(judged) == (
+        "Without one group of documents a verdict is another: module_3 (variant)."
+    )
+    sure = judge(results([row("published", against=None), row("worse", bits=2.2), row("the same")]))
+    assert false_discoveries(sure).startswith(
+        "1 of 2 differences exclude zero, 1 of them at a false discovery"
+    )
+    assert fragile(sure) == "" and "worse" not in would_decide(sure)
 
 
 def test_what_another_model_gains_is_told_beside_what_it_loses():

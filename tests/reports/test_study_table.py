@@ -45,7 +45,7 @@ def test_every_row_and_its_figures_stand_in_the_terminal(made):
         own = lines_of(table, name)
         for difference in filter(None, (found.difference, found.gain)):
             assert signed(difference.mean) in own
-            for interval in filter(None, (difference.over_seeds, difference.over_documents)):
+            for interval in filter(None, (difference.over_seeds, difference.over_groups)):
                 assert f"[{signed(interval.low)}, {signed(interval.high)}]" in own
         if found.detectable:
             assert f"±{found.detectable:.4f}" in own
@@ -92,3 +92,33 @@ def test_a_table_without_comparisons_shows_what_neighbours_do():
     table = terminal_table(found)
     assert "better" in lines_of(table, "published") and "cannot tell" in lines_of(table, "copying")
     assert "Null check" not in table and "Differences" not in table
+
+
+def test_what_a_verdict_is_on_and_hangs_on_stands_in_either_table():
+    found = results([
+        row("published", against=None, gain=-0.04), row("learned", bits=2.1, gain=-0.04),
+        row("published, 2x", against="published", gain=-0.04),
+        row("learned, 2x", against="published, 2x", bits=2.2, gain=-0.04, expects="worse", interaction="learned"),
+        row("alike", expects="equal", gain=-0.04),
+        row("10% of the database", gain=-0.02, bits=2.02, expects="worse", draws=5,
+            facts={"family": "retro", "database": 0.1}),
+    ])  # fmt: skip
+    rows = {judged.name: judged for judged in judge(found)}
+    table, flat = terminal_table(found), " ".join(terminal_table(found).split())
+    markdown = github(full_table(list(rows.values())))
+    for text in (markdown, flat):
+        assert "beyond learned" in text and signed(rows["learned, 2x"].interaction.mean) in text
+    assert max(map(len, table.splitlines())) <= WIDE
+    alike, share = rows["alike"], rows["10% of the database"]
+    within = f"would pass a margin of ±{alike.decisive.reach:.4f}; it is ±{alike.margin.value:.4f}"
+    assert within in markdown and f"±{alike.decisive.reach:.4f};" in lines_of(table, "alike")
+    assert f"within ±{alike.margin.value:.4f} bits per byte, 25% of the gain of published" in flat
+    low, high = share.difference.over_draws
+    assert f"[{signed(low)}, {signed(high)}]" in markdown and f"[{signed(low)}, {signed(high)}]" in table
+    assert re.search(r"\d+ seeds, \d+ groups", markdown) and f"{share.q_value:.3f}" in markdown
+
+
+def test_a_table_of_chosen_rows_gives_no_verdict():
+    found = results([row("published", against=None), row("worse", bits=2.1, expects="worse")])
+    found["config"]["rows"] = "chosen"
+    assert "no verdict on chosen rows: worse" in github(full_table(judge(found)))

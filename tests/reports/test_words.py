@@ -2,9 +2,10 @@
 
 import re
 
+import numpy as np
 import pytest
 
-from judging.intervals import Comparison, Interval
+from judging.intervals import Comparison, Interval, Spread
 from reports.tables import Table, filled, github, plain_table, table_of, terminal
 from reports.words import bounds, difference, flops, four_digits, plural, signed
 
@@ -17,8 +18,8 @@ from reports.words import bounds, difference, flops, four_digits, plural, signed
         (bounds(Interval(1.95, 2.07)), "[1.950, 2.070]"), (bounds([-0.05, 0.1], signed), "[−0.0500, +0.1000]"),
         (bounds(None), "–"), (four_digits(1234.5), "1,234"), (four_digits(0.12345), "0.1235"),
         (four_digits(None), ""), (four_digits(1500), "1,500"),
-        (difference(Comparison(-0.5, None, Interval(-1, 0))),
-         "−0.5000 bits per byte (documents [−1.0000, +0.0000])"),
+        (difference(Comparison(-0.5, Spread(-0.5, np.inf, 0, 1), Spread(-0.5, 0, 14, 15), Spread(-0.25, 0, 4, 5))),
+         "−0.5000 bits per byte (groups [−0.5000, −0.5000], draws [−0.2500, −0.2500])"),
     ],
 )  # fmt: skip
 def test_figures(text, expected):

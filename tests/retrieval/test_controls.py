@@ -77,13 +77,14 @@ def test_a_share_of_one_is_the_whole_table(stored, whole, tokenizer, encoder):
         assert table.ids.shape == whole.ids.shape and table.ids.dtype == np.int64
 
 
-def test_smaller_databases_lie_in_larger_ones_document_by_document(stored, tokenizer, encoder):
+@pytest.mark.parametrize("draw", [0, 3])
+def test_smaller_databases_lie_in_larger_ones_document_by_document(stored, tokenizer, encoder, draw):
     root, store = stored
     chunks = held_out(store)
     spare = len(training_chunks(store))  # a row then lists its whole database
     databases = []
     for share in (0.01, 0.4, 0.5, 0.8, 1):
-        path = document_share_table(root, KeySource(store, tokenizer, encoder), share, chunks, 1, spare)
+        path = document_share_table(root, KeySource(store, tokenizer, encoder), share, chunks, 1, spare, draw)
         rows = NeighbourTable(path, store).ids[chunks]
         databases.append(set(rows[0][rows[0] >= 0]))
         assert all(set(row[row >= 0]) == databases[-1] for row in rows)
@@ -92,6 +93,16 @@ def test_smaller_databases_lie_in_larger_ones_document_by_document(stored, token
     for database in databases:
         documents = set(store.chunk_documents(np.array(sorted(database), np.int64)))
         assert sum(store.num_chunks[d] for d in documents) == len(database)
+
+
+def test_another_draw_is_of_other_documents(stored, tokenizer, encoder):
+    root, store = stored
+    chunks, source = held_out(store), KeySource(store, tokenizer, encoder)
+    found = [
+        NeighbourTable(document_share_table(root, source, 0.2, chunks, 1, 0, draw), store).ids[chunks]
+        for draw in range(5)
+    ]
+    assert len({ids.tobytes() for ids in found}) > 1
 
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.01, float("nan")])

@@ -17,18 +17,21 @@ from models.families import configuration, with_decoder_fields
 from parallelism.mesh import MeshShape, make_mesh
 from reports.study.table import terminal_table
 from retrieval.index.index import load_index
+from storage.files import write_atomic
 from studies.prepare import Text, prepare
+from studies.presets import PRESETS
+from studies.records import Source, trial_record
 from studies.results_file import read_results
-from studies.rows import Row
+from studies.rows import Reevaluation, Row
 from studies.run_folder import sole
 from studies.stages import Stages
-from studies.study import StudyOptions, run_study
+from studies.study import Study, StudyOptions, run_study
 from studies.summary import corpus_facts
-from studies.trials.held_out import evaluated_documents, evaluation_path
+from studies.trials.held_out import evaluated_documents, evaluation_path, save_array
 from studies.trials.train import run_trial, strategy_of
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial
-from studies.trials.worker import Evaluation, read
+from studies.trials.worker import COST, Evaluation, Task, other_evaluation_path, read
 from tests.experiments.smoke import TINY_BERT
 from tests.many_processes import ROOT, ends, start
 from training.checkpoints import Checkpoints
@@ -91,8 +94,10 @@ def test_what_crashes_or_diverges_stays_in_the_table_and_what_is_finished_is_kep
     again = dataclasses.replace(options(tmp_path), rows=("published",))
     run_study("ablate gopher", again, rows, tmp_path / "out")
     assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
-    [row] = read_results(tmp_path / "out" / "results.json")["rows"]
-    assert row["cells"][0]["nats"] == published["nats"]
+    assert results["config"]["rows"] == "all"
+    results = read_results(tmp_path / "out" / "results.json")
+    assert results["rows"][0]["cells"][0]["nats"] == published["nats"] and len(results["rows"]) == 1
+    assert results["config"]["rows"] == "chosen"
 
 
 def test_an_unknown_row_is_told_the_known_ones(tmp_path):
@@ -139,6 +144,30 @@ def test_a_reading_with_what_a_cell_was_evaluated_with_is_that_evaluation(runs):
         expected = documents.nats_of_all(nats_st)
         np.testing.assert_array_equal(read(trained, Evaluation(k=k)), expected)
     assert not np.array_equal(read(trained, Evaluation(k=4)), expected)
+
+
+def test_a_share_of_the_database_is_read_on_every_draw_of_it(runs):
+    """The tables that a row wants, and what its record says of them: the nats of every draw, and their mean."""
+    trained = load_run(runs / "retro")
+    whole = Row("retro", "Reference", None, config=configuration("retro/smoke"))
+    shares = [
+        Row(f"{share}", "Database", "retro", reevaluation=Reevaluation("retro", share=share, draws=3))
+        for share in (0.2, 0.5)
+    ]
+    study = Study([whole, *shares], PRESETS["smoke"], trained.prepared, runs / "cells")
+    smaller, larger = (study.source(row).evaluations for row in shares)
+    assert len({evaluation.table for evaluation in (*smaller, *larger)}) == 6
+    assert study.source(whole).evaluations == ()
+
+    documents = evaluated_documents(trained.trial, trained.prepared.neighbours)
+    for evaluation in larger:
+        save_array(other_evaluation_path(trained.folder, evaluation), read(trained, evaluation))
+    write_atomic(trained.folder / COST, json.dumps({"peak_bytes": 1, "train_seconds": 1.0}))
+    task = Task("retro", trained.trial, trained.folder, trained.prepared, larger)
+    record = trial_record(Source(shares[1], lambda seed: task, larger, None), 0, documents)
+    assert record["status"] == "finished" and len(record["draws"]) == 3
+    np.testing.assert_allclose(record["nats"], np.mean(record["draws"], axis=0))
+    assert len({tuple(nats_d) for nats_d in record["draws"]}) > 1
 
 
 def test_longer_sequences_predict_the_same_documents(runs):
