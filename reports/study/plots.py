@@ -26,6 +26,7 @@ LINE = 58  # characters of a row's name and figures together
 VIEW = 0.9  # share of the interval ends that a forest plot shows whole; what is beyond is cut with an arrow
 LEGEND = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "fontsize": 8.5}
 INTERVALS = "thin: 95 % over groups of documents, broad: 95 % over seeds"
+DRAWN = "dotted: 95 % over draws of a database"
 LEAST_VIEW = 0.01  # bits per byte to either side
 
 
@@ -43,6 +44,7 @@ def forest_svg(name: str, judged: Sequence[JudgedRow]) -> Markup | None:
 def draw_forest(axes: Axes, judged: Sequence[JudgedRow]) -> None:
     """A line per row below its group, coloured by its verdict; hollow where a seed did not finish."""
     ends = [abs(end) for row in judged if row.decisive for ends in row.decisive.intervals for end in ends]
+    drawn = DRAWN if any(row.decisive and row.decisive.draws for row in judged) else ""
     margin = next((row.margin.value for row in judged if row.margin and row.margin.value), 0.0)
     limit = max(1.3 * np.quantile(ends or [0.0], VIEW), 1.5 * margin, LEAST_VIEW)
     y = 0
@@ -63,7 +65,7 @@ def draw_forest(axes: Axes, judged: Sequence[JudgedRow]) -> None:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(
         "difference in bits per byte (below zero: better than what it is against)\n"
-        f"{INTERVALS}{f'; shaded: ±{margin:.4f}' if margin else ''}"
+        + "; ".join(filter(None, [INTERVALS, drawn, f"shaded: ±{margin:.4f}" if margin else ""]))
     )
 
 

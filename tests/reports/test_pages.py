@@ -156,7 +156,7 @@ def test_cards_are_of_runs_that_trained_on_text_and_say_what_the_file_says(made)
         "Gopher" not in palm.split("### Intended use")[0]
         and "2x length" not in palm.split("### Evaluation")[0]
     )
-    assert "standard library of the Python" in palm
+    assert "Python's standard library, as the Python that ran" in palm
 
 
 def test_another_text_is_not_called_the_standard_library(tmp_path):
