@@ -1,8 +1,8 @@
 """How do bits per byte fall with training FLOPs, and what does RETRO gain as width, database and neighbours
-grow? Three widths of every family at three equal budgets (RETRO, figures 1 and 4, in miniature).
+grow? Four widths of every family at four equal budgets (RETRO, figures 1 and 4, in miniature).
 
 python -m experiments.scaling                   three seeds
-python -m experiments.scaling --steps 305       half the budget: half an hour of two cores
+python -m experiments.scaling --steps 305       half the budget
 python -m experiments.scaling --preset smoke    the same path in minutes
 
 Must reach with 305 steps: copying gains 0.024 to 0.032 bits per byte; at the full width +0.004 with 1 % of
@@ -21,8 +21,8 @@ from studies.rows import Reevaluation, Row
 from studies.study import StudyOptions, resolved, run_study
 from studies.widths import narrowed
 
-WIDTHS = (0.5, 0.75, 1.0)  # of the preset's size
-BUDGETS = (0.25, 0.5, 1.0)  # of what the preset's steps cost Gopher at its full width
+WIDTHS = (0.25, 0.5, 0.75, 1.0)  # of the preset's size
+BUDGETS = (0.125, 0.25, 0.5, 1.0)  # of what the preset's steps cost Gopher at its full width
 SHARES = (0.01, 0.1)
 NEIGHBOURS = (1, 4, 10)
 

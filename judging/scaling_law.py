@@ -1,8 +1,8 @@
 """How bits per byte fall with training compute: a law through the best size of every budget, and how far the
 choice of seeds and of groups of documents moves it.
 
-    bits(C) = a + b·C^(−c), a, b ≥ 0      where there are three budgets or more
-    bits(C) = a − b·ln C                  through two
+    bits(C) = a + b·C^(−c), a, b ≥ 0      where there are four budgets or more
+    bits(C) = a − b·ln C                  where there are three
 
 Suffixes: n point (a model of some size at some budget), b budget, s seed, d document, g group, r resample.
 """
@@ -17,7 +17,8 @@ from judging.intervals import CONFIDENCE, Interval
 
 RESAMPLES = 500
 RESAMPLING_SEED = 0  # fixed: no verdict hangs on a law
-MINIMUM_BUDGETS = 3  # for a law of three numbers
+# One more than a law has numbers: through as many points as numbers every law goes, and none is tested.
+BUDGETS_FOR_A_LINE, BUDGETS_FOR_A_POWER = 3, 4
 EXPONENTS = np.geomspace(1e-3, 3.0, 200)
 REFINEMENTS = 3  # each narrows the exponent's neighbourhood a hundredfold
 
@@ -74,7 +75,7 @@ def fit_law(budgets: Sequence[float], bits: Sequence[float]) -> Law:
 def fit_scaling(
     budgets: Sequence[float], nats: Sequence[np.ndarray], documents: Documents
 ) -> ScalingFit | None:
-    """The law of the best point of every budget; None where all points have one budget.
+    """The law of the best point of every budget; None where there are fewer than three budgets.
 
     Which is best is decided anew in every resample, and seeds are drawn for all points alike, as far as they
     have as many: what they share does not count as chance twice. Drawing three seeds again understates how
@@ -86,7 +87,7 @@ def fit_scaling(
     """
     budgets_n, bytes_g = np.asarray(budgets, np.float64), documents.bytes_g
     budgets_b = np.unique(budgets_n)
-    if len(budgets_b) < 2:
+    if len(budgets_b) < BUDGETS_FOR_A_LINE:
         return None
     rng = np.random.default_rng(RESAMPLING_SEED)
     counts_rg = rng.multinomial(len(bytes_g), np.full(len(bytes_g), 1 / len(bytes_g)), size=RESAMPLES)
@@ -115,7 +116,7 @@ def _laws(budgets_b: np.ndarray, bits_rb: np.ndarray) -> list[Law]:
     """
     scale = float(np.exp(np.log(budgets_b).mean()))
     relative_b = np.log(budgets_b / scale)
-    if len(budgets_b) < MINIMUM_BUDGETS:
+    if len(budgets_b) < BUDGETS_FOR_A_POWER:
         slopes, intercepts = np.polyfit(relative_b, bits_rb.T, 1)
         return [Law(float(a), float(-b), None, scale) for a, b in zip(intercepts, slopes)]
     exponents_rc = np.broadcast_to(EXPONENTS, (len(bits_rb), len(EXPONENTS)))

@@ -81,15 +81,30 @@ def law_sentences(laws: Sequence[Scaled]) -> list[str]:
         sentences.append(
             f"{kind.label}: {_law(kind)}; at {flops(largest)} FLOPs the best size has "
             f"{count(best.row['parameters'])} parameters and reaches {bits(best.bits_per_byte)} bits per "
-            f"byte, the law {bits(float(kind.fit.law(largest)))} {bounds(kind.fit.interval(largest))}."
+            f"byte, the law {bits(float(kind.fit.law(largest)))} {bounds(kind.fit.interval(largest))}, wider "
+            f"in truth, for few seeds are drawn again.{_no_envelope(kind)}"
         )
     return sentences
+
+
+def _no_envelope(kind: Scaled) -> str:
+    """Where the best of a budget is the smallest or the largest size tried, a better one may lie beyond."""
+    at_edge = 0
+    for budget, best in zip(kind.fit.budgets, kind.fit.best):
+        sizes = [row.row["parameters"] for row in kind.rows if row.row["facts"]["budget"] == budget]
+        at_edge += kind.rows[best].row["parameters"] in (min(sizes), max(sizes))
+    if not at_edge:
+        return ""
+    return (
+        f" At {at_edge} of {len(kind.fit.budgets)} budgets the best is the smallest or the largest size that "
+        "was tried: this is no envelope of sizes."
+    )
 
 
 def _law(kind: Scaled) -> str:
     law = kind.fit.law
     if law.c is None:
-        return f"a line through two budgets, {law.b:.3f} bits per byte less for every e-fold of FLOPs"
+        return f"a line through three budgets, {law.b:.3f} bits per byte less for every e-fold of FLOPs"
     return (
         f"{law.a:.3f} + {law.b:.3f}·(C / {flops(law.scale)})^−{law.c:.2f} bits per byte, exponent "
         f"{bounds(kind.fit.exponent)}"

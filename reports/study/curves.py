@@ -58,7 +58,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Scaled:
-    """The points of one kind of model over budgets, and their law, None on a single budget."""
+    """The points of one kind of model over budgets, and their law, None on fewer than three budgets."""
 
     label: str
     rows: tuple[JudgedRow, ...]

@@ -123,10 +123,10 @@ def test_the_square_trains_a_block_with_and_without_retrieval_alike():
             assert z_loss_of(retrieval) == z_loss_of(dense)
 
 
-def test_scaling_has_three_sizes_of_every_family_at_every_budget():
+def test_scaling_has_four_sizes_of_every_family_at_every_budget():
     rows = [row for row in STUDIES["scaling"] if row.config is not None]
     found = {(row.facts["budget"], type(row.config), row.facts["d_model"]) for row in rows}
-    assert len(found) == len(rows) == 3 * 3 * 3
+    assert len(found) == len(rows) == 4 * 3 * 4
 
 
 def test_a_choice_of_rows_takes_along_what_they_need():

@@ -63,11 +63,12 @@ def test_the_order_of_points_is_irrelevant(rng_seed, order):
 def test_the_best_size_of_every_budget_is_fitted():
     rng = np.random.default_rng(0)
     bytes_d = rng.lognormal(7, 1, 5)
-    bits = [[2.4, 2.6], [2.3, 2.2], [2.3, 2.0]]
+    best = 1.2 + (BUDGETS / 1e12) ** -0.3
+    bits = [[best[0], 2.6], [2.3, best[1]], [2.3, best[2]], [2.2, best[3]]]
     nats = [losses(value, bytes_d, rng) for pair in bits for value in pair]
-    fit = fit_scaling(np.repeat(BUDGETS[:3], 2), nats, each_its_own(bytes_d))
-    assert fit.best == (0, 3, 5) and fit.budgets == tuple(BUDGETS[:3])
-    np.testing.assert_allclose(fit.law(BUDGETS[:3]), [2.4, 2.2, 2.0], atol=1e-3)
+    fit = fit_scaling(np.repeat(BUDGETS, 2), nats, each_its_own(bytes_d))
+    assert fit.best == (0, 3, 5, 7) and fit.budgets == tuple(BUDGETS)
+    np.testing.assert_allclose(fit.law(BUDGETS), best, atol=1e-3)
     assert fit.interval(1e12).high - fit.interval(1e12).low < 1e-9  # nothing scatters
 
 
@@ -85,11 +86,19 @@ def test_the_interval_covers_the_law_as_often_as_it_says():
 
 def test_seeds_count_as_chance_and_may_differ_in_number():
     bytes_d, rng = np.full(9, 1000.0), np.random.default_rng(0)
-    nats = [losses(2.5 - 0.2 * n, bytes_d, rng, seeds=3 - (n == 1), between=0.1) for n in range(3)]
-    fit = fit_scaling(BUDGETS[:3], nats, each_its_own(bytes_d))
+    nats = [losses(2.5 - 0.2 * n, bytes_d, rng, seeds=3 - (n == 1), between=0.1) for n in range(4)]
+    fit = fit_scaling(BUDGETS, nats, each_its_own(bytes_d))
     assert fit.interval(1e12).high - fit.interval(1e12).low > 0.05
     assert fit.exponent.low <= fit.law.c <= fit.exponent.high
 
 
-def test_one_budget_gives_no_law():
-    assert fit_scaling([1e12, 1e12], [np.ones((3, 4))] * 2, each_its_own(np.ones(4))) is None
+@pytest.mark.parametrize("budgets", [[1e12, 1e12], [1e12, 2e12]])
+def test_as_many_budgets_as_numbers_give_no_law(budgets):
+    assert fit_scaling(budgets, [np.ones((3, 4))] * 2, each_its_own(np.ones(4))) is None
+
+
+def test_three_budgets_give_a_line_and_four_an_exponent():
+    nats = [np.full((3, 4), value) for value in (4.0, 3.0, 2.5, 2.3)]
+    for number, with_exponent in ((3, False), (4, True)):
+        fit = fit_scaling(BUDGETS[:number], nats[:number], each_its_own(np.ones(4)))
+        assert (fit.law.c is not None) == with_exponent

@@ -57,7 +57,7 @@ def ablation_of_retro():
 
 def scaling():
     rows = []
-    for budget in (1.8e12, 3.6e12, 7.1e12):
+    for budget in (0.9e12, 1.8e12, 3.6e12, 7.1e12):
         for wide in (64, 96, 128):
             for family in ("gopher", "palm", "retro"):
                 bits = 1.4 + 0.7 * (budget / 1e12) ** -0.2 + 0.05 * abs(wide / 96 - budget**0.25 / 1400)

@@ -91,14 +91,19 @@ def test_scaling_has_a_law_per_kind_and_gains_over_sizes():
     judged = judge(made)
     laws, found = scaled(made, judged), curves(judged)
     assert [kind.label for kind in laws] == ["Gopher", "PaLM", "RETRO on (copying, ours)"]
-    assert all(len(kind.rows) == 9 and len(kind.fit.budgets) == 3 and kind.fit.law.c for kind in laws)
-    assert all("exponent" in sentence and "960K parameters" in sentence for sentence in law_sentences(laws))
-    assert any("better in 9 of 9 and worse in 0" in sentence for sentence in curve_sentences(found))
+    assert all(len(kind.rows) == 12 and len(kind.fit.budgets) == 4 and kind.fit.law.c for kind in laws)
+    for sentence in law_sentences(laws):
+        assert "exponent" in sentence
+        assert sentence.endswith(
+            "At 2 of 4 budgets the best is the smallest or the largest size that was "
+            "tried: this is no envelope of sizes."
+        )
+    assert any("better in 12 of 12 and worse in 0" in sentence for sentence in curve_sentences(found))
     dense = {one.axis: one.curves for one in found if one.measured == "with retrieval − dense"}
     assert {curve.label for curve in dense["k"]} == {
         f"retro {wide} wide, 7.1e+12 FLOPs" for wide in (64, 96, 128)
     }
-    assert [len(curve.points) for curve in dense["parameters"]] == [3, 3, 3]
+    assert [len(curve.points) for curve in dense["parameters"]] == [3, 3, 3, 3]
 
 
 def test_what_more_neighbours_and_a_larger_database_bring_is_told_point_by_point():
@@ -126,7 +131,7 @@ def test_a_row_that_lost_every_seed_stands_on_no_curve():
     first["cells"] = [lost(cell["seed"]) | {"cell": cell["cell"]} for cell in first["cells"]]
     judged = judge(made)
     [gopher] = scaled(made, judged)
-    assert len(gopher.rows) == 8 and all(point.name != first["name"] for point in gopher.rows)
+    assert len(gopher.rows) == 11 and all(point.name != first["name"] for point in gopher.rows)
     assert first["name"] in unfinished(judged) and "diverged: 3 of 3 seeds" in unfinished(judged)
 
 
