@@ -2,6 +2,7 @@
 a seed of no table.
 
 python -m experiments.sweep                   every form of the tables
+python -m experiments.sweep --rows "palm 128 wide, by palm's recipe"
 python -m experiments.sweep --preset smoke    the same path in minutes
 
 An hour and a half of two cores. Must reach: the best value of every form lies inside what was tried, and is
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from command import command
+from errors import InputError
 from models.families import configuration, family_of
 from reports.study.table import print_table
 from studies.peaks import best_peaks, form_name
@@ -36,6 +38,8 @@ MOST_VALUES = 8
 class Options(StudyOptions):
     """Which forms."""
 
+    rows: tuple[str, ...] = ()
+    """Forms to train, such as "gopher 128 wide, by palm's recipe". Default: all."""
     out: Path = Path("runs/sweep")
     """Folder of the table."""
 
@@ -43,10 +47,13 @@ class Options(StudyOptions):
 def sweep(options: Options) -> None:
     """Trains every form at its five values, then at further ones where the best lies at the edge."""
     size = resolved(options).size
-    tried = {form: VALUES[recipe] for form, (_, recipe) in forms(size).items()}
+    known = forms(size)
+    if unknown := set(options.rows) - set(known):
+        raise InputError(f"There is no form {min(unknown)!r}. The forms are: {', '.join(map(repr, known))}.")
+    tried = {form: VALUES[known[form][1]] for form in options.rows or known}
+    whole = dataclasses.replace(options, rows=())
     while True:
-        every = rows(size, tried)
-        results = run_study("sweep", options, every, options.out, seeds=(TUNING_SEED,))
+        results = run_study("sweep", whole, rows(size, tried), options.out, seeds=(TUNING_SEED,))
         wider = tried | {form: _widened(tried[form], peak) for form, peak in best_peaks(results).items()}
         if wider == tried:
             break
@@ -76,14 +83,14 @@ def forms(size: str) -> dict[str, tuple[Any, str]]:
 
 
 def rows(size: str, tried: Mapping[str, tuple[float, ...]]) -> list[Row]:
-    """One row per form and value."""
+    """One row per form and value that is tried."""
     return [
         Row(
             f"{form}, {peak:g}", form, None, {"peak": peak}, config=config,
             training={"recipe": recipe, "peak": peak}, facts={"peak": peak},
         )
         for form, (config, recipe) in forms(size).items()
-        for peak in tried[form]
+        for peak in tried.get(form, ())
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from errors import InputError
 from experiments import blocks, payoff, scaling, square, sweep
 from experiments.ablations.by_family import ablation_rows
 from judging.verdicts import DRAWS_FOR_A_VERDICT
@@ -158,6 +159,14 @@ def test_a_sweep_goes_on_while_the_best_lies_at_the_edge():
     assert sweep._widened(values, 2.0) == values
     assert sweep._widened(values, 1.0) == (0.5, *values) and sweep._widened(values, 4.0) == (*values, 8.0)
     assert len(sweep._widened(tuple(range(1, 9)), 8)) == 8, "not for ever"
+
+
+def test_a_form_that_is_none_is_told_the_known_ones(tmp_path):
+    with pytest.raises(
+        InputError, match="no form 'gopher'. The forms are: .*gopher 128 wide, by palm's recipe"
+    ):
+        sweep.sweep(sweep.Options(rows=("gopher",), out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_best_peak_has_the_least_training_loss_of_those_that_finished():
