@@ -1,12 +1,12 @@
 """Which of PaLM, Gopher and RETRO predicts the same text best, on the same tokens, batches and mesh?
 
-python -m experiments.compare                                     14 minutes on two cores
+python -m experiments.compare                                     one seed, some 20 minutes of two cores
 python -m experiments.compare --seeds 3                           with intervals over seeds
 python -m experiments.compare --preset smoke                      the whole path at a tiny budget
 python -m experiments.compare --corpus 'notes/*.md' --steps 500   your own text
 
-Must reach over three seeds: PaLM 1.971, Gopher 1.998, RETRO 1.999, started as a copying circuit 1.959 bits
-per byte (experiments/results/compare).
+Must reach over three seeds, on the text and split of commit f8a5c403342b: PaLM 1.971, Gopher 1.998, RETRO
+1.999, started as a copying circuit 1.959 bits per byte (experiments/results/compare).
 """
 
 import dataclasses
