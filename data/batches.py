@@ -162,8 +162,9 @@ def evaluation_documents(store: TokenStore, max_tokens: int | None = None) -> np
     """int64 [D]: validation documents in a fixed order, in which packages take turns.
 
     Where they hold more than `max_tokens` to predict, a document is passed over if it would take more than is
-    left, or its package more than twice an even share: verdicts count packages, and none is to carry them. So
-    long documents are evaluated less often than short ones.
+    left, or its package more than twice an even share, or than half the documents hold where that is more:
+    verdicts count packages, and none is to carry them. So long documents are evaluated less often than short
+    ones.
 
     Raises:
         InputError: no document fits.
@@ -174,7 +175,8 @@ def evaluation_documents(store: TokenStore, max_tokens: int | None = None) -> np
     predicted = np.diff(store.offsets) - 1
     if max_tokens is None or predicted[documents].sum() <= max_tokens:
         return documents
-    share, taken, kept = 2 * max_tokens / len(set(packages)), Counter(), []
+    share = max(2 * max_tokens / len(set(packages)), float(np.median(predicted[documents])))
+    taken, kept = Counter(), []
     for d in documents:
         package = taken[store.packages[d]] + predicted[d]
         if package <= share and taken.total() + predicted[d] <= max_tokens:

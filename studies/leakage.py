@@ -40,10 +40,10 @@ def leakage(
         runs.append({"domain": domain, "chunks": counts.tolist()})
         for alpha in ALPHAS:
             kept = of_domain & chunks.at_most(alpha)
-            nats_sd, num_bytes_d, has_text = _by_document(chunks, nats, kept)
-            if not len(num_bytes_d):
+            nats_sd, num_bytes_d, has_chunks = _by_document(chunks, nats, kept)
+            if not num_bytes_d.any():
                 continue
-            text = documents_by_group(num_bytes_d, groups[documents][has_text])
+            text = documents_by_group(num_bytes_d, groups[documents][has_chunks])
             over = {"alpha": alpha, "chunks": int(kept.sum()), "bytes": round(num_bytes_d.sum())}
             means += [
                 {
@@ -61,17 +61,17 @@ def leakage(
 def _by_document(
     chunks: HeldOutChunks, nats: dict[Form, list[np.ndarray]], kept_n: np.ndarray
 ) -> tuple[dict[Form, np.ndarray], np.ndarray, np.ndarray]:
-    """Losses [S, D] of every form and bytes [D], over the chunks in `kept_n` of the documents that have text
-    there: another is no part of a group. And which of all documents these are, bool.
+    """Losses [S, D] of every form and bytes [D], over the chunks in `kept_n` of the documents that have some:
+    another is no part of a group. And which of all documents these are, bool.
     """
     documents = np.unique(chunks.documents)
     num_bytes_d = per_document(chunks, chunks.num_bytes, kept_n, documents)
-    has_text = num_bytes_d > 0
+    has_chunks = np.isin(documents, chunks.documents[kept_n])
     nats_sd = {
-        form: np.stack([per_document(chunks, nats_n, kept_n, documents)[has_text] for nats_n in per_seed])
+        form: np.stack([per_document(chunks, nats_n, kept_n, documents)[has_chunks] for nats_n in per_seed])
         for form, per_seed in nats.items()
     }
-    return nats_sd, num_bytes_d[has_text], has_text
+    return nats_sd, num_bytes_d[has_chunks], has_chunks
 
 
 def _pairs(forms: Iterable[Form]) -> list[tuple[Form, Form]]:

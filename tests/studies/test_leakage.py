@@ -80,7 +80,7 @@ def test_every_figure_is_the_sum_over_its_tokens(made):
                 losses = results[row["model"], seed].nats[row["retrieval"]][inside]
                 for place in range(1, len(text(d)) + 2):
                     if seen[d, place] <= row["alpha"] * CHUNK:
-                        nats += losses[place - 1] / SEEDS
+                        nats += float(losses[place - 1]) / SEEDS
             num_bytes += sum(
                 len(letter.encode())
                 for place, letter in enumerate(text(d), 1)
