@@ -1,33 +1,16 @@
 """Rows are judged as the contract of the tables says, whatever their order, and a broken file is named."""
 
 import copy
-import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errors import InputError
-from judging.margin import EQUAL_SHARE
 from judging.null_check import DRAWS, null_check
 from judging.rows import judge
 from judging.verdicts import CANNOT_TELL, OPPOSITE, REFERENCE, SAME, better_or_worse
-from studies.results_file import read_results
-from tests.reports.synthetic_results import LN2, results, row, unfinished
-
-MARGIN = 0.02  # of the tables below
-
-
-def written(tmp_path, made):
-    (tmp_path / "results.json").write_text(json.dumps(made))
-    return tmp_path / "results.json"
-
-
-def two_rows(**fields):
-    """And the yardstick of the margin of equality."""
-    yardstick = row("ReLU", bits=2.0 + MARGIN / EQUAL_SHARE)
-    return results([row("published", against=None), row("variant", **fields), yardstick])
+from tests.reports.synthetic_results import LN2, MARGIN, results, row, two_rows, unfinished
 
 
 def judged(made, name="variant"):
@@ -146,10 +129,10 @@ def test_equal_wants_intervals_within_the_margin():
 
 @pytest.mark.parametrize("status", ["diverged", "failed"])
 @pytest.mark.parametrize("row_number", [0, 1])
-def test_a_seed_that_did_not_finish_never_vanishes(status, row_number, tmp_path):
+def test_a_seed_that_did_not_finish_never_vanishes(status, row_number):
     made = two_rows(bits=2.1, expects="worse")
     made["rows"][row_number]["cells"][1] = unfinished(1, status)
-    reference, found, _ = judge(read_results(written(tmp_path, made)))
+    reference, found, _ = judge(made)
     own = (reference, found)[row_number]
     assert own.verdict == status and own.seeds == 2 and found.paired == 2 and found.difference is not None
     assert [(trial["seed"], trial["status"]) for trial in own.unfinished] == [(1, status)]
@@ -215,80 +198,6 @@ def test_without_six_seeds_there_is_no_null_check():
     made["null"]["cells"][0] = unfinished(3)
     assert null_check(made) is None
     assert null_check(made | {"null": None}) is None
-
-
-def test_a_whole_file_is_read_as_it_is(tmp_path):
-    made = two_rows()
-    assert read_results(written(tmp_path, made)) == made
-
-
-BROKEN = {
-    "older layout": lambda made: made.pop("layout"),
-    "layout 2 where layout 1": lambda made: made.update(layout=2),
-    "against 'publisht', which is no other row; there are published": lambda made: made["rows"][1].update(
-        against="publisht"
-    ),
-    "row 'variant' is against 'variant'": lambda made: made["rows"][1].update(against="variant"),
-    "nats of seed 2 of row 'variant' are 29 numbers for 30 documents": lambda made: made["rows"][1]["cells"][2][
-        "nats"
-    ].pop(),
-    "nats_off of seed 0 of row 'published' are 31": lambda made: made["rows"][0]["cells"][0].update(nats_off=[1.0] * 31),
-    "not all finite": lambda made: made["rows"][0]["cells"][0]["nats"].__setitem__(3, float("nan")),
-    "is finished and has no nats": lambda made: made["rows"][0]["cells"][0].update(nats=None),
-    "nats_off for some seeds": lambda made: made["rows"][0]["cells"][0].update(nats_off=[1.0] * 30),
-    "has a seed twice": lambda made: made["rows"][0]["cells"][0].update(seed=1),
-    "status 'lost'": lambda made: made["rows"][0]["cells"][0].update(status="lost"),
-    "two rows are named 'published'": lambda made: made["rows"][1].update(name="published"),
-    "the file lacks corpus": lambda made: made.pop("corpus"),
-    "row 1 lacks note": lambda made: made["rows"][1].pop("note"),
-    "trial 0 of row 'variant' lacks mfu": lambda made: made["rows"][1]["cells"][0].pop("mfu"),
-    "paper.expects 'faster'": lambda made: made["rows"][1].update(paper={"figure": "", "expects": "faster", "source": ""}),
-    "null is of 'ours'": lambda made: made["null"].update(of="ours"),
-    "null has seed 0 in common": lambda made: made["null"]["cells"][0].update(seed=0),
-    "0 rows": lambda made: made["rows"].clear(),
-    "row 'variant' is judged beyond 'nothing', which is no row": lambda made: made["rows"][1].update(
-        interaction="nothing"
-    ),
-    "draw 1 of seed 0 of row 'variant' are 29": lambda made: made["rows"][1]["cells"][0].update(
-        draws=[[1.0] * 30, [1.0] * 29]
-    ),
-    "more draws for some seeds": lambda made: made["rows"][1]["cells"][0].update(draws=[[1.0] * 30]),
-    "has 0 bytes": lambda made: made["documents"][0].update(bytes=0),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("complaint", BROKEN)
-def test_what_does_not_fit_together_is_named_with_the_way_out(complaint, tmp_path):
-    made = two_rows()
-    BROKEN[complaint](made)
-    path = written(tmp_path, made)
-    with pytest.raises(InputError) as error:
-        read_results(path)
-    message = str(error.value)
-    assert (
-        complaint in message
-        and str(path) in message
-        and "Run `python -m experiments.ablate palm` again" in message
-    )
-
-
-@given(st.floats(0, 1, exclude_max=True))
-@few
-def test_a_file_cut_short_anywhere_is_named(tmp_path_factory, share):
-    path = tmp_path_factory.mktemp("cut") / "results.json"
-    whole = json.dumps(two_rows())
-    path.write_text(whole[: int(share * len(whole))])
-    with pytest.raises(InputError, match="cut short or damaged.*again"):
-        read_results(path)
-    assert str(path)
-
-
-def test_what_is_no_results_file_is_said(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
-        read_results(tmp_path / "results.json")
-    (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(InputError, match="holds no results"):
-        read_results(tmp_path / "list.json")
 
 
 def lucky(made, name, *bits):

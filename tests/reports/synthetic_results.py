@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from judging.margin import EQUAL_SHARE
+
+MARGIN = 0.02  # of equality in `two_rows`, bits per byte
 LN2 = np.log(2)
 
 
@@ -105,3 +108,9 @@ def results(rows, experiment="ablate palm", seeds=3, count=30, null=True, noise=
         },
         "documents": evaluated, "rows": made, "null": other if null else None,
     }  # fmt: skip
+
+
+def two_rows(**fields):
+    """And the yardstick of the margin of equality, which is MARGIN."""
+    yardstick = row("ReLU", bits=2.0 + MARGIN / EQUAL_SHARE)
+    return results([row("published", against=None), row("variant", **fields), yardstick])
