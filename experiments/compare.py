@@ -2,7 +2,7 @@
 
 python -m experiments.compare                                     one seed, some 20 minutes of two cores
 python -m experiments.compare --seeds 3                           with intervals over seeds
-python -m experiments.compare --preset smoke                      the whole path at a tiny budget
+python -m experiments.compare --preset smoke                      the whole path in three minutes
 python -m experiments.compare --corpus 'notes/*.md' --steps 500   your own text
 
 Must reach over three seeds, on the text and split of commit f8a5c403342b: PaLM 1.971, Gopher 1.998, RETRO
