@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from judging.documents import Documents, apart, documents_of, groups_of
-from judging.intervals import MOST_NEEDED, Comparison, Interval, ratio
+from judging.intervals import Comparison, Interval, ratio
 from judging.margin import Margin, margin_of
 from judging.table import BySeed, Table, by_seed, losses, minus
 from judging.verdicts import (
@@ -110,9 +110,7 @@ class JudgedRow:
         distance = abs(self.decisive.mean)
         if self.margin is not None:  # to the margin, from within or from outside
             distance = abs(distance - self.margin.value)
-        return {
-            noun: spread.needed(distance, MOST_NEEDED[noun]) for noun, spread in self.decisive.spreads.items()
-        }
+        return self.decisive.needed(distance)
 
     def outcome(self, difference: Comparison) -> str:
         """better, worse or cannot tell of this row's difference or gain; or why that is not to be said."""

@@ -49,8 +49,9 @@ def bounds(interval: Iterable[float] | None, number: Callable[[float], str] = bi
 
 
 def difference(value: Comparison) -> str:
-    """`−0.0274 bits per byte (seeds [−0.0476, −0.0073], groups [−0.0411, −0.0096])`"""
+    """`−0.0274 bits per byte (seeds [−0.0476, −0.0073], groups [−0.0411, −0.0096], all […])`"""
     intervals = {"seeds": value.over_seeds, "groups": value.over_groups, "draws": value.over_draws}
+    intervals["all"] = value.over_all
     known = ", ".join(f"{name} {bounds(ends, signed)}" for name, ends in intervals.items() if ends)
     return f"{signed(value.mean)} bits per byte" + (f" ({known})" if known else "")
 

@@ -146,6 +146,7 @@ def compared(
     return {
         "a": named(a), "b": named(b), "domain": domain, "difference": paired.mean,
         "over_seeds": bounds(paired.over_seeds), "over_groups": bounds(paired.over_groups),
+        "over_all": bounds(paired.over_all),
         "excludes_zero": paired.excludes_zero, "seeds": len(nats_a), "groups": len(documents.names),
     }  # fmt: skip
 

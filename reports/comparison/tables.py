@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from judging.comparisons import drawn
+from judging.verdicts import UNDECIDED
 from reports.comparison import findings, leakage_findings
 from reports.forms import (
     ALL,
@@ -89,7 +90,10 @@ def grouped_difference_table(results: Mapping, domains: Sequence[str]) -> Table:
 
 def _difference(row: Mapping) -> list[str]:
     intervals = [bounds(row[key], signed) for key in ("over_seeds", "over_groups")]
-    return [signed(row["difference"]), *intervals, row["verdict"]]
+    verdict = row["verdict"]
+    if verdict == UNDECIDED and row.get("over_all"):  # which may hold zero where neither of the others does
+        verdict += f", over all {bounds(row['over_all'], signed)}"
+    return [signed(row["difference"]), *intervals, verdict]
 
 
 def _cells(*texts: str) -> tuple[Cell, ...]:

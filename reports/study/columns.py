@@ -87,15 +87,15 @@ def texts(judged: JudgedRow, usual: str) -> dict[str, str]:
     }
 
 
-def with_intervals(name: str) -> tuple[str, str, str, str]:
-    """The columns of one comparison: the mean, and the interval for every source of chance."""
-    return name, f"{name} over seeds", f"{name} over groups", f"{name} over draws"
+def with_intervals(name: str) -> tuple[str, ...]:
+    """The columns of one comparison: the mean, the interval for every source of chance, and for all."""
+    return name, *(f"{name} over {what}" for what in ("seeds", "groups", "draws", "all"))
 
 
 def _compared(name: str, difference: Comparison | None) -> dict[str, str]:
     if difference is None:
         return dict.fromkeys(with_intervals(name), "–")
-    intervals = (difference.over_seeds, difference.over_groups, difference.over_draws)
+    intervals = (difference.over_seeds, difference.over_groups, difference.over_draws, difference.over_all)
     ends = [bounds(interval, signed) for interval in intervals]
     return dict(zip(with_intervals(name), [signed(difference.mean), *ends], strict=True))
 

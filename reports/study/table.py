@@ -44,8 +44,8 @@ def terminal_table(results: Mapping) -> str:
     """Plain text of at most WIDE columns: groups, two lines or more per row, notes, null check, legend."""
     rows = judge(results)
     usual, gains = usual_reference(rows), any(row.gain for row in rows)
-    header = ["row", "bits\n/byte", "differ-\nence", "95 % over seeds\nover groups"]
-    header += ["gain\non − off", "95 % over seeds\nover groups"] if gains else []
+    header = ["row", "bits\n/byte", "differ-\nence", "95 % over seeds\nover groups\nover all"]
+    header += ["gain\non − off", "95 % over seeds\nover groups\nover all"] if gains else []
     header += ["params\nFLOPs", "tok/s\nMiB", "the paper\nour verdict"]
     groups = tuple(
         (group, tuple(_terminal_row(texts(row, usual), gains) for row in members))
@@ -78,8 +78,8 @@ def _terminal_row(text: Mapping[str, str], gains: bool) -> tuple[Cell, ...]:
 
 def _ends(text: Mapping[str, str], name: str) -> list[str]:
     """The intervals of a comparison, that over draws where there is one."""
-    seeds, groups, draws = (text[column] for column in with_intervals(name)[1:])
-    return [seeds, groups] if draws == "–" else [seeds, groups, draws]
+    seeds, groups, draws, every = (text[column] for column in with_intervals(name)[1:])
+    return [seeds, groups, every] if draws == "–" else [seeds, groups, draws, every]
 
 
 def _whole_verdict(text: Mapping[str, str]) -> str:

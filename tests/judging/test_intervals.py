@@ -116,7 +116,9 @@ def test_draw_interval_is_student_s_t_over_the_draws_mean_of_the_seeds():
     found = comparison(nats_srd, each_its_own(np.full(20, 50.0)), drawn=True)
     reference = stats.ttest_1samp(nats_srd.mean(axis=0).sum(axis=1) / LN2 / 1000, 0)
     np.testing.assert_allclose(list(found.over_draws), reference.confidence_interval(0.95))
-    assert found.p_value == max(found.seeds.p_value, found.groups.p_value, found.draws.p_value)
+    each = (found.seeds, found.groups, found.draws)
+    assert found.p_value == max(spread.p_value for spread in (*each, found.together))
+    assert found.together.error == pytest.approx(np.sqrt(sum(spread.error**2 for spread in each)))
     one = comparison(nats_srd[:, :1], each_its_own(np.full(20, 50.0)), drawn=True)
     assert one.over_draws is None and one.draws.number == 1
     assert comparison(nats_srd[:, :1], each_its_own(np.full(20, 50.0))).draws is None
@@ -161,3 +163,27 @@ def test_as_many_as_are_needed_are_enough_and_one_less_is_not(distance, number):
 
 def test_what_is_hopeless_or_unknown_has_no_number():
     assert spread(0.0, 1.0).needed(0.0, 100) is None and ALONE.needed(1.0, 100) is None
+
+
+def test_together_are_welch_s_degrees_of_freedom():
+    """Two samples are two sources of chance of their difference, whose test scipy has."""
+    rng = np.random.default_rng(10)
+    a, b = rng.normal(size=5), rng.normal(0.5, 3, size=9)
+    first, second = (
+        Spread(a.mean() - b.mean(), x.std(ddof=1) / len(x) ** 0.5, len(x) - 1, len(x)) for x in (a, b)
+    )
+    together = Comparison(a.mean() - b.mean(), first, second).together
+    reference = stats.ttest_ind(a, b, equal_var=False)
+    assert together.p_value == pytest.approx(reference.pvalue)
+    np.testing.assert_allclose(list(together.interval), reference.confidence_interval(0.95))
+
+
+def test_what_is_needed_is_enough_for_all_together():
+    """Either interval alone would be narrow enough as it is; both errors together are too large."""
+    seeds, groups = Spread(1.0, 0.3, 5.0, 6), Spread(1.0, 0.42, 29.0, 30)
+    difference = Comparison(1.0, seeds, groups)
+    assert 0 not in seeds.interval and 0 not in groups.interval and 0 in difference.over_all
+    needed = difference.needed(1.0)
+    assert needed["seed"] > 6 and needed["group"] > 30
+    more = Comparison(1.0, seeds.over(needed["seed"]), groups.over(needed["group"]))
+    assert more.excludes_zero and difference.needed(0.01) == {"seed": None, "group": None}
