@@ -27,8 +27,8 @@ TERMS = {
     "article, and each group in turn is left out (jackknife), with Student's t on as many groups of one size "
     "as carry as much; would other packages? Over draws, where a database is a share of the documents: would "
     "other documents? Over all: each of these holds the others as they fell, so their errors are also added "
-    "up (in squares, on Welch's degrees of freedom). Nothing here is drawn by a seed, so the same losses give "
-    "the same verdict. Older runs of the comparison have a bootstrap over single documents instead.",
+    "up (in squares, on Welch's degrees of freedom). Nothing here is drawn by a seed, so the same losses "
+    "give the same verdict. Older runs of the comparison have a bootstrap over single documents instead.",
     "Verdict": "what a paper says is reproduced or opposite where every interval excludes zero, and "
     f"otherwise undecided (“cannot tell at this size”). On fewer than {SEEDS_FOR_A_VERDICT} finished seeds, "
     f"{GROUPS_FOR_A_VERDICT} groups or {DRAWS_FOR_A_VERDICT} draws nothing is said; a row that diverged is "
