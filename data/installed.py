@@ -1,8 +1,9 @@
 """The corpus `installed`: the packages that requirements.txt pins, and the standard library.
 
-The same pins are the same text on every machine. Each package is what its distribution lists: Python modules,
-each with its docstrings apart, and its documentation in Markdown or reStructuredText, the description in its
-metadata included. Tests, what a package has copied from others, and licences are left out.
+The same pins and the same Python are the same text on every machine of one kind (wheels of another platform
+may hold other modules). Each package is what its distribution lists: Python modules, each with its docstrings
+apart, and its documentation in Markdown or reStructuredText, the description in its metadata included. Tests,
+what a package has copied from others, and licences are left out.
 """
 
 import re

@@ -5,8 +5,8 @@ python -m experiments.ablate retro --rows 'N only' 'F only'              some ro
 python -m experiments.ablate gopher --corpus notes/ --out runs/notes     your own text
 
 Training takes, in hours of two cores: gopher 0.6, palm 0.7, retro 2.1. Must reach, of the papers' directions:
-gopher 3 of 7 reproduced, palm 2 of 8, retro 3 of 24, one opposite in palm (docs/results.md). A table of some
-rows has no verdicts: they, and their seeds, may be chosen by what a table said.
+gopher 3 of 7 reproduced, palm 2 of 8, retro 3 of 24, one opposite in palm (docs/results.md, on the text of
+the files' commits). A table of some rows has no verdicts: they may be chosen by what a table said.
 """
 
 from dataclasses import dataclass

@@ -4,8 +4,8 @@ learning rate.
 python -m experiments.blocks                   six seeds
 python -m experiments.blocks --preset smoke    the same path in minutes
 
-Half an hour of two cores. Must reach: a verdict on the block under either recipe, and on the headline of
-both together (experiments/results/blocks).
+Must reach: a verdict on the block under either recipe, and on the headline of both together. Its table and
+its time are not measured yet.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Which of PaLM, Gopher and RETRO predicts the same text best, on the same tokens, batches and mesh?
 
-python -m experiments.compare                                     one seed, some 20 minutes of two cores
+python -m experiments.compare                                     one seed
 python -m experiments.compare --seeds 3                           with intervals over seeds
 python -m experiments.compare --preset smoke                      the whole path in three minutes
 python -m experiments.compare --corpus 'notes/*.md' --steps 500   your own text

@@ -4,8 +4,8 @@ initialisation (ours), from one long run of each seed that is evaluated on its w
 python -m experiments.payoff                   three seeds, 3.1M tokens each; the copying form a quarter of it
 python -m experiments.payoff --steps 25000     one budget of your own; of the copying form a quarter
 
-Forty minutes of two cores. Must reach, of the published form: −0.001 bits per byte at 0.8M tokens (cannot
-tell), −0.005 at 1.6M and −0.010 at 3.1M (experiments/results/payoff).
+Must reach, of the published form, on the text and rows of the file's commit: −0.001 bits per byte at 0.8M
+tokens (cannot tell), −0.005 at 1.6M and −0.010 at 3.1M (experiments/results/payoff).
 """
 
 from dataclasses import dataclass

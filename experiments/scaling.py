@@ -5,8 +5,8 @@ python -m experiments.scaling                   three seeds
 python -m experiments.scaling --steps 305       half the budget
 python -m experiments.scaling --preset smoke    the same path in minutes
 
-Must reach with 305 steps: copying gains 0.024 to 0.032 bits per byte; at the full width +0.004 with 1 % of
-the database, −0.018 with 10 %, −0.032 with all (experiments/results/scaling).
+Must reach with 305 steps, on the text, widths and budgets of the file's commit: on − off of the copying form
+is −0.024 to −0.032 bits per byte, over packages cannot tell (experiments/results/scaling).
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The peak learning rates that `python -m experiments.sweep` found for the small sizes of the tables."""
+"""The peak learning rates that `python -m experiments.sweep` finds for the small sizes of the tables."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from models.families import family_of
 
-# The best of experiments/results/sweep, by form_name. What is not here takes its recipe's own.
+# The best of the sweep, by form_name: none yet. What is not here takes its recipe's own.
 PEAKS: Mapping[str, float] = {}
 
 
@@ -25,8 +25,8 @@ def peak_of(config: Any, recipe: str | None = None) -> float | None:
 
 
 def best_peaks(results: Mapping[str, Any]) -> dict[str, float]:
-    """By form, the peak with the least loss over the last tenth of training, in which no text comes twice; a
-    run that did not finish is no candidate.
+    """By form, the peak with the least loss over the last tenth of training (less than an epoch by default);
+    a run that did not finish is no candidate.
 
     results: of experiments.sweep.
     """
