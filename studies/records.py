@@ -106,7 +106,8 @@ def row_record(source: Source) -> dict[str, Any]:
 
 
 def facts_of(row: Row, trial: Trial, tokens: int) -> dict[str, Any]:
-    """What curves are drawn over: tokens trained on, tokens of a sequence, neighbours, share of the database.
+    """What curves are drawn over: tokens trained on, tokens of a sequence, neighbours, share of the database;
+    and whether the windows of evaluation overlap, as all of a curve or none must.
 
     retrieval and initialisation are None for a dense model.
     """
@@ -114,6 +115,7 @@ def facts_of(row: Row, trial: Trial, tokens: int) -> dict[str, Any]:
     facts = {
         "family": family_of(config).name, "retrieval": None, "initialisation": None, "tokens": tokens,
         "length": trial.length * (again and again.longer or 1),
+        "overlapping": bool(again and again.overlapping),
     }  # fmt: skip
     if trial.retrieves:
         facts |= {

@@ -190,7 +190,7 @@ class Study:
         evaluated on anyway.
         """
         again = row.reevaluation
-        if again is None:
+        if again is None or again.off and not (again.longer or again.overlapping):
             return ()
         tables: list[str | None] = [None]
         if again.random or again.share is not None or again.nprobe is not None:
@@ -199,7 +199,8 @@ class Study:
             tables = [self._table(keys, MOST_NEIGHBOURS, again.share, again.nprobe, draw) for draw in draws]
         length = None if again.longer is None else again.longer * self._preset.length
         stride = (length or self._preset.length) // 2 if again.overlapping else None
-        evaluations = (Evaluation(again.k, table, length, stride) for table in tables)
+        k = 0 if again.off else again.k
+        evaluations = (Evaluation(k, table, length, stride) for table in tables)
         return tuple(evaluation for evaluation in evaluations if evaluation != Evaluation())
 
     def _tuning_loss(self, row: Row, peak: float) -> float:

@@ -30,8 +30,11 @@ def _cca(base, name, layers, figure, expects):
     return _row(base, name, "Cross-attention", figure, expects, cca_layers=layers)
 
 
-def _evaluation(name, group, paper=None, note="", against="copying", of="copying", **how):
-    return Row(name, group, against, how, paper, note, reevaluation=Reevaluation(of, **how))
+def _evaluation(
+    name, group, paper=None, note="", against="copying", of="copying", interaction=None, **how
+):
+    again = Reevaluation(of, **how)
+    return Row(name, group, against, how, paper, note, reevaluation=again, interaction=interaction)
 
 
 def _reference(base: RETROConfig) -> list[Row]:
@@ -43,6 +46,16 @@ def _reference(base: RETROConfig) -> list[Row]:
             config=base,
         ),
         _evaluation("retrieval off", "Retrieval", _c4(".987", "worse"), off=True),
+        _evaluation("overlapping windows", "Windows at evaluation", overlapping=True),
+        _evaluation(
+            "retrieval off, overlapping windows", "Windows at evaluation", against="overlapping windows",
+            interaction="retrieval off", off=True, overlapping=True,
+        ),
+        Row(
+            "neighbours across documents", "Windows in training", "copying",
+            {"neighbours_across_documents": True}, config=base, training={"neighbours_across_documents": True},
+            note="a document's first chunk reads the neighbours of the chunk of another before it in the row",
+        ),
         Row(
             "dense", "Retrieval", "copying", {"decoder": "alone"},
             Paper(".98 against .82", "worse", "RETRO, table 14, C4 at 172M"),

@@ -87,7 +87,7 @@ def _lines(judged: Sequence[JudgedRow], axis: str) -> dict[str, list[JudgedRow]]
         for row in _budgeted(judged):
             lines.setdefault(f"{kind(row)}, {flops(row.row['facts']['budget'])} FLOPs", []).append(row)
         return lines
-    for first, *others in _by_trials(judged):
+    for first, *others in _read_alike(judged):
         if axis in first.row["facts"]:
             lines[first.name] = [first, *(row for row in others if _differing(first, row) == [axis])]
     return lines
@@ -103,6 +103,16 @@ def _by_trials(judged: Sequence[JudgedRow]) -> list[list[JudgedRow]]:
     for row in judged:
         groups.setdefault(frozenset(trial["cell"] for trial in row.row["cells"]), []).append(row)
     return list(groups.values())
+
+
+def _read_alike(judged: Sequence[JudgedRow]) -> list[list[JudgedRow]]:
+    """The rows that evaluate the same trials in windows that overlap, and in windows that do not."""
+    return [
+        alike
+        for rows in _by_trials(judged)
+        for overlapping in (False, True)
+        if (alike := [row for row in rows if row.row["facts"].get("overlapping", False) == overlapping])
+    ]
 
 
 def _budgeted(judged: Sequence[JudgedRow]) -> list[JudgedRow]:
@@ -125,15 +135,15 @@ def kind(row: JudgedRow) -> str:
 def _curve(
     label: str, line: Sequence[JudgedRow], axis: str, measure: Callable, rows: Mapping[str, JudgedRow]
 ) -> Curve:
-    points = []
+    points: dict[float, Point] = {}  # several rows may say the same of a point, against others
     for row in line:
         x = row.row["parameters"] if axis == "parameters" else row.row["facts"][axis]
         measured = measure(row, rows)
         if isinstance(measured, Comparison):
-            points.append(Point(x, measured.mean, measured, row))
+            points.setdefault(x, Point(x, measured.mean, measured, row))
         elif measured is not None:
-            points.append(Point(x, measured, None, row))
-    return Curve(label, tuple(sorted(points, key=lambda point: point.x)))
+            points.setdefault(x, Point(x, measured, None, row))
+    return Curve(label, tuple(sorted(points.values(), key=lambda point: point.x)))
 
 
 def _beyond_dense(row: JudgedRow, rows: Mapping[str, JudgedRow]) -> Comparison | None:
@@ -145,9 +155,12 @@ def _beyond_dense(row: JudgedRow, rows: Mapping[str, JudgedRow]) -> Comparison |
 
 
 def _beside_as_long(row: JudgedRow, rows: Mapping[str, JudgedRow]) -> Comparison | None:
-    """Against a row that is evaluated at the same length."""
+    """Against a row that is evaluated at the same length, in windows of the same kind."""
     against = rows.get(row.row["against"])
-    alike = against is not None and against.row["facts"].get("length") == row.row["facts"]["length"]
+    if against is None:
+        return None
+    here, there = row.row["facts"], against.row["facts"]
+    alike = all(here.get(fact) == there.get(fact) for fact in ("length", "overlapping"))
     return row.difference if alike else None
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from errors import InputError
 from models.families import family_of
+from processes import host
 from processes.workers import cores
 from progress import bar
 from storage.artifacts import fingerprint
@@ -72,6 +73,7 @@ def run_grid(tasks: Sequence[Task], workers: int, peak: float, trials: Path) -> 
     for task, _ in todo:
         (task.folder / FAILURE).unlink(missing_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the libraries of processes yet to start
+    host.keep_freed_memory_in_children()
     context = multiprocessing.get_context("spawn")
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     places = deque(available[:workers] if 1 < workers <= len(available) else [None] * workers)

@@ -80,7 +80,18 @@ def test_only_relative_positions_are_said_to_be_read_beyond_the_training_length(
         f"learned positions against published, {times}x length" for times in (2, 4)
     ]
     for row in claims["gopher"]:
-        assert row.interaction == "learned positions" and row.paper.expects == "worse"
+        assert row.interaction == "learned positions against published, overlapping"
+        assert row.paper.expects == "worse"
+
+
+@pytest.mark.parametrize("family", ["palm", "gopher"])
+def test_longer_sequences_overlap_as_what_they_are_compared_with_does(family):
+    rows = {row.name: row for row in TABLES[family]}
+    longer = [row for row in rows.values() if row.reevaluation and row.reevaluation.longer]
+    assert longer
+    for row in longer:
+        against = rows[row.against].reevaluation
+        assert row.reevaluation.overlapping and against.overlapping
 
 
 def test_shares_of_a_database_are_drawn_often_enough_for_a_verdict():

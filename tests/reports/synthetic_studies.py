@@ -12,10 +12,15 @@ def ablation_of_palm():
     longer = [
         row(
             f"{name}, {times}x length", group=f"Beyond the training length: {times} times as long",
-            against="published" if name == "published" else f"published, {times}x length", cell=name,
-            bits=bits * times**0.02, change={"length": f"x{times}"}, facts=facts("palm", length=512 * times),
+            against=f"{name}, 1x length" if times > 1 else name,
+            cell=name, bits=bits * times**0.02 - 0.05, change={"length": f"x{times}"},
+            facts=facts("palm", length=512 * times, overlapping=True),
         )
-        for times in (2, 4) for name, bits in (("published", 2.0), ("learned positions", 2.1))
+        for times in (1, 2, 4) for name, bits in (("published", 2.0), ("learned positions", 2.1))
+    ]  # fmt: skip
+    longer += [
+        made | {"name": f"against {made['name']}", "against": made["name"].replace("learned positions", "published")}
+        for made in longer if made["name"].startswith("learned")
     ]  # fmt: skip
     made = results([
         row("published", against=None, group="Published form", facts=facts("palm"), change={}),

@@ -81,9 +81,19 @@ def test_what_differs_in_two_things_or_in_none_of_them_is_on_no_curve():
 
 def test_lengths_are_compared_at_the_same_length():
     found = drawn(ablation_of_palm())
-    assert set(found["length", "bits per byte"]) == {"published", "learned positions"}
-    assert [x for x, _ in found["length", "bits per byte"]["published"]] == [512, 1024, 2048]
-    assert set(found["length", "− the published form at the same length"]) == {"learned positions"}
+    assert set(found["length", "bits per byte"]) == {"published, 1x length", "learned positions, 1x length"}
+    assert [x for x, _ in found["length", "bits per byte"]["published, 1x length"]] == [512, 1024, 2048]
+    beside = found["length", "− the published form at the same length"]
+    assert set(beside) == {"learned positions, 1x length"}
+
+
+def test_windows_that_overlap_are_on_no_curve_with_windows_side_by_side():
+    made = ablation_of_palm()
+    for made_row in made["rows"]:
+        if made_row["name"].endswith("1x length"):
+            made_row["facts"]["overlapping"] = False
+    points = drawn(made)["length", "bits per byte"]
+    assert {x for line in points.values() for x, _ in line} == {1024, 2048}
 
 
 def test_scaling_has_a_law_per_kind_and_gains_over_sizes():
