@@ -170,6 +170,21 @@ def test_a_share_of_the_database_is_read_on_every_draw_of_it(runs):
     assert len({tuple(nats_d) for nats_d in record["draws"]}) > 1
 
 
+def test_retrieval_off_in_overlapping_windows_is_read_without_neighbours(runs):
+    """Side by side it is what every trial is read by anyway."""
+    trained = load_run(runs / "retro")
+    rows = [
+        Row("retro", "Reference", None, config=configuration("retro/smoke")),
+        Row("off", "Retrieval", "retro", reevaluation=Reevaluation("retro", off=True)),
+        Row("off, overlapping", "Windows", "retro",
+            reevaluation=Reevaluation("retro", off=True, overlapping=True)),
+    ]  # fmt: skip
+    study = Study(rows, PRESETS["smoke"], trained.prepared, runs / "cells")
+    assert study.source(rows[1]).evaluations == ()
+    [overlapping] = study.source(rows[2]).evaluations
+    assert overlapping == Evaluation(k=0, stride=PRESETS["smoke"].length // 2)
+
+
 def test_longer_sequences_predict_the_same_documents(runs):
     trained = load_run(runs / "gopher")
     short, long = (read(trained, Evaluation(length=64 * times)) for times in (1, 2))
