@@ -3,6 +3,8 @@ in a paragraph instead of a traceback.
 """
 
 import dataclasses
+import errno
+import io
 import os
 import platform
 import shlex
@@ -20,6 +22,8 @@ from processes.start import VARIABLES, code_hashes, membership, start
 from processes.team import Team
 from storage.files import is_disk_full
 
+OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.EROFS)  # what the system says without a file's name
+
 
 def command(
     main: Callable[[Any], None],
@@ -36,12 +40,17 @@ def command(
       many_processes: whether `main` may run in many (`processes.start`), of which what ends one ends
         all; others are refused where the environment says that this is one of many.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not of UTF-8 loses no run by it
+            stream.reconfigure(errors="backslashreplace")
     module = sys.modules[main.__module__].__spec__
     name = module.name if module else main.__name__
     parsed = tyro.cli(options, prog=f"python -m {name}", description=description, args=arguments)
     host.tune()
     team = None
     try:
+        if os.environ.get("JAX_ENABLE_X64", "").lower() not in ("", "0", "false", "f", "no", "n", "off"):
+            raise InputError("Models here have numbers of 32 bits or less: unset JAX_ENABLE_X64.")
         if many_processes:
             team = start(_alike(parsed))
         elif member := membership(os.environ):
@@ -54,12 +63,20 @@ def command(
     except InputError as error:
         _exit(team, f"error: {error}", 2)
     except OSError as error:
-        if not is_disk_full(error):
+        if is_disk_full(error):
+            _exit(
+                team,
+                f"error: The disk is full ({error.filename or 'while writing'}). What was finished is kept: "
+                "free some space, or point --out and --artifacts elsewhere, and run the same command again.",
+                2,
+            )
+        if error.filename is None and error.errno not in OF_THE_PROCESS:
             _unexpected(team)
+        where = f"{error.filename}: " if error.filename is not None else ""
         _exit(
             team,
-            f"error: The disk is full ({error.filename or 'while writing'}). What was finished is kept: free "
-            "some space, or point --out and --artifacts elsewhere, and run the same command again.", 2,
+            f"error: {where}{error.strerror}. What was finished is kept: give another path, or mend this "
+            "one, and run the same command again.", 2,
         )  # fmt: skip
     except KeyboardInterrupt:
         _exit(team, "stopped. The same command resumes from here.", 130)

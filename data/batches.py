@@ -64,8 +64,8 @@ class TrainBatches:
         if num_chunks < chunks_per_sequence:
             raise InputError(
                 f"The {training.sum()} training documents hold {num_chunks} chunks of {CHUNK} tokens, less "
-                f"than one sequence of {length} tokens ({chunks_per_sequence} chunks). Give a larger corpus "
-                "or a shorter length."
+                f"than one sequence of {length} tokens ({chunks_per_sequence} chunks). Give a larger "
+                "--corpus (or --corpus-bytes) or a shorter --length."
             )
         self.sequences_per_epoch = -(-num_chunks // chunks_per_sequence)
         self._store = store
@@ -143,8 +143,9 @@ def evaluation_batches(
     predicted = int((np.diff(store.offsets)[store.is_validation] - 1).sum())
     if predicted < length:
         raise InputError(
-            f"The {store.is_validation.sum()} validation documents hold {predicted} tokens to predict, less "
-            f"than one sequence of {length}. Give a larger corpus or a shorter length."
+            f"The {store.is_validation.sum()} held-out documents hold {predicted} tokens to predict, less "
+            f"than one sequence of {length}. Give a larger --corpus (or --corpus-bytes) or a shorter "
+            "--length."
         )
     documents = evaluation_documents(store, max_tokens)
     windows = np.concatenate([_windows(store, d, chunks_per_sequence, stride // CHUNK) for d in documents])
@@ -184,8 +185,9 @@ def evaluation_documents(store: TokenStore, max_tokens: int | None = None) -> np
             kept.append(d)
     if not kept:
         raise InputError(
-            f"No validation document fits into max_tokens = {max_tokens}: the shortest holds "
-            f"{predicted[documents].min()} tokens to predict, and a package may take {share:.0f}. Allow more."
+            f"No held-out document fits into {max_tokens} tokens: the shortest holds "
+            f"{predicted[documents].min()} to predict, and a package may take {share:.0f}. Give more "
+            "--evaluation-tokens."
         )
     return np.array(kept)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from data.documents import Document
 from data.tokenizers import Tokenizer
@@ -129,6 +131,21 @@ class TokenStore:
         self.is_validation = self.column("is_validation")
         self.shared_ngrams = self.column("shared_ngrams")
         self.tokens = self._map_tokens(np.dtype(description["dtype"]).newbyteorder("<"))
+
+    def independent_groups(self, documents: np.ndarray) -> np.ndarray:
+        """[D] strings: what to count as one among these documents when asking how sure a number is. Documents
+        of one package are one group, and so are packages that hold near duplicates of one another; a group
+        has the name of its first package.
+        """
+        packages, package_of = np.unique(np.array(self.packages)[documents], return_inverse=True)
+        copies, copy_of = np.unique(self.groups[documents], return_inverse=True)
+        size = len(packages) + len(copies)
+        edges = coo_matrix(
+            (np.ones(len(documents), bool), (package_of, len(packages) + copy_of)), shape=(size, size)
+        )
+        _, group_of = connected_components(edges, directed=False)
+        first = np.unique(group_of[: len(packages)], return_index=True)[1]
+        return packages[first[group_of[package_of]]]
 
     def document_tokens(self, d: int) -> np.ndarray:
         """int32 [tokens of document d], bos and eos included."""

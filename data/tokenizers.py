@@ -165,7 +165,7 @@ def _explained(error: RuntimeError, vocab_size: int) -> Exception:
     if largest := re.search(r"size too high .*<= (\d+)", str(error)):
         return InputError(
             f"A vocabulary of {vocab_size:,} is larger than the text allows: at most {int(largest[1]):,} "
-            "pieces can be learnt from it. Give a smaller vocabulary size or more text."
+            "pieces can be learnt from it. Give a smaller --vocab-size or more text."
         )
     if smallest := re.search(r"smaller than required_chars. \d+ vs (\d+)", str(error)):
         return InputError(

@@ -10,6 +10,7 @@ Must reach over three seeds, on the text and split of commit f8a5c403342b: PaLM 
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,12 +29,13 @@ from reports.sources import PAGE_NAME, write_page
 from studies.environment import peak_facts, peak_flops
 from studies.leakage import leakage
 from studies.peaks import peak_of
-from studies.prepare import Text, prepare_for_all
+from studies.prepare import Prepared, Text, prepare_for_all
 from studies.presets import PRESETS, Preset
 from studies.results_file import write_results
-from studies.run_folder import claim
+from studies.run_folder import claim, require_free, sole
 from studies.stages import Stages
 from studies.summary import Trained, summarise
+from studies.trials.held_out import require_text
 from studies.trials.train import run_trial, strategy_of
 from studies.trials.trial import Trial
 from studies.worked_example import FILE_NAME as SOURCES_NAME
@@ -118,14 +120,30 @@ def compare(options: Options) -> None:
         )
         for name, form in forms.items()
     }  # fmt: skip
-    for trial in planned.values():  # What cannot be trained is refused before anything is prepared.
+    # What cannot be trained is refused before anything is prepared, and the folder claimed only when all is
+    # known to work.
+    for trial in planned.values():
         strategy_of(trial, mesh, options.parallelism)
     require_divisible(mesh, preset.batch_size, options.parallelism.micro_batches)
-    claim(options.out, _what_makes_the_run(config))
-    prepared = prepare_for_all(text, options.artifacts, stages, options.out)
-    with stages.measured("measure the machine's peak", may_reuse=False):
-        peak = peak_flops()
+    require_free(options.out, _what_makes_the_run(config))
+    with sole(options.out):
+        prepared = prepare_for_all(text, options.artifacts, stages, options.out)
+        for trial in planned.values():
+            require_text(trial, prepared.neighbours)
+        claim(options.out, _what_makes_the_run(config))
+        with stages.measured("measure the machine's peak", may_reuse=False):
+            peak = peak_flops()
+        trained = _trained(options, planned, prepared, mesh, peak, stages)
+        if is_leader():
+            _report(options, {"config": config, "peak": peak_facts(peak)}, stages, trained)
+        barrier("the report is written")
 
+
+def _trained(
+    options: Options, planned: Mapping[str, Trial], prepared: Prepared, mesh: jax.sharding.Mesh, peak: float,
+    stages: Stages,
+) -> Trained:  # fmt: skip
+    """Every model of every seed, trained and evaluated."""
     trained = Trained(prepared, {}, {})
     for seed in range(options.seeds):
         for name, form in planned.items():
@@ -135,10 +153,7 @@ def compare(options: Options) -> None:
                 strategy = strategy_of(trial, mesh, options.parallelism)
                 result = run_trial(trial, prepared, strategy, peak, folder)
             trained.trials[name, seed], trained.results[name, seed] = trial, result
-
-    if is_leader():
-        _report(options, {"config": config, "peak": peak_facts(peak)}, stages, trained)
-    barrier("the report is written")
+    return trained
 
 
 def _report(options: Options, facts: dict[str, Any], stages: Stages, trained: Trained) -> None:
@@ -200,7 +215,9 @@ def _forms(preset: Preset) -> dict[str, Any]:
 def _what_makes_the_run(config: dict) -> dict:
     """`config` without what may change between two commands of one run."""
     free = {"seeds", "mesh", "parallelism", "out", "artifacts"}
-    return {**config, "options": {name: v for name, v in config["options"].items() if name not in free}}
+    corpus = str(Path(config["options"]["corpus"]))  # notes and notes/ are one
+    options = {name: v for name, v in config["options"].items() if name not in free} | {"corpus": corpus}
+    return {**config, "options": options}
 
 
 if __name__ == "__main__":

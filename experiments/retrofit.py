@@ -21,7 +21,7 @@ from reports.comparison.retrofit import table
 from studies.environment import peak_facts, peak_flops
 from studies.results_file import write_results
 from studies.retrofit import load_dense, require_unchanged, retrofitted, summary
-from studies.run_folder import claim
+from studies.run_folder import require_free, sole
 from studies.stages import Stages
 from studies.trials.held_out import evaluation_path
 from studies.trials.train import run_trial, started_from, strategy_of
@@ -59,13 +59,19 @@ def retrofit(options: Options) -> None:
         steps=options.steps or dense.trial.steps,
         pretrained=fingerprint(dense.params),
     )
-    claim(options.out, trial.recorded)
-    with stages.measured("measure the machine's peak", may_reuse=False):
-        peak = peak_flops()
-    with stages.measured("train and evaluate"):
-        strategy = started_from(dense.params, strategy_of(trial, mesh))
-        result = run_trial(trial, dense.prepared, strategy, peak, options.out)
-    require_unchanged(dense_st, result.nats["off"], options.run)
+    require_free(options.out, trial.recorded)
+    with sole(options.out):
+        with stages.measured("measure the machine's peak", may_reuse=False):
+            peak = peak_flops()
+        with stages.measured("train and evaluate"):
+            strategy = started_from(dense.params, strategy_of(trial, mesh))
+            result = run_trial(trial, dense.prepared, strategy, peak, options.out)
+        require_unchanged(dense_st, result.nats["off"], options.run)
+        _report(options, stages, trial, dense, dense_st, result, peak)
+
+
+def _report(options, stages, trial, dense, dense_st, result, peak):
+    """Writes what came out, and prints the table."""
     if is_leader():
         content = {
             "config": dataclasses.asdict(trial),

@@ -29,9 +29,9 @@ def keep_freed_memory() -> None:
 
 
 def keep_freed_memory_in_children() -> None:
-    """Asks for the same in processes that are yet to start, by an environment variable that glibc reads. Their
-    imports begin threads with memory of their own before `tune` can be called, and a process that keeps to
-    one core then trains half as fast.
+    """Asks for the same in processes that are yet to start, by an environment variable that glibc reads.
+    Their imports begin threads with memory of their own before `tune` can be called, and a process that
+    keeps to one core then trains half as fast.
     """
     keep = "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4611686018427387904"
     os.environ.setdefault("GLIBC_TUNABLES", keep)

@@ -27,7 +27,8 @@ def leakage(
     batches = [batch for batch, _ in held_out(trials["palm", 0], prepared.neighbours)]
     chunks_su = np.concatenate([batch.chunks for batch in batches])
     chunks = held_out_chunks(prepared.neighbours, prepared.tokenizer, chunks_su)
-    documents, groups = np.unique(chunks.documents), np.array(store.packages)
+    documents = np.unique(chunks.documents)
+    groups = store.independent_groups(documents)
     seeds = sorted({seed for _, seed in trials})
     nats = {
         form: [chunk_nats(chunks, store, results[name, seed].nats[retrieval], chunks_su) for seed in seeds]
@@ -43,7 +44,7 @@ def leakage(
             nats_sd, num_bytes_d, has_chunks = _by_document(chunks, nats, kept)
             if not num_bytes_d.any():
                 continue
-            text = documents_by_group(num_bytes_d, groups[documents][has_chunks])
+            text = documents_by_group(num_bytes_d, groups[has_chunks])
             over = {"alpha": alpha, "chunks": int(kept.sum()), "bytes": round(num_bytes_d.sum())}
             means += [
                 {

@@ -24,6 +24,7 @@ from retrieval.index.index import INDEX
 from retrieval.keys.encoders import KeyEncoder, bert_encoder, tfidf_encoder
 from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
 from storage.files import write_atomic
+from studies.run_folder import FILE_NAME as CLAIM
 from studies.stages import Stages
 
 SPARE_NEIGHBOURS = 8
@@ -125,11 +126,30 @@ class Text:
 def prepare_for_all(text: Text, root: Path, stages: Stages, folder: Path) -> Prepared:
     """`prepare` by the leader of many processes, which writes the artifacts' names into `folder` for the
     others.
+
+    Raises:
+        InputError: a run in `folder` was made from another text.
     """
     if is_leader():
-        prepare(text, root, stages).save(folder)
+        prepared = prepare(text, root, stages)
+        _require_the_same_text(prepared, text.corpus, folder)
+        prepared.save(folder)
     barrier("the data is prepared")
     return reopen(folder)
+
+
+def _require_the_same_text(prepared: Prepared, corpus: str, folder: Path) -> None:
+    if not (folder / CLAIM).exists():  # nothing is trained there yet
+        return
+    try:
+        before = reopen(folder)
+    except InputError:  # damaged: it is written anew
+        return
+    if before.corpus_hash != prepared.corpus_hash:
+        raise InputError(
+            f"--corpus {corpus} has changed since the run in {folder} began: its documents are others. Put "
+            "back the text that it was made from, or give another folder with --out."
+        )
 
 
 def prepare(text: Text, root: Path, stages: Stages) -> Prepared:

@@ -52,8 +52,8 @@ def bits_by_nprobe(folder: Path, nprobes: tuple[int, ...] = NPROBES) -> dict[str
         nats[nprobe] = nats_with(NeighbourTable(path, prepared.store), f"nprobe {nprobe}")
         recalls[nprobe] = read_recall(path).reranked
     factory = lists_and_codes(len(training_chunks(prepared.store)), prepared.key_encoder.dimension)
-    num_bytes_d, groups = prepared.store.num_bytes[documents.ids], np.array(prepared.store.packages)
-    text = documents_by_group(num_bytes_d, groups[documents.ids])
+    store = prepared.store
+    text = documents_by_group(store.num_bytes[documents.ids], store.independent_groups(documents.ids))
     return {"run": str(folder), "factory": factory, "rows": rows(nats, recalls, text)}
 
 

@@ -55,6 +55,7 @@ def records_of(
     """
     reference, store = sources[0], prepared.store
     documents = evaluated_documents(reference.task(seeds[0]).trial, prepared.neighbours)
+    groups = store.independent_groups(documents.ids)
 
     def trials(source, seeds):
         return [trial_record(source, seed, documents) for seed in seeds]
@@ -66,11 +67,11 @@ def records_of(
             {
                 "source": str(store.sources[document]),
                 "domain": str(store.domains[document]),
-                "group": str(store.packages[document]),
+                "group": str(group),
                 "bytes": int(store.num_bytes[document]),
                 "shared_ngrams": float(store.shared_ngrams[document]),
             }
-            for document in documents.ids
+            for document, group in zip(documents.ids, groups)
         ],
         "rows": [row_record(source) | {"cells": trials(source, seeds)} for source in sources],
         "null": {"of": reference.row.name, "cells": trials(reference, null_seeds)} if null_seeds else None,

@@ -82,7 +82,7 @@ def summary(trial: Trial, dense: TrainedRun, dense_st: np.ndarray, result: Trial
     documents = evaluated_documents(trial, dense.prepared.neighbours)
     store = dense.prepared.store
     num_bytes = store.num_bytes[documents.ids]
-    text = documents_by_group(num_bytes, np.array(store.packages)[documents.ids])
+    text = documents_by_group(num_bytes, store.independent_groups(documents.ids))
     nats = {form: documents.nats(nats_st) for form, nats_st in (("dense", dense_st), *result.nats.items())}
     parameters = {"dense": count(parameter_shapes(dense.trial.config))}
     parameters["off"] = parameters["on"] = count(parameter_shapes(trial.config))

@@ -9,55 +9,71 @@ from errors import InputError
 from processes.start import barrier, is_leader
 from storage.artifacts import first_difference
 from storage.files import locked, write_atomic
+from training.checkpoints import require_plain
 
 FILE_NAME = "config.json"
 
 
-def claim(folder: Path, config: Mapping) -> None:
-    """Writes `config` into `folder`, or checks that what is there is the same. Of many processes the leader
-    writes, and all check.
-
-    Raises:
-      InputError: the folder holds another configuration; the message names the first field that differs. Or
-        the processes do not share it.
+def require_free(folder: Path, config: Mapping) -> None:
+    """Raises InputError where checkpoints cannot lie below `folder`, or it holds another configuration; the
+    message names the first field that differs. Nothing is written: a mistake that is found later leaves the
+    folder free.
     """
-    expected = json.loads(json.dumps(config))
+    require_plain(folder)
     path = folder / FILE_NAME
-    if is_leader() and not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(expected, indent=1))
-    barrier(f"{folder} is claimed")
     if not path.exists():
-        raise InputError(
-            f"{path}, which process 0 wrote, is not there for another process. Put --out, and what else the "
-            "command reads and writes, on a file system that all processes share, under the same path."
-        )
+        return
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(
             f"{path} is not JSON ({error}). Remove the folder {folder} to start anew."
         ) from error
-    if difference := first_difference(there, expected):
+    if difference := first_difference(there, json.loads(json.dumps(config))):
         raise InputError(
             f"{folder} holds a run of another configuration: {difference}. Give another folder with --out, "
             "or remove this one."
         )
 
 
+def claim(folder: Path, config: Mapping) -> None:
+    """Writes `config` into `folder`, or checks that what is there is the same (`require_free`). Of many
+    processes the leader writes, and all check.
+
+    Raises:
+      InputError: the folder holds another configuration, or the processes do not share it.
+    """
+    require_plain(folder)
+    path = folder / FILE_NAME
+    if is_leader() and not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(config, indent=1))
+    barrier(f"{folder} is claimed")
+    if not path.exists():
+        raise InputError(
+            f"{path}, which process 0 wrote, is not there for another process. Put --out, and what else the "
+            "command reads and writes, on a file system that all processes share, under the same path."
+        )
+    require_free(folder, config)
+
+
 @contextmanager
 def sole(folder: Path) -> Iterator[None]:
-    """Within this context no other process that asks writes into `folder`.
+    """Within this context no other command that asks writes into `folder`. Of many processes of one command
+    the leader asks.
 
     Raises:
       InputError: another one is writing there.
     """
+    if not is_leader():
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder / ".lock", wait=False):
             yield
     except BlockingIOError as error:
         raise InputError(
-            f"Another run is writing its table into {folder}. Wait until it has ended, or give this one "
-            "another --out; trials that both need are trained once."
+            f"Another command is writing into {folder}. Wait until it has ended, or give this one another "
+            "--out."
         ) from error

@@ -25,6 +25,7 @@ from studies.rows import MOST_NEIGHBOURS, Row
 from studies.run_folder import sole
 from studies.stages import Stages
 from studies.trials.grid import finished, number_of_workers, run_grid, trial_folder
+from studies.trials.held_out import require_text
 from studies.trials.train import late_loss
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial
@@ -137,12 +138,18 @@ class Study:
         Args:
           run: (tasks) trains and reads them.
           other_seeds: of the first row alone.
+
+        Raises:
+          InputError: the text is too short, before anything is trained.
         """
         tuned = [row for row in self._trained if row.peaks]
         dependent = [row for row in self._trained if row.peaks or row.retrofit_of]
         tasks = [self._task(row, TUNING_SEED, peak) for row in tuned for peak in row.peaks]
         tasks += [self._task(row, seed) for seed in seeds for row in self._trained if row not in dependent]
         tasks += [self._task(self._trained[0], seed) for seed in other_seeds]
+        for task in tasks:
+            for evaluation in (Evaluation(), *task.evaluations):
+                require_text(task.trial, task.prepared.neighbours, evaluation.length, evaluation.stride)
         run(tasks)
         for row in tuned:
             self._peaks[row.name] = min(row.peaks, key=lambda peak: self._tuning_loss(row, peak))

@@ -119,7 +119,7 @@ def texts_of(
     prepared: Prepared, evaluated: np.ndarray, domains: dict[str, np.ndarray]
 ) -> dict[str, Documents]:
     """By domain its documents, each in its group."""
-    num_bytes, groups = prepared.store.num_bytes[evaluated], np.array(prepared.store.packages)[evaluated]
+    num_bytes, groups = prepared.store.num_bytes[evaluated], prepared.store.independent_groups(evaluated)
     return {name: documents_by_group(num_bytes[inside], groups[inside]) for name, inside in domains.items()}
 
 

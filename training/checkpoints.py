@@ -26,7 +26,21 @@ from storage.files import is_disk_full
 
 State = TypeVar("State")
 
+# Orbax looks for the parts of a checkpoint by a pattern that holds the folder's own name: where that is a
+# pattern itself, the parts are not found, and what is called saved cannot be read.
+MERGED = "manifest.ocdbt"  # of the parts that every process writes
+PATTERNS = "*?[]\\"
+
 UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
+
+
+def require_plain(folder: str | Path) -> None:
+    """Raises InputError where the full path of `folder` has a character of PATTERNS."""
+    if found := sorted(set(str(Path(folder).absolute())) & set(PATTERNS)):
+        raise InputError(
+            f"Checkpoints below {Path(folder).absolute()} could not be read again: the path holds "
+            f"{' and '.join(found)}. Give a folder without {' '.join(PATTERNS)} in its path."
+        )
 
 
 class Checkpoints:
@@ -36,9 +50,13 @@ class Checkpoints:
 
     configuration: what the parameters mean, values of JSON; a checkpoint of another one is refused even where
     all shapes agree.
+
+    Raises:
+        InputError: the folder's path is one that orbax does not read again.
     """
 
     def __init__(self, folder: str | Path, keep: int = 2, configuration: Mapping[str, Any] | None = None):
+        require_plain(folder)
         logging.set_verbosity(logging.ERROR)
         self.folder = Path(folder).absolute()
         self._configuration = dict(configuration or {})
@@ -49,7 +67,7 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """The newest step saved, None before the first. It may turn out damaged when it is restored."""
-        return self._manager.latest_step()
+        return max(self._steps(), default=None)
 
     def save(self, step: int, state: Any) -> None:
         """Saves the state after `step` updates; returns when it is on disk under its final name.
@@ -74,6 +92,12 @@ class Checkpoints:
                 f"The disk is full: the checkpoint of step {step} does not fit into {self.folder}. "
                 "Earlier ones are unharmed; free some space and run the same command again to resume."
             ) from error
+        if not (self.folder / str(step) / "state" / MERGED).exists():
+            raise RuntimeError(f"Orbax says that it saved step {step}, which does not lie in {self.folder}.")
+
+    def _steps(self) -> list[int]:
+        """The steps that have a manifest: a folder without is none of ours."""
+        return [step for step in self._manager.all_steps() if (self.folder / str(step) / "manifest").is_dir()]
 
     def restore(self, like: State, step: int | None = None) -> tuple[int, State]:
         """The newest whole checkpoint, or that of `step`, as (its step, its state).
@@ -86,7 +110,7 @@ class Checkpoints:
         Raises:
             InputError: nothing can be restored, or the checkpoint is of another configuration.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = sorted(self._steps(), reverse=True)
         for candidate in (candidate for candidate in steps if step in (None, candidate)):
             try:
                 return candidate, self._whole(candidate, like)

@@ -58,10 +58,17 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """The lines of a run. A last line that a kill left half-written is dropped.
 
     Raises:
-        InputError: a line before the last is not a JSON object with a step.
+        InputError: the file is missing or is no text, or a line before the last is not a JSON object with a
+            step.
     """
     path = Path(folder) / FILE_NAME
-    *complete, _unfinished = path.read_text(encoding="utf-8").split("\n")
+    try:
+        *complete, _unfinished = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}, where the run wrote its losses, cannot be read ({error}). Put it back, or remove the "
+            f"folder {folder} and run the command again to train anew."
+        ) from error
     return [_parsed(path, number, line) for number, line in enumerate(complete, start=1)]
 
 

@@ -34,7 +34,8 @@ def lengths(*forms: str, relative: bool) -> list[Row]:
         group, at = f"Beyond the training length: {times} times as long, overlapping", f", {times}x length"
         rows += [read(form, form + at, group, f"{form}, overlapping", times) for form in forms]
         for form in forms[1:]:
-            name, within = f"{form} against {forms[0]}", f"{form} against {forms[0]}, overlapping"
-            claimed = {"paper": claim, "interaction": within} if relative and form.startswith("learned") else {}
+            name, claimed = f"{form} against {forms[0]}", {}
+            if relative and form.startswith("learned"):
+                claimed = {"paper": claim, "interaction": f"{name}, overlapping"}
             rows.append(read(form, name + at, group, forms[0] + at, times, **claimed))
     return rows

@@ -30,9 +30,7 @@ def _cca(base, name, layers, figure, expects):
     return _row(base, name, "Cross-attention", figure, expects, cca_layers=layers)
 
 
-def _evaluation(
-    name, group, paper=None, note="", against="copying", of="copying", interaction=None, **how
-):
+def _evaluation(name, group, paper=None, note="", against="copying", of="copying", interaction=None, **how):
     again = Reevaluation(of, **how)
     return Row(name, group, against, how, paper, note, reevaluation=again, interaction=interaction)
 
@@ -53,7 +51,8 @@ def _reference(base: RETROConfig) -> list[Row]:
         ),
         Row(
             "neighbours across documents", "Windows in training", "copying",
-            {"neighbours_across_documents": True}, config=base, training={"neighbours_across_documents": True},
+            {"neighbours_across_documents": True}, config=base,
+            training={"neighbours_across_documents": True},
             note="a document's first chunk reads the neighbours of the chunk of another before it in the row",
         ),
         Row(

@@ -1,5 +1,6 @@
 """The held-out losses of a trial: the same batches for every model of a comparison."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.batches import Batch, evaluation_batches
+from data.batches import Batch, TrainBatches, evaluation_batches
 from evaluation.bits_per_byte import document_nats
 from models.decoder import Params
 from parallelism.interface import Strategy
@@ -27,6 +28,16 @@ def held_out(
     return evaluation_batches(
         table.store, trial.batch_size, trial.length, trial.evaluation_tokens, rows, stride
     )
+
+
+def require_text(
+    trial: Trial, table: NeighbourTable, length: int | None = None, stride: int | None = None
+) -> None:
+    """Raises InputError, before anything is trained, where the text is too short to train `trial` on, or to
+    evaluate it in sequences of `length`, its own where that is None.
+    """
+    TrainBatches(table.store, trial.batch_size, trial.length, trial.seed)
+    held_out(trial if length is None else dataclasses.replace(trial, length=length), table, stride=stride)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def run_trial(
         reached = Checkpoints(folder / CHECKPOINTS).latest() or 0
         if not missing and (step < trial.steps or reached == trial.steps):
             continue
-        if reached > step:
+        if missing and reached > step:
             raise InputError(
                 f"{paths[missing[0]]} is missing, and training has gone on from step {step} to {reached}: it "
                 f"cannot be made any more. Remove {folder} to train this trial anew."

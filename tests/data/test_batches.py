@@ -212,5 +212,5 @@ def test_what_is_too_short_says_so():
             with pytest.raises(InputError, match=f"128 tokens cannot start every {stride} .*multiple of 64"):
                 evaluation_batches(store, 2, 128, stride=stride)
     with store_of([(100, False), (500, True)]) as store:
-        with pytest.raises(InputError, match="max_tokens = 20.*shortest holds 501"):
+        with pytest.raises(InputError, match="into 20 tokens: the shortest holds 501 .*--evaluation-tokens"):
             evaluation_batches(store, 2, 64, max_tokens=20)

@@ -27,6 +27,18 @@ def store_of(lengths, folder, tokenizer=ByteTokenizer(), **extra):
     return documents, TokenStore(folder)
 
 
+def test_copies_and_what_is_of_one_package_count_as_one(tmp_path):
+    """a, b: two packages that share a copy. c: copies within it. d alone. Documents that are not asked for
+    join nothing: without the copy in b, a and b are apart.
+    """
+    packages = ["b", "a", "a", "c", "c", "d", "b"]
+    documents = [Document("text", str(i), "docs", str(i), package) for i, package in enumerate(packages)]
+    write_token_store(tmp_path, documents, ByteTokenizer(), [0, 0, 1, 2, 2, 3, 4], np.ones(7, bool))
+    store = TokenStore(tmp_path)
+    assert store.independent_groups(np.arange(7)).tolist() == ["a", "a", "a", "c", "c", "d", "a"]
+    assert store.independent_groups(np.array([1, 2, 6])).tolist() == ["a", "a", "b"]
+
+
 @given(lengths)
 @example([])
 @example([0])

@@ -15,7 +15,10 @@ import pytest
 from command import command
 from data.batches import evaluation_batches
 from data.token_store import TokenStore
-from experiments.compare import Options, compare
+from errors import InputError
+from experiments.compare import Options, _what_makes_the_run, compare
+from studies.prepare import _require_the_same_text, reopen
+from studies.run_folder import require_free, sole
 from tests.experiments.smoke import ARGUMENTS, start_compare
 from tests.many_processes import SECONDS
 from training.metrics import read_metrics
@@ -182,6 +185,51 @@ def test_vocabulary_larger_than_the_text_allows(capsys, folders, tmp_path):
         (tmp_path / f"{name}.txt").write_text(f"{name} " + "hardly any words " * 200)
     message = fails(capsys, *folders, "--corpus", str(tmp_path / "*.txt"), "--vocab-size", "50000")
     assert "50000" in message.replace(",", "")
+
+
+def test_a_mistake_that_is_found_late_is_found_before_training_and_leaves_the_folder_free(
+    capsys, folders, tmp_path
+):
+    """Held-out documents longer than the budget of evaluation: with the option that the message names, the
+    same folder takes the run.
+    """
+    random = np.random.default_rng(0)
+    words = ["".join(random.choice(list("abcdefgh"), 6)) for _ in range(400)]
+    for name in range(12):
+        (tmp_path / f"{name}.txt").write_text(" ".join(random.choice(words, 2000)))
+    more = ["--corpus", f"{tmp_path}/*.txt", "--vocab-size", "300", "--corpus-bytes", "10000000"]
+    message = fails(capsys, *folders, *more, "--evaluation-tokens", "500")
+    assert "No held-out document fits into 500 tokens" in message and "--evaluation-tokens" in message
+    assert not list(folders[1].rglob("metrics.jsonl")) and not (folders[1] / "config.json").exists()
+    require_free(folders[1], {"another": "run"})
+
+
+def test_a_corpus_that_has_grown_is_told(run, tmp_path):
+    """By its name, and before what the run says of its own text is overwritten."""
+    there = reopen(run[0])
+    other = dataclasses.replace(there, corpus_hash="0123456789abcdef")
+    before = (run[0] / "data.json").read_bytes()
+    with pytest.raises(InputError, match="--corpus notes/ has changed since the run in .* began"):
+        _require_the_same_text(other, "notes/", run[0])
+    _require_the_same_text(there, "notes/", run[0])
+    _require_the_same_text(other, "notes/", tmp_path)
+    assert (run[0] / "data.json").read_bytes() == before
+
+
+def test_a_folder_by_either_name_is_one_corpus():
+    configs = [{"options": {"corpus": corpus, "steps": 3, "out": "x"}} for corpus in ("notes", "notes/")]
+    assert _what_makes_the_run(configs[0]) == _what_makes_the_run(configs[1])
+    assert _what_makes_the_run({"options": {"corpus": "hf:a/b:c"}})["options"]["corpus"] == "hf:a/b:c"
+
+
+def test_two_comparisons_do_not_write_into_one_folder(capsys, folders):
+    with sole(folders[1]):
+        assert "Another command is writing into" in fails(capsys, *folders)
+    assert not (folders[1] / "config.json").exists()
+
+
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(capsys, folders, tmp_path):
+    assert "could not be read again" in fails(capsys, *folders, "--out", tmp_path / "lr=[0.2]")
 
 
 def test_mesh_that_does_not_divide_the_devices(capsys, folders):

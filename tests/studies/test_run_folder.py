@@ -3,7 +3,7 @@
 import pytest
 
 from errors import InputError
-from studies.run_folder import claim
+from studies.run_folder import claim, require_free
 
 CONFIG = {"steps": 3, "model": {"d_model": 8, "layers": (2, 4)}}
 
@@ -31,3 +31,19 @@ def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"steps": ')
     with pytest.raises(InputError, match=r"config\.json is not JSON"):
         claim(tmp_path, CONFIG)
+
+
+def test_asking_whether_a_folder_is_free_leaves_it_free(tmp_path):
+    require_free(tmp_path / "run", CONFIG)
+    assert not (tmp_path / "run").exists()
+    claim(tmp_path / "run", CONFIG)
+    require_free(tmp_path / "run", CONFIG)
+    with pytest.raises(InputError, match="steps is 3 there and 5 here"):
+        require_free(tmp_path / "run", {**CONFIG, "steps": 5})
+
+
+@pytest.mark.parametrize("name", ["lr=[0.1]", "what?", "back\\slash", "*"])
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="could not be read again"):
+        claim(tmp_path / name / "run", CONFIG)
+    assert not (tmp_path / name).exists()

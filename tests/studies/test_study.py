@@ -71,11 +71,13 @@ def options(tmp_path, **fields):
 
 
 def test_what_crashes_or_diverges_stays_in_the_table_and_what_is_finished_is_kept(tmp_path):
-    """A trial that cannot be evaluated crashes in its process; one with an absurd learning rate diverges."""
+    """A trial of a precision that does not exist crashes in its process; one with an absurd learning rate
+    diverges.
+    """
     rows = [
         Row("published", "Published form", None, config=SMOKE),
         Row("diverges", "Bad", "published", config=SMOKE, training={"peak": 1e30, "steps": 4}),
-        Row("crashes", "Bad", "published", config=SMOKE, training={"evaluation_tokens": 1}),
+        Row("crashes", "Bad", "published", config=SMOKE, training={"precision": "float8"}),
     ]
     printed = terminal_table(run_study("ablate gopher", options(tmp_path), rows, tmp_path / "out"))
     results = read_results(tmp_path / "out" / "results.json")
@@ -86,7 +88,7 @@ def test_what_crashes_or_diverges_stays_in_the_table_and_what_is_finished_is_kep
     assert diverged["status"] == "diverged" and np.isfinite(diverged["last_finite"]["nats"])
     assert 1 <= diverged["last_finite"]["step"] < 4
     assert crashed["status"] == "failed" and "2 attempts" in crashed["reason"]
-    assert "evaluation" in crashed["reason"] or "max_tokens" in crashed["reason"]
+    assert "float8" in crashed["reason"]
     assert "diverged" in printed and "last finite loss" in printed and "failed" in printed
 
     folder = tmp_path / "cells" / published["cell"]
@@ -121,9 +123,19 @@ def test_the_null_check_is_the_whole_table_s(monkeypatch, rows):
     assert told == [not rows]
 
 
+def test_a_text_too_short_to_evaluate_is_told_before_anything_is_trained(tmp_path):
+    rows = [
+        Row("published", "Published form", None, config=SMOKE),
+        Row("longer", "Length", "published", reevaluation=Reevaluation("published", longer=512)),
+    ]
+    with pytest.raises(InputError, match=r"hold \d+ tokens to predict, less than one sequence.*--length"):
+        run_study("ablate gopher", options(tmp_path), rows, tmp_path / "out")
+    assert not list((tmp_path / "cells").glob("*/metrics.jsonl"))
+
+
 def test_two_runs_do_not_write_the_same_table(tmp_path):
     with sole(tmp_path / "out"):
-        with pytest.raises(InputError, match="Another run is writing its table into .*another --out"):
+        with pytest.raises(InputError, match="Another command is writing into .*another --out"):
             ablate(Options(family="palm", out=tmp_path / "out", artifacts=tmp_path / "artifacts"))
     assert not (tmp_path / "artifacts").exists()
     with sole(tmp_path / "out"):

@@ -67,6 +67,34 @@ def test_nothing_to_restore(tmp_path):
         Checkpoints(tmp_path).restore(_state())
 
 
+@pytest.mark.parametrize("name", ["lr=[0.1]", "back\\slash"])
+def test_a_folder_that_orbax_would_not_read_again_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="could not be read again: the path holds"):
+        Checkpoints(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["lr=0.1", "{a}", "~", "ä b", "%20", "#", "$x", "'", ","])
+def test_other_folders_come_back(tmp_path, name):
+    """Where this fails, the character belongs to PATTERNS."""
+    state = {"w": jnp.arange(3.0)}
+    Checkpoints(tmp_path / name).save(1, state)
+    _assert_same_bits(Checkpoints(tmp_path / name).restore(state)[1], state)
+
+
+def test_what_is_called_saved_is_looked_for(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    monkeypatch.setattr(checkpoints._manager, "save", lambda *_, **__: None)
+    with pytest.raises(RuntimeError, match="says that it saved step 3"):
+        checkpoints.save(3, _state())
+
+
+def test_a_stray_folder_is_no_checkpoint(tmp_path):
+    Checkpoints(tmp_path).save(7, _state())
+    (tmp_path / "999").mkdir()
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.latest() == 7 and checkpoints.restore(_state())[0] == 7
+
+
 def test_going_back_drops_the_course_that_was_left(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=3)
     for step in (10, 20, 30):
