@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from command import command, require_positive
 from parallelism.mesh import make_mesh, parse_mesh_shape
 from processes.start import barrier, is_leader
 from reports.comparison.retrofit import table
+from storage.sealed import load_array
 from studies.environment import peak_facts, peak_flops
 from studies.results_file import write_results
 from studies.retrofit import load_dense, require_unchanged, retrofitted, summary
@@ -51,7 +50,7 @@ def retrofit(options: Options) -> None:
     mesh = make_mesh(parse_mesh_shape(options.mesh))
     with stages.measured("restore the dense model", may_reuse=False):
         dense = load_dense(options.run, mesh)
-        dense_st = np.load(evaluation_path(options.run, None), allow_pickle=False)
+        dense_st = load_array(evaluation_path(options.run, None))
     trial = dataclasses.replace(
         dense.trial,
         name=f"{dense.trial.name}-retrofit",

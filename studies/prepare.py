@@ -5,7 +5,6 @@ remakes only what depends on it.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from retrieval.database.recipe import encoder_of
 from retrieval.index.index import INDEX
 from retrieval.keys.encoders import KeyEncoder, bert_encoder, tfidf_encoder
 from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
-from storage.files import write_atomic
+from storage.sealed import read_sealed, write_sealed
 from studies.run_folder import FILE_NAME as CLAIM
 from studies.stages import Stages
 
@@ -82,7 +81,7 @@ class Prepared:
         if not self.root.is_absolute():
             root = os.path.relpath(self.root.resolve(), folder.resolve())
         names = dataclasses.asdict(self) | {"root": root}
-        write_atomic(folder / FILE_NAME, json.dumps(names, indent=1))
+        write_sealed(folder / FILE_NAME, names)
 
 
 def reopen(folder: Path) -> Prepared:
@@ -93,7 +92,7 @@ def reopen(folder: Path) -> Prepared:
     """
     path = folder / FILE_NAME
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = read_sealed(path)
         return Prepared(**names | {"root": folder / names["root"]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -3,7 +3,6 @@ held-out documents. Nothing is judged here, and no trial is left out.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from models.families import count, family_of, parameter_shapes
 from models.flops import retrofit_flops_per_token, train_flops_per_token
+from storage.sealed import load_array
 from studies.environment import peak_facts
 from studies.prepare import Prepared
 from studies.rows import Row
@@ -20,7 +20,7 @@ from studies.trials.grid import failure, finished
 from studies.trials.held_out import EvaluatedDocuments, evaluated_documents, evaluation_path
 from studies.trials.train import late_loss, typical_speed
 from studies.trials.trial import Trial
-from studies.trials.worker import COST, Evaluation, Task, other_evaluation_path
+from studies.trials.worker import Evaluation, Task, other_evaluation_path, read_cost
 from training.metrics import read_metrics
 
 UNKNOWN = ("nats", "nats_off", "train_nats", "tokens_per_second", "mfu", "peak_bytes", "seconds")
@@ -147,11 +147,11 @@ def trial_record(source: Source, seed: int, documents: EvaluatedDocuments) -> di
 
     def of_documents(retrieval):
         path = evaluation_path(task.folder, retrieval, again and again.step, task.trial)
-        return documents.nats(np.load(path, allow_pickle=False)).tolist()
+        return documents.nats(load_array(path)).tolist()
 
     if source.evaluations:
         paths = [other_evaluation_path(task.folder, evaluation) for evaluation in source.evaluations]
-        nats_rd = np.stack([np.load(path, allow_pickle=False)[documents.ids] for path in paths])
+        nats_rd = np.stack([load_array(path)[documents.ids] for path in paths])
         nats_d = nats_rd.mean(axis=0).tolist()
         if again.share is not None:
             record["draws"] = nats_rd.tolist()
@@ -160,7 +160,7 @@ def trial_record(source: Source, seed: int, documents: EvaluatedDocuments) -> di
     with_off = task.trial.retrieves and not (again and (again.off or again.longer or again.overlapping))
     metrics = read_metrics(task.folder)
     tokens_per_second, mfu = typical_speed(metrics)
-    cost = json.loads((task.folder / COST).read_text(encoding="utf-8"))
+    cost = read_cost(task.folder)
     return record | {
         "nats": nats_d,
         "nats_off": of_documents("off") if with_off else None,

@@ -14,7 +14,7 @@ from typing import Any
 
 from command import command_line
 from errors import InputError
-from storage.files import write_atomic
+from storage.sealed import opened, write_sealed
 from studies.environment import environment
 
 LAYOUT = 1
@@ -48,8 +48,9 @@ def write_results(path: Path, experiment: str, content: Mapping[str, Any], **fac
         **content,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(results, indent=1, default=_as_json))
-    return results
+    written = json.loads(json.dumps(results, default=_as_json))
+    write_sealed(path, written)
+    return written
 
 
 def _as_json(value: Any) -> str:
@@ -82,6 +83,8 @@ def is_study(results: Mapping) -> bool:
 def _json_of(path: Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_bytes())
+        if isinstance(results, dict):
+            results = opened(results)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}). Give a results.json that an experiment wrote, such "

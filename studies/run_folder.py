@@ -8,7 +8,8 @@ from pathlib import Path
 from errors import InputError
 from processes.start import barrier, is_leader
 from storage.artifacts import first_difference
-from storage.files import locked, write_atomic
+from storage.files import locked
+from storage.sealed import read_sealed, write_sealed
 from training.checkpoints import require_plain
 
 FILE_NAME = "config.json"
@@ -24,11 +25,9 @@ def require_free(folder: Path, config: Mapping) -> None:
     if not path.exists():
         return
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = read_sealed(path)
     except ValueError as error:
-        raise InputError(
-            f"{path} is not JSON ({error}). Remove the folder {folder} to start anew."
-        ) from error
+        raise InputError(f"{path} is damaged ({error}). Remove the folder {folder} to start anew.") from error
     if difference := first_difference(there, json.loads(json.dumps(config))):
         raise InputError(
             f"{folder} holds a run of another configuration: {difference}. Give another folder with --out, "
@@ -47,7 +46,7 @@ def claim(folder: Path, config: Mapping) -> None:
     path = folder / FILE_NAME
     if is_leader() and not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(config, indent=1))
+        write_sealed(path, config)
     barrier(f"{folder} is claimed")
     if not path.exists():
         raise InputError(

@@ -13,6 +13,7 @@ from tensorboardX import SummaryWriter
 
 from errors import InputError
 from storage.files import write_atomic
+from storage.sealed import opened, sealed
 
 FILE_NAME = "metrics.jsonl"
 
@@ -27,7 +28,7 @@ class MetricsWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             kept = [line for line in read_metrics(folder) if line["step"] <= resumed_step]
-            write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+            write_atomic(path, "".join(json.dumps(sealed(line)) + "\n" for line in kept))
         self._lines = open(path, "a", encoding="utf-8")
         # TensorBoard hides what it was shown from the purge step on. Files are named by the second: the
         # suffix keeps a quick resumption from overwriting its predecessor.
@@ -37,7 +38,7 @@ class MetricsWriter:
 
     def write(self, step: int, **values: Any) -> None:
         """Appends a line, which killing the process no longer loses; numbers go to TensorBoard too."""
-        self._lines.write(json.dumps({"step": step} | values) + "\n")
+        self._lines.write(json.dumps(sealed({"step": step} | values)) + "\n")
         self._lines.flush()
         for name, value in values.items():
             if isinstance(value, int | float):
@@ -59,7 +60,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 
     Raises:
         InputError: the file is missing or is no text, or a line before the last is not a JSON object with a
-            step.
+            step, or not the one that was written.
     """
     path = Path(folder) / FILE_NAME
     try:
@@ -74,10 +75,10 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 
 def _parsed(path, number, line):
     try:
-        values = json.loads(line)
-    except json.JSONDecodeError:
-        values = None
-    if not isinstance(values, dict) or not isinstance(values.get("step"), int):
+        values = opened(json.loads(line))
+    except ValueError:
+        values = {}
+    if not isinstance(values.get("step"), int):
         raise InputError(
             f"{path}, line {number}, is not a line of metrics: {line[:60]!r}. "
             "Delete that line; the run resumes without it."

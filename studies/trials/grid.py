@@ -22,6 +22,7 @@ from processes import host
 from processes.workers import cores
 from progress import bar
 from storage.artifacts import fingerprint
+from storage.sealed import read_sealed
 from studies.trials.held_out import evaluation_path
 from studies.trials.train import milestones
 from studies.trials.trial import Trial
@@ -54,7 +55,7 @@ def finished(task: Task) -> bool:
 def failure(task: Task) -> dict | None:
     """What failure.json says of a task that is not finished."""
     path = task.folder / FAILURE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() and not finished(task) else None
+    return read_sealed(path) if path.exists() and not finished(task) else None
 
 
 def run_grid(tasks: Sequence[Task], workers: int, peak: float, trials: Path) -> None:

@@ -93,11 +93,3 @@ def evaluation_path(
     """Where the held-out losses of a trial lie; step: one of `trial`'s milestones, None for the last."""
     at = "" if step is None or step == trial.steps else f"-step-{step}"
     return folder / f"evaluation-{retrieval or 'dense'}{at}.npy"
-
-
-def save_array(path: Path, array: np.ndarray) -> None:
-    """`array` in a `.npy` file, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
-        np.save(file, array, allow_pickle=False)
-    partial.replace(path)

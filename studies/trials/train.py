@@ -15,9 +15,10 @@ from parallelism.interface import Parallelism, Strategy
 from parallelism.strategies.by_name import strategy
 from processes.start import barrier, is_leader
 from retrieval.neighbours.batches import Batches
+from storage.sealed import load_array, save_array
 from studies.prepare import Prepared
 from studies.run_folder import claim
-from studies.trials.held_out import evaluate, evaluation_path, save_array
+from studies.trials.held_out import evaluate, evaluation_path
 from studies.trials.trial import Trial, TrialResult
 from training.checkpoints import Checkpoints
 from training.freezing import freeze
@@ -95,7 +96,7 @@ def result_of(trial: Trial, folder: Path, training: Training, batches: TrainBatc
     """What the folder of a finished trial holds."""
     *before, last = (
         {
-            retrieval: np.load(evaluation_path(folder, retrieval, step, trial), allow_pickle=False)
+            retrieval: load_array(evaluation_path(folder, retrieval, step, trial))
             for retrieval in trial.retrievals
         }
         for step in milestones(trial)

@@ -1,7 +1,6 @@
 """A finished trial's folder back as a model: what `studies.trials.train` left, and nothing guessed."""
 
 import dataclasses
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from errors import InputError
 from models.decoder import Model, Params
 from models.families import FAMILIES, build
 from parallelism.mesh import MeshShape, make_mesh
+from storage.sealed import read_sealed
 from studies.prepare import Prepared, reopen
 from studies.run_folder import FILE_NAME
 from studies.trials.train import strategy_of
@@ -73,9 +73,9 @@ def read_trial(folder: Path) -> Trial:
             "wrote, such as runs/compare/retro/seed-0."
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_sealed(path)
     except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}). Restore it, or train the run anew.") from error
+        raise InputError(f"{path} is damaged ({error}). Restore it, or train the run anew.") from error
     values.pop("rounding", None)
     trial = rebuilt(values, (Trial,), path)
     across = trial.retrieves and "neighbours_across_documents" not in values  # see Trial.recorded

@@ -1,24 +1,26 @@
 """One trial trained and evaluated in a process of its own, on one core: what studies.trials.grid starts."""
 
 import dataclasses
-import json
 import os
 import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from errors import InputError
 from models.families import lengthened
 from parallelism.mesh import MeshShape, make_mesh
 from processes import host
 from retrieval.neighbours.table import NeighbourTable
-from storage.files import locked, write_atomic
+from storage.files import locked
+from storage.sealed import read_sealed, save_array, write_sealed
 from studies.environment import peak_memory
 from studies.prepare import Prepared
-from studies.trials.held_out import evaluate, evaluated_documents, save_array
+from studies.trials.held_out import evaluate, evaluated_documents
 from studies.trials.train import run_trial, started_from, strategy_of
 from studies.trials.trained import TrainedRun, load_run
 from studies.trials.trial import Trial
@@ -94,8 +96,7 @@ def work(task: Task, peak: float, core: int | None, compiled: Path) -> None:
 
 def write_failure(folder: Path, status: str, reason: str, last_finite: dict | None = None) -> None:
     """status: diverged or failed. last_finite: the step and nats of the last finite loss."""
-    record = {"status": status, "reason": reason, "last_finite": last_finite}
-    write_atomic(folder / FAILURE, json.dumps(record, indent=1))
+    write_sealed(folder / FAILURE, {"status": status, "reason": reason, "last_finite": last_finite})
 
 
 def other_evaluation_path(folder: Path, evaluation: Evaluation) -> Path:
@@ -118,9 +119,25 @@ def _finish(task: Task, peak: float) -> None:
     for evaluation in missing:
         save_array(other_evaluation_path(task.folder, evaluation), read(run, evaluation))
     path = task.folder / COST
-    before = json.loads(path.read_text(encoding="utf-8"))["peak_bytes"] if path.exists() else 0
+    before = read_cost(task.folder)["peak_bytes"] if path.exists() else 0
     seconds = sum(line["seconds"] for line in read_metrics(task.folder))
-    write_atomic(path, json.dumps({"peak_bytes": max(before, peak_memory()), "train_seconds": seconds}))
+    write_sealed(path, {"peak_bytes": max(before, peak_memory()), "train_seconds": seconds})
+
+
+def read_cost(folder: Path) -> dict[str, Any]:
+    """peak_bytes and train_seconds of a finished trial.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    try:
+        cost = read_sealed(folder / COST)
+        return {name: cost[name] for name in ("peak_bytes", "train_seconds")}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder / COST} is missing or damaged ({error!r}). Remove it and run the command again: it is "
+            "written anew, and nothing trained."
+        ) from error
 
 
 def read(run: TrainedRun, evaluation: Evaluation) -> np.ndarray:

@@ -29,7 +29,7 @@ def test_another_configuration_is_refused_by_field(tmp_path, other, message):
 
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"steps": ')
-    with pytest.raises(InputError, match=r"config\.json is not JSON"):
+    with pytest.raises(InputError, match=r"config\.json is damaged"):
         claim(tmp_path, CONFIG)
 
 

@@ -18,6 +18,7 @@ from parallelism.mesh import MeshShape, make_mesh
 from reports.study.table import terminal_table
 from retrieval.index.index import load_index
 from storage.files import write_atomic
+from storage.sealed import save_array
 from studies.prepare import Text, prepare
 from studies.presets import PRESETS
 from studies.records import Source, trial_record
@@ -27,7 +28,7 @@ from studies.run_folder import sole
 from studies.stages import Stages
 from studies.study import Study, StudyOptions, run_study
 from studies.summary import corpus_facts
-from studies.trials.held_out import evaluated_documents, evaluation_path, save_array
+from studies.trials.held_out import evaluated_documents, evaluation_path
 from studies.trials.train import run_trial, strategy_of
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial

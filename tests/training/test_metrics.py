@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tensorboardX.proto.event_pb2 import Event
 
 from errors import InputError
+from storage.sealed import opened
 from training.metrics import FILE_NAME, MetricsWriter, read_metrics
 
 
@@ -36,7 +37,21 @@ def _events(folder):
 def test_lines_are_on_disk_at_once(tmp_path):
     with MetricsWriter(tmp_path) as metrics:
         metrics.write(1, loss=2.5)
-        assert (tmp_path / FILE_NAME).read_text() == '{"step": 1, "loss": 2.5}\n'
+        [line, end] = (tmp_path / FILE_NAME).read_text().split("\n")
+        assert opened(json.loads(line)) == {"step": 1, "loss": 2.5} and end == ""
+
+
+def test_a_number_that_is_no_longer_what_was_written_is_named(tmp_path):
+    _train(tmp_path, 3)
+    text = (tmp_path / FILE_NAME).read_text()
+    (tmp_path / FILE_NAME).write_text(text.replace('"loss": 0.5', '"loss": 0.4'))
+    with pytest.raises(InputError, match="line 2, is not a line of metrics.*Delete that line"):
+        read_metrics(tmp_path)
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"metrics\.jsonl, where the run wrote its losses, cannot be read"):
+        read_metrics(tmp_path)
 
 
 @settings(max_examples=15)
