@@ -23,6 +23,7 @@ from parallelism.mesh import MeshShape, make_mesh
 from retrieval.database.changes import add as add_documents
 from retrieval.database.changes import build as build_database
 from retrieval.database.recipe import Recipe
+from storage.sealed import read_sealed, write_sealed
 from studies.generation import encoded
 from studies.prepare import Text, prepare
 from studies.stages import Stages
@@ -235,9 +236,9 @@ def test_a_run_without_a_checkpoint(fails, copy):
 
 
 def edit(folder, change):
-    values = json.loads((folder / "config.json").read_text())
+    values = read_sealed(folder / "config.json")
     change(values)
-    (folder / "config.json").write_text(json.dumps(values))
+    write_sealed(folder / "config.json", values)
 
 
 def test_a_checkpoint_of_another_configuration(fails, copy):
@@ -269,7 +270,7 @@ def test_a_configuration_that_does_not_exist(fails, copy):
     edit(folder, lambda values: [values["config"]["decoder"].pop(name) for name in ("d_modle", "d_model")])
     assert "d_model is missing" in fails("--run", folder)
     (folder / "config.json").write_text("{")
-    assert "not JSON" in fails("--run", folder)
+    assert "config.json is damaged" in fails("--run", folder)
 
 
 def test_a_run_that_does_not_say_what_it_was_made_from(fails, copy):

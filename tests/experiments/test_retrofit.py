@@ -14,6 +14,7 @@ from experiments.retrofit import Options, retrofit
 from models.families import configuration, parameter_shapes, with_decoder_fields
 from models.retro.config import RETROConfig
 from parallelism.mesh import make_mesh, parse_mesh_shape
+from storage.sealed import read_sealed, write_sealed
 from studies.prepare import Text, prepare
 from studies.retrofit import require_unchanged, retrofitted
 from studies.stages import Stages
@@ -163,9 +164,9 @@ def test_a_run_that_was_not_evaluated(runs, tmp_path, capsys):
 
 def test_a_checkpoint_of_another_configuration(runs, tmp_path, capsys):
     copy = shutil.copytree(runs / "gopher", tmp_path / "gopher")
-    config = json.loads((copy / "config.json").read_text())
+    config = read_sealed(copy / "config.json")
     config["config"]["d_ff"] += 8
-    (copy / "config.json").write_text(json.dumps(config))
+    write_sealed(copy / "config.json", config)
     message = fails(capsys, "--run", copy, "--out", tmp_path / "out")
     assert "is of another configuration" in message and "feed_forward" in message
 
@@ -174,8 +175,8 @@ def test_the_folder_of_another_dense_run(runs, tmp_path, capsys):
     out = shutil.copytree(runs / "gopher-retrofit", tmp_path / "out")
     message = fails(capsys, "--run", runs / "gopher", "--out", out, "--steps", "7")
     assert "steps is 2 there and 7 here" in message
-    config = json.loads((out / "config.json").read_text())
-    (out / "config.json").write_text(json.dumps(config | {"pretrained": "0123456789abcdef"}))
+    config = read_sealed(out / "config.json")
+    write_sealed(out / "config.json", config | {"pretrained": "0123456789abcdef"})
     message = fails(capsys, "--run", runs / "gopher", "--out", out)
     assert "pretrained is '0123456789abcdef' there" in message
 
