@@ -177,7 +177,7 @@ def test_a_share_of_the_database_is_read_on_every_draw_of_it(runs):
         save_array(other_evaluation_path(trained.folder, evaluation), read(trained, evaluation))
     write_atomic(trained.folder / COST, json.dumps({"peak_bytes": 1, "train_seconds": 1.0}))
     task = Task("retro", trained.trial, trained.folder, trained.prepared, larger)
-    record = trial_record(Source(shares[1], lambda seed: task, larger, None), 0, documents)
+    record = trial_record(Source(shares[1], lambda seed: task, larger), 0, documents)
     assert record["status"] == "finished" and len(record["draws"]) == 3
     np.testing.assert_allclose(record["nats"], np.mean(record["draws"], axis=0))
     assert len({tuple(nats_d) for nats_d in record["draws"]}) > 1
