@@ -120,6 +120,11 @@ def _dataset_documents(name: str) -> Iterator[Document]:
     columns = [name for name, feature in rows.features.items() if getattr(feature, "dtype", "") in STRINGS]
     if not columns:
         raise InputError(f"The dataset {name} has no column of strings among {', '.join(rows.features)}.")
+    if "text" in rows.features and "text" not in columns:
+        raise InputError(
+            f"The column text of the dataset {name} is no column of strings ({rows.features['text']}). Write "
+            "what is to be read into a .jsonl file and give that."
+        )
     column = "text" if "text" in columns else columns[0]
     for number, text in enumerate(rows[column]):
         source = f"hf:{name}:{number}"

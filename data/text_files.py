@@ -118,19 +118,25 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _json_lines(text: str, source: str, skipped: Counter) -> Iterator[Document]:
-    """A document per line: its field `text`, or else all fields that are strings, blank lines between."""
+    """A document per line: its field `text`, of which null is as empty as "", or where there is no such field
+    all fields that are strings, blank lines between.
+    """
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             skipped["broken JSON line"] += 1
             continue
-        content = record.get("text")
-        if not isinstance(content, str):
+        if "text" in record:
+            content = "" if record["text"] is None else record["text"]
+        else:
             content = "\n\n".join(value for value in record.values() if isinstance(value, str))
+        if not isinstance(content, str):
+            skipped["text that is no string"] += 1
+            continue
         name = f"{source}:{number}"
         yield Document(content, name, "docs", name)

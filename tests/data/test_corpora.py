@@ -1,17 +1,26 @@
 """Corpora: every kind of file becomes documents, and what cannot be read is counted, never fatal."""
 
 import gzip
+import json
 import os
 import sys
+import tempfile
 import types
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.corpora import load_corpus
 from data.text_files import PART_CHARACTERS, text_documents
 from errors import InputError
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=3,
+)
 
 
 def write(folder, files):
@@ -79,6 +88,35 @@ def test_what_cannot_be_read_is_counted_by_reason(tmp_path):
         "unreadable": 2,
         "broken JSON line": 2,
     }
+
+
+def test_a_field_text_decides_whatever_it_holds(tmp_path):
+    """What stands beside it, an id and an address, is not the record's text."""
+    others = {"id": "r1", "url": "https://example.org/1"}
+    values = [None, "", 7, 1.5, True, ["a list"], {"a": "record"}, "the text"]
+    lines = [json.dumps(others | {"text": value}) for value in values]
+    lines += [json.dumps({"text": value} | others) for value in values] + [json.dumps(others)]
+    lines.append('{"text": ' + 100_000 * "[")
+    write(tmp_path, {"n.jsonl": "\n".join(lines)})
+    corpus = load_corpus(str(tmp_path))
+    assert [document.text for document in corpus.documents] == [
+        "the text",
+        "the text",
+        "r1\n\nhttps://example.org/1",
+    ]
+    assert corpus.skipped == {"empty": 4, "text that is no string": 10, "broken JSON line": 1}
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(st.sampled_from(["text", "id", "url"]), json_values))
+def test_any_record_is_its_text_or_is_counted(record):
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), {"a.jsonl": json.dumps(record), "other.txt": "other"})
+        corpus = load_corpus(folder)
+    read = [document.text for document in corpus.documents if document.source != "other.txt"]
+    assert len(read) + sum(corpus.skipped.values()) == 1
+    if "text" in record:
+        assert read in ([], [record["text"]])
 
 
 def test_links_are_not_followed_out_of_the_folder(tmp_path):
@@ -193,6 +231,9 @@ def test_hugging_face_datasets(monkeypatch):
         load_corpus("hf:library/books")
     install_datasets(monkeypatch, rows, n="int64", title="string")
     assert [document.text for document in load_corpus("hf:library/books:small").documents] == ["t", "u"]
+    install_datasets(monkeypatch, rows, n="int64", title="string", text="list")
+    with pytest.raises(InputError, match="column text of the dataset library/books is no column of strings"):
+        load_corpus("hf:library/books:small")
     install_datasets(monkeypatch, rows, n="int64")
     with pytest.raises(InputError, match="no column of strings among n"):
         load_corpus("hf:library/books:small")
