@@ -33,7 +33,7 @@ def file_documents(corpus: str, skipped: Counter) -> Iterator[Document]:
     Raises:
         InputError: there is no such file or folder, or nothing that the glob matches.
     """
-    for source, path in _files(corpus, skipped).items():
+    for source, path in _files(corpus, skipped):
         suffix = Path(source.removesuffix(".gz")).suffix.lower()
         if suffix not in TEXT_SUFFIXES | CODE_SUFFIXES | {".jsonl"}:
             skipped["unknown suffix"] += 1
@@ -53,8 +53,8 @@ def file_documents(corpus: str, skipped: Counter) -> Iterator[Document]:
                 yield from text_documents(text, source)
 
 
-def _files(corpus: str, skipped: Counter) -> dict[str, Path]:
-    """Source name -> file, in the order of the names."""
+def _files(corpus: str, skipped: Counter) -> list[tuple[str, Path]]:
+    """(source name, file), in the order of the names."""
     path = Path(corpus)
     if path.is_dir():
         files, root = list(_files_below(path, skipped)), path
@@ -70,7 +70,7 @@ def _files(corpus: str, skipped: Counter) -> dict[str, Path]:
         below = [_files_below(match, skipped) if match.is_dir() else [match] for match in matches]
         files = list(dict.fromkeys(itertools.chain(*below)))
         root = Path(os.path.commonpath([match.parent for match in matches]))
-    return dict(sorted((file.relative_to(root).as_posix(), file) for file in files))
+    return sorted((file.relative_to(root).as_posix(), file) for file in files)
 
 
 def _files_below(folder: Path, skipped: Counter) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.documents import Document
+from data.documents import Document, printable
 from data.token_store import TOKENS, TokenStore
 from data.tokenised import TOKENIZER
 from data.tokenizers import Tokenizer
@@ -118,7 +118,7 @@ def remove(folder: Path, sources: Sequence[str], measured: Measured = unmeasured
     root = folder / ARTIFACTS
     with changing(folder):
         database = Database(folder)
-        sources = tuple(dict.fromkeys(sources))
+        sources = tuple(dict.fromkeys(map(printable, sources)))
         gone = np.array(sorted(_present(database, source) for source in sources), np.int64)
         with measured("overwrite text"):
             segments = []

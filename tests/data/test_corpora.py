@@ -8,13 +8,18 @@ import tempfile
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.corpora import load_corpus
+from data.documents import Document, in_turns
+from data.split import split_by_package
 from data.text_files import PART_CHARACTERS, text_documents
+from data.token_store import TokenStore, write_token_store
 from errors import InputError
+from tests.data.byte_tokenizer import ByteTokenizer
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -117,6 +122,52 @@ def test_any_record_is_its_text_or_is_counted(record):
     assert len(read) + sum(corpus.skipped.values()) == 1
     if "text" in record:
         assert read in ([], [record["text"]])
+
+
+file_names = st.binary(min_size=1, max_size=20).filter(
+    lambda name: not name.startswith(b".") and not {0, 47} & {*name}
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux alone")
+@settings(max_examples=50)
+@given(st.lists(file_names, min_size=2, max_size=4, unique=True))
+@example([b"caf\xe9", b"caf\\xe9", "caf\xe9".encode()])
+def test_files_of_any_name_are_read_split_and_stored(names):
+    """Where the name is no UTF-8, its bytes are shown escaped."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            Path(folder, os.fsdecode(name + b".txt")).write_text(f"text of {name.hex()}")
+        corpus = load_corpus(folder, max_bytes=1000)
+        sources = {document.text: document.source for document in corpus.documents}
+        assert sources == {
+            f"text of {name.hex()}": name.decode(errors="backslashreplace") + ".txt" for name in names
+        }
+        if len({*sources.values()}) > 1:
+            split_by_package(corpus.documents, 0.25)
+        numbers = np.arange(len(corpus.documents))
+        write_token_store(Path(folder, "store"), corpus.documents, ByteTokenizer(), numbers, numbers == 0)
+        assert TokenStore(Path(folder, "store")).sources == tuple(
+            document.source for document in corpus.documents
+        )
+        for document in corpus.documents:
+            (document.source + document.group + document.package).encode()
+
+
+def test_a_file_named_in_latin_1(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("coffee")
+    for corpus in (tmp_path, tmp_path / "*.txt", tmp_path / os.fsdecode(b"caf\xe9.txt")):
+        assert described(load_corpus(str(corpus), max_bytes=100)) == [("caf\\xe9.txt", "docs", "coffee")]
+
+
+@given(st.lists(st.text(max_size=3) | st.characters(categories=["Cs"])).map("".join))
+def test_every_name_can_be_ranked_and_written(name):
+    document = Document("text", name, "docs", name)
+    document.source.encode()
+    assert document.source == document.group == document.package or not name
+    assert in_turns([name, name + "a"], ["", ""]) in ([0, 1], [1, 0])
+    if not {*map(ord, name)} & {*range(0xD800, 0xE000)}:
+        assert document.source == name
 
 
 def test_links_are_not_followed_out_of_the_folder(tmp_path):
