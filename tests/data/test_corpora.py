@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from data.corpora import load_corpus
 from data.documents import Document, in_turns
 from data.split import split_by_package
-from data.text_files import PART_CHARACTERS, text_documents
 from data.token_store import TokenStore, write_token_store
 from errors import InputError
 from tests.data.byte_tokenizer import ByteTokenizer
@@ -204,15 +203,6 @@ def test_wikitext_headings_start_articles(tmp_path):
     assert [document.source for document in corpus.documents] == ["wiki.txt:First", "wiki.txt:Second title"]
     assert "".join(document.text for document in corpus.documents) == text.removeprefix(" \n")
     assert corpus.documents[0].text == first
-
-
-@given(st.lists(st.tuples(st.integers(0, 90_000), st.sampled_from(["\n", "\n\n", "\r\n\r\n"])), max_size=6))
-def test_parts_of_a_long_file_make_up_the_file(paragraphs):
-    text = "".join("x" * size + end for size, end in paragraphs) + "end"
-    parts = list(text_documents(text, "book.txt"))
-    assert "".join(part.text for part in parts) == text
-    assert all(len(part.text) >= PART_CHARACTERS for part in parts[:-1])
-    assert len({part.source for part in parts}) == len(parts)
 
 
 def test_long_files_without_blank_lines_are_cut_at_line_ends(tmp_path):
