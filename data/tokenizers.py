@@ -13,8 +13,9 @@ import functools
 import io
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -52,32 +53,48 @@ def train_tokenizer(
     Raises:
         InputError: the texts are empty, or do not allow a vocabulary of that size.
     """
+    # A space that is too rare for SentencePiece to keep must be asked for. Where it is kept anyway, asking
+    # would change the model's file, which records what is given, and with it the names of stored tokens.
+    asked_for = [{"required_chars": SPACE_MARK}]
+    for more in [{}, *asked_for] if any(" " in text for text in texts) else asked_for:
+        try:
+            model = _trained(_sample(texts, vocab_size), style, vocab_size, at_most, more)
+        except RuntimeError as error:
+            if more or "required_chars" not in str(error):
+                raise _explained(error, vocab_size) from error
+        else:
+            pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+            if pieces.piece_to_id(SPACE_MARK) != pieces.unk_id():
+                break
+    write_atomic(path, model)
+
+
+def _trained(
+    sentences: Iterator[str], style: str, vocab_size: int, at_most: bool, more: Mapping[str, Any]
+) -> bytes:
     model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_sample(texts, vocab_size),
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=vocab_size,
-            byte_fallback=True,
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            allow_whitespace_only_pieces=True,
-            max_sentence_length=4 * SAMPLE_CHARACTERS,
-            pad_id=0,
-            unk_id=1,
-            bos_id=2,
-            eos_id=3,
-            num_threads=4,  # a constant: the sums of floats, and so the pieces, depend on it
-            minloglevel=2,
-            **STYLES[style],
-            # Only where they differ from the default: the model file records what is given.
-            **({"hard_vocab_limit": False} if at_most else {}),
-            **({} if any(" " in text for text in texts) else {"required_chars": SPACE_MARK}),
-        )
-    except RuntimeError as error:
-        raise _explained(error, vocab_size) from error
-    write_atomic(path, model.getvalue())
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=sentences,
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=vocab_size,
+        byte_fallback=True,
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        max_sentence_length=4 * SAMPLE_CHARACTERS,
+        pad_id=0,
+        unk_id=1,
+        bos_id=2,
+        eos_id=3,
+        num_threads=4,  # a constant: the sums of floats, and so the pieces, depend on it
+        minloglevel=2,
+        **STYLES[style],
+        # Only where it differs from the default: the model file records what is given.
+        **({"hard_vocab_limit": False} if at_most else {}),
+        **more,
+    )
+    return model.getvalue()
 
 
 class Tokenizer:

@@ -142,6 +142,60 @@ def test_other_bad_input(tokenizers, tmp_path):
         Tokenizer(tmp_path / "damaged")
 
 
+def rare_spaces():
+    """Chinese-like texts of which one character in ten thousand is a space: SentencePiece keeps 99.95 %."""
+    random = np.random.default_rng(0)
+    words = ["".join(map(chr, 0x4E00 + random.geometric(0.05, 3))) for _ in range(300)]
+    texts = ["".join(random.choice(words, 1300)) for _ in range(20)]
+    return [text[:1000] + " " + text[1000:] for text in texts[:8]] + texts[8:]
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("texts", [rare_spaces(), rare_spaces()[8:]], ids=["rare", "none"])
+@pytest.mark.parametrize("at_most", [False, True])
+def test_spaces_come_back_however_rare_they_are(tmp_path, style, texts, at_most):
+    train_tokenizer(texts, style=style, vocab_size=380, path=tmp_path / "model", at_most=at_most)
+    tokenizer = Tokenizer(tmp_path / "model")
+    for text in (" ", "\u2581", "\u7b2c \u4e8c", " \u2581 \u2581\u2581  x "):
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        assert tokenizer.num_bytes[ids].sum() == len(text.encode())
+    assert len(tokenizer.encode(" ")) == 1
+    assert not np.array_equal(tokenizer.encode(" "), tokenizer.encode("\u2581"))
+
+
+def test_a_sample_without_a_space_loses_none(tmp_path, monkeypatch):
+    """The tokenizer learns from every n-th stretch, and the only space may stand in another."""
+    monkeypatch.setattr(data.tokenizers, "TRAINING_CHARACTERS_PER_PIECE", 16)
+    first, *others = rare_spaces()[8:]
+    texts = [first, "\u4e00 " * 10, *others]
+    assert not any(" " in stretch for stretch in data.tokenizers._sample(texts, 352))
+    train_tokenizer(texts, style="palm", vocab_size=352, path=tmp_path / "model", at_most=True)
+    tokenizer = Tokenizer(tmp_path / "model")
+    assert tokenizer.decode(tokenizer.encode("a b")) == "a b"
+
+
+def test_the_smallest_vocabulary_that_is_named_has_room_for_the_space(tmp_path):
+    """Whether or not the space is rare."""
+    for texts in (rare_spaces(), TEXTS):
+        with pytest.raises(InputError, match="at least") as caught:
+            train_tokenizer(texts, style="palm", vocab_size=100, path=tmp_path / "model")
+        smallest = int(str(caught.value).split("at least ")[1].rstrip(".").replace(",", ""))
+        train_tokenizer(texts, style="palm", vocab_size=smallest, path=tmp_path / "model")
+        assert Tokenizer(tmp_path / "model").decode(Tokenizer(tmp_path / "model").encode("a b")) == "a b"
+
+
+def test_a_text_with_spaces_gives_the_model_that_it_always_gave(tmp_path):
+    """Stored tokens are named by this file: bit for bit, the space is not asked for where it comes anyway."""
+    train_tokenizer(["a few words, " * 50], style="palm", vocab_size=270, path=tmp_path / "model")
+    model = (tmp_path / "model").read_bytes()
+    plain = data.tokenizers._trained(iter(["a few words, " * 50]), "palm", 270, False, {})
+    asked = data.tokenizers._trained(
+        iter(["a few words, " * 50]), "palm", 270, False, {"required_chars": "\u2581"}
+    )
+    assert model == plain != asked
+
+
 @pytest.mark.parametrize("text", ["a", "hello world", "\u6570", "x = 1\n" * 50])
 def test_a_text_too_short_for_the_vocabulary_gets_a_smaller_one(tmp_path, text):
     with pytest.raises(InputError):
