@@ -102,14 +102,17 @@ class Tokenizer:
 
     Attributes:
         path: the model file.
-        vocab_size: number of ids; pad_id (0), unk_id, bos_id and eos_id are among them.
+        vocab_size: number of ids; pad_id (0), unk_id, bos_id and eos_id are among them. A model of one's own
+            may have no pad_id: it is -1 then.
+        has_bytes: whether a character without a piece of its own becomes the bytes of its UTF-8 form; else it
+            becomes unk_id, which decodes to nothing.
         hash: 16 hex digits of the SHA-256 of the model file.
         num_bytes: int64 [vocab_size], UTF-8 bytes of each id's text: 1 for a byte piece, which may be part
             of a character, 0 for special ids. Over the ids of a text they sum to the bytes of what these
             decode to.
 
     Raises:
-        InputError: the model file is missing or damaged.
+        InputError: the model file is missing or damaged, or has no id for the begin or the end of a text.
     """
 
     def __init__(self, path: Path):
@@ -128,7 +131,23 @@ class Tokenizer:
         self.bos_id = self._pieces.bos_id()
         self.eos_id = self._pieces.eos_id()
         self._special = {self.pad_id, self.unk_id, self.bos_id, self.eos_id}
-        self._space_mark_ids = [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode()]
+        if missing := [name for name, i in (("bos_id", self.bos_id), ("eos_id", self.eos_id)) if i < 0]:
+            raise InputError(
+                f"The SentencePiece model {path} has no {' and no '.join(missing)}, and every document is to "
+                "stand between both. Give a model that was trained with them (SentencePiece's default is "
+                "bos_id=1, eos_id=2), or --tokenizer palm, which trains one on the text."
+            )
+        self.has_bytes = self._pieces.is_byte(self._pieces.piece_to_id("<0x00>"))
+        # What the pieces cannot say: a real U+2581 and, where the model knows no space, that.
+        unsaid = [SPACE_MARK]
+        if self.has_bytes and self._pieces.piece_to_id(SPACE_MARK) == self.unk_id:
+            unsaid.append(" ")
+        self._unsaid = {character: self._ids_of_bytes(character) for character in unsaid}
+
+    def _ids_of_bytes(self, character: str) -> list[int]:
+        if not self.has_bytes:
+            return [self.unk_id]
+        return [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in character.encode()]
 
     @functools.cached_property
     def num_bytes(self) -> np.ndarray:
@@ -154,10 +173,9 @@ class Tokenizer:
                 f"Character {error.start} of the text is the lone surrogate {ascii(text[error.start])}, "
                 "which has no UTF-8 form. Remove it, or decode the text again from its bytes."
             ) from error
-        first, *others = text.split(SPACE_MARK)
-        ids = self._pieces.encode(first)
-        for part in others:
-            ids += self._space_mark_ids + self._pieces.encode(part)
+        ids: list[int] = []
+        for part in re.split(f"([{''.join(self._unsaid)}])", text):
+            ids += self._unsaid[part] if part in self._unsaid else self._pieces.encode(part)
         return np.array(ids, np.int32)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:

@@ -172,7 +172,8 @@ def overwritten(root: Path, name: str, documents: np.ndarray) -> Path:
         with open(folder / TOKENS, "r+b") as file:
             for first, end in zip(store.offsets[documents], store.offsets[documents + 1]):
                 file.seek(first * store.tokens.itemsize)
-                file.write(np.full(end - first, store.pad_id, store.tokens.dtype).tobytes())
+                # A tokenizer of one's own may have no padding: then any id will do.
+                file.write(np.full(end - first, max(store.pad_id, 0), store.tokens.dtype).tobytes())
 
     return artifact(root, "tokens", {REPLACED: name, "overwritten": documents.tolist()}, build)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import data.tokenizers
 from data.tokenizers import STYLES, Tokenizer, train_tokenizer
 from errors import InputError
+from tests.data.foreign_tokenizer import foreign_model
 
 # Real code with a little of everything else: this project's own data room.
 TEXTS = [path.read_text() for path in sorted(Path(data.tokenizers.__file__).parent.glob("*.py"))]
@@ -194,6 +195,45 @@ def test_a_text_with_spaces_gives_the_model_that_it_always_gave(tmp_path):
         iter(["a few words, " * 50]), "palm", 270, False, {"required_chars": "\u2581"}
     )
     assert model == plain != asked
+
+
+@pytest.mark.parametrize(
+    "ids, missing",
+    [
+        ({"bos_id": -1}, "no bos_id, and"),
+        ({"eos_id": -1}, "no eos_id, and"),
+        ({"bos_id": -1, "eos_id": -1}, "no bos_id and no eos_id"),
+    ],
+)
+def test_a_model_without_the_ids_that_every_document_needs(tmp_path, ids, missing):
+    """T5's, mT5's and ALBERT's are such: -1 was stored as 65535, an id beyond every vocabulary."""
+    model = foreign_model(tmp_path / "model", "some words " * 30, 40, **ids)
+    with pytest.raises(InputError, match=f"model {model} has {missing}.*bos_id=1.*--tokenizer palm"):
+        Tokenizer(model)
+
+
+def test_a_model_without_padding_is_one(tmp_path):
+    tokenizer = Tokenizer(foreign_model(tmp_path / "model", "some words " * 30, 40))
+    assert tokenizer.pad_id == -1 and not tokenizer.has_bytes
+    assert tokenizer.decode([*tokenizer.encode("some words"), tokenizer.unk_id, -1]) == "some words"
+    np.testing.assert_array_equal(tokenizer.encode("\u2581"), [tokenizer.unk_id])
+
+
+@given(any_text)
+@example("a b\u2581 \u2581")
+def test_a_foreign_model_with_bytes_keeps_spaces_that_it_does_not_know(spaceless, text):
+    assert spaceless.decode(spaceless.encode(text)) == text
+    assert spaceless.num_bytes[spaceless.encode(text)].sum() == len(text.encode())
+
+
+@pytest.fixture(scope="module")
+def spaceless(tmp_path_factory):
+    return Tokenizer(
+        foreign_model(
+            tmp_path_factory.mktemp("spaceless") / "model", "onelongword" * 30, 290, byte_fallback=True,
+            add_dummy_prefix=False, remove_extra_whitespaces=False, normalization_rule_name="identity",
+        )
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["a", "hello world", "\u6570", "x = 1\n" * 50])
