@@ -23,6 +23,7 @@ from processes.team import Team
 from storage.files import is_disk_full
 
 OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.EROFS)  # what the system says without a file's name
+MAY_BE_EMPTY = {"may_be_empty": True}  # metadata of a field whose value may be the empty text
 
 
 def command(
@@ -36,7 +37,8 @@ def command(
     2 for bad input, 130 when interrupted.
 
     Args:
-      options: a dataclass, or a union of them, one per verb.
+      options: a dataclass, or a union of them, one per verb. An option is refused where its value is empty,
+        unless its field says MAY_BE_EMPTY.
       many_processes: whether `main` may run in many (`processes.start`), of which what ends one ends
         all; others are refused where the environment says that this is one of many.
     """
@@ -51,6 +53,7 @@ def command(
     try:
         if os.environ.get("JAX_ENABLE_X64", "").lower() not in ("", "0", "false", "f", "no", "n", "off"):
             raise InputError("Models here have numbers of 32 bits or less: unset JAX_ENABLE_X64.")
+        require_values(sys.argv[1:] if arguments is None else arguments, parsed)
         if many_processes:
             team = start(_alike(parsed))
         elif member := membership(os.environ):
@@ -97,6 +100,25 @@ def require_positive(options: object, *names: str) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} {value}: give a whole number of at least 1.")
+
+
+def require_values(arguments: Sequence[str], parsed: Any) -> None:
+    """Raises InputError where an option is given an empty value, as `--out "$FOLDER"` is where no FOLDER is
+    set. A path would be read as the working directory, so that only the arguments themselves can tell.
+
+    parsed: the dataclass that was made of them.
+    """
+    fields = [field for field in dataclasses.fields(parsed) if field.metadata == MAY_BE_EMPTY]
+    may_be_empty = {f"--{field.name.replace('_', '-')}" for field in fields}
+    option = "An argument"
+    for argument in arguments:
+        if argument.startswith("--"):
+            option, equals, value = argument.partition("=")
+            empty = bool(equals) and not value
+        else:
+            empty = not argument
+        if empty and option.replace("_", "-") not in may_be_empty:
+            raise InputError(f"{option} is empty. Give a value; a shell variable in its place is not set.")
 
 
 def _alike(options: Any) -> dict[str, dict[str, str]]:

@@ -7,12 +7,13 @@ hf:NAME[:CONFIG]  the training split of a Hugging Face dataset
 """
 
 import hashlib
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
-from data.documents import Document, in_turns
+from data.budget import within
+from data.documents import Document
 from data.installed import installed_documents
 from data.stdlib import stdlib_documents
 from data.text_files import TEXT_SUFFIXES, file_documents
@@ -30,75 +31,82 @@ class Corpus:
     Attributes:
         skipped: how many files or records were left out, by reason.
         hash: fingerprint of every document's text, source, domain and package.
+        num_bytes: of the documents' texts in UTF-8.
+        total_bytes: of all texts that are there and can be read; None where a budget kept some unread.
     """
 
     documents: tuple[Document, ...]
     skipped: Mapping[str, int]
     hash: str
+    num_bytes: int
+    total_bytes: int | None
 
 
 def load_corpus(corpus: str, max_bytes: int | None = None) -> Corpus:
     """Reads `corpus`: `installed`, `stdlib`, a path, a glob or `hf:NAME[:CONFIG]`.
 
     With `max_bytes`, packages take turns in giving a whole group, until the next one would exceed it (the
-    first is always taken), so that a smaller budget gives a subset of what a larger one gives.
+    first is always taken), so that a smaller budget gives a subset of what a larger one gives. Of files and
+    datasets all is read even so, but what the budget leaves is not kept in memory.
 
     Raises:
         InputError: nothing is there, or nothing in it can be read.
     """
-    skipped = Counter()
-    if corpus in LIBRARIES:
-        texts: Iterable[Document] = LIBRARIES[corpus](max_bytes)
-    elif corpus.startswith("hf:"):
-        texts = _dataset_documents(corpus.removeprefix("hf:"))
+    if not corpus.removeprefix("hf:"):
+        raise InputError(f"--corpus {corpus!r} names no text. Give `stdlib`, a path, a glob or hf:NAME.")
+    skipped: Counter = Counter()
+    read: Counter = Counter()
+    texts = _readable(_all_documents(corpus, max_bytes, skipped), skipped, read)
+    if max_bytes is None:
+        documents = tuple(texts)
+    elif corpus in LIBRARIES:  # whose packages come mixed
+        every = tuple(texts)
+        taken = {d.group for d in within(sorted(every, key=attrgetter("package")), max_bytes)}
+        documents = tuple(d for d in every if d.group in taken)
     else:
-        texts = file_documents(corpus, skipped)
-    documents = tuple(_readable(texts, skipped))
+        documents = tuple(within(texts, max_bytes))
     if not documents:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items())) or "no file"
         raise InputError(
             f"The corpus {corpus} holds no text that can be read ({reasons}). Give UTF-8 files ending in "
             f"{' '.join(sorted(TEXT_SUFFIXES))}, in .jsonl or as source code does, also with .gz."
         )
-    if max_bytes is not None:
-        documents = _within(documents, max_bytes)
     content = [
         (hashlib.sha256(d.text.encode()).hexdigest(), d.source, d.domain, d.package) for d in documents
     ]
-    return Corpus(documents, dict(skipped), fingerprint(content))
+    num_bytes = sum(len(d.text.encode()) for d in documents)
+    total_bytes = None if corpus in LIBRARIES and max_bytes is not None else read["bytes"]
+    return Corpus(documents, dict(skipped), fingerprint(content), num_bytes, total_bytes)
 
 
-def _readable(documents: Iterable[Document], skipped: Counter) -> Iterator[Document]:
+def _all_documents(corpus: str, max_bytes: int | None, skipped: Counter) -> Iterable[Document]:
+    if corpus in LIBRARIES:
+        return LIBRARIES[corpus](max_bytes)
+    if corpus.startswith("hf:"):
+        return _dataset_documents(corpus.removeprefix("hf:"))
+    return file_documents(corpus, skipped)
+
+
+def _readable(documents: Iterable[Document], skipped: Counter, read: Counter) -> Iterator[Document]:
+    """Those that hold text; `skipped` counts the others by reason, `read` the bytes of all."""
     for document in documents:
         if not document.text.strip():
             skipped["empty"] += 1
         elif "\0" in document.text:
             skipped["binary"] += 1
-        elif not _is_unicode(document.text):
+        elif (size := _num_bytes(document.text)) is None:
             skipped["invalid UTF-8"] += 1
         else:
+            read["bytes"] += size
             yield document
 
 
-def _is_unicode(text: str) -> bool:
-    """False for lone surrogates, which JSON can escape but UTF-8 cannot hold."""
+def _num_bytes(text: str) -> int | None:
+    """None where it has lone surrogates, which JSON can escape but UTF-8 cannot hold."""
     try:
-        text.encode()
+        return len(text.encode())
     except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _within(documents: tuple[Document, ...], max_bytes: int) -> tuple[Document, ...]:
-    sizes, packages = Counter(), {}
-    for document in documents:
-        sizes[document.group] += len(document.text.encode())
-        packages[document.group] = document.package
-    groups = list(sizes)
-    order = [groups[i] for i in in_turns(groups, [packages[group] for group in groups])]
-    totals = itertools.accumulate(sizes[group] for group in order)
-    kept = {group for n, (group, total) in enumerate(zip(order, totals)) if n == 0 or total <= max_bytes}
-    return tuple(document for document in documents if document.group in kept)
+        return None
 
 
 def _dataset_documents(name: str) -> Iterator[Document]:
@@ -120,6 +128,11 @@ def _dataset_documents(name: str) -> Iterator[Document]:
     columns = [name for name, feature in rows.features.items() if getattr(feature, "dtype", "") in STRINGS]
     if not columns:
         raise InputError(f"The dataset {name} has no column of strings among {', '.join(rows.features)}.")
+    if "text" in rows.features and "text" not in columns:
+        raise InputError(
+            f"The column text of the dataset {name} is no column of strings ({rows.features['text']}). Write "
+            "what is to be read into a .jsonl file and give that."
+        )
     column = "text" if "text" in columns else columns[0]
     for number, text in enumerate(rows[column]):
         source = f"hf:{name}:{number}"

@@ -18,6 +18,8 @@ class Document:
             docstrings share one; for all others it is the source.
         package: what is independent of all else, so that verdicts count it: a package, a top-level module,
             a file that was cut into parts. Where nothing is said, the group.
+
+    Source, group and package may be made of a file's name, and stand as `printable` has them.
     """
 
     text: str
@@ -27,13 +29,25 @@ class Document:
     package: str = ""
 
     def __post_init__(self):
-        if not self.package:
-            object.__setattr__(self, "package", self.group)
+        names = {"source": self.source, "group": self.group, "package": self.package or self.group}
+        for field, name in names.items():
+            object.__setattr__(self, field, printable(name))
+
+
+def printable(name: str) -> str:
+    """A file's name with the bytes that are no UTF-8 escaped, as `caf\\xe9.txt`: Python reads them as lone
+    surrogates, which no file, page or terminal takes.
+    """
+    try:
+        content = name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # surrogates that stand for no byte
+        content = name.encode(errors="backslashreplace")
+    return content.decode(errors="backslashreplace")
 
 
 def rank(name: str) -> bytes:
     """Sorts names in an order that adding or removing others does not change."""
-    return hashlib.sha256(name.encode()).digest()
+    return hashlib.sha256(name.encode(errors="surrogatepass")).digest()
 
 
 def in_turns(names: Sequence[str], packages: Sequence[str]) -> list[int]:

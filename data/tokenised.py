@@ -5,6 +5,7 @@ name it; what it is made from is asked for only where it is not there yet.
 """
 
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,4 +126,21 @@ def store_tokens(
         read = text()
         write_token_store(folder, read.documents, tokenizer, read.groups, read.is_validation, read.columns)
 
-    return TokenStore(artifact(root, "tokens", {**inputs, "tokenizer": tokenizer.hash}, build))
+    store = TokenStore(artifact(root, "tokens", {**inputs, "tokenizer": tokenizer.hash}, build))
+    if not tokenizer.has_bytes:
+        _say_what_is_unknown(store, tokenizer)
+    return store
+
+
+def _say_what_is_unknown(store: TokenStore, tokenizer: Tokenizer) -> None:
+    """On stderr: how much of a text a tokenizer without bytes has no piece for."""
+    places = np.flatnonzero(store.tokens == tokenizer.unk_id)
+    if len(places):
+        documents = np.unique(np.searchsorted(store.offsets, places, side="right") - 1)
+        print(
+            f"left out: {len(places):,} stretches of text, in {len(documents):,} of {store.num_documents:,} "
+            f"documents, the first in {store.sources[documents[0]]}: the tokenizer {tokenizer.path} has no "
+            "piece for their characters, and no bytes. Chunks are found and shown without them; a model that "
+            "was trained with byte_fallback=true keeps every character.",
+            file=sys.stderr,
+        )

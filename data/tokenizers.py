@@ -13,8 +13,9 @@ import functools
 import io
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -52,32 +53,48 @@ def train_tokenizer(
     Raises:
         InputError: the texts are empty, or do not allow a vocabulary of that size.
     """
+    # A space that is too rare for SentencePiece to keep must be asked for. Where it is kept anyway, asking
+    # would change the model's file, which records what is given, and with it the names of stored tokens.
+    asked_for = [{"required_chars": SPACE_MARK}]
+    for more in [{}, *asked_for] if any(" " in text for text in texts) else asked_for:
+        try:
+            model = _trained(_sample(texts, vocab_size), style, vocab_size, at_most, more)
+        except RuntimeError as error:
+            if more or "required_chars" not in str(error):
+                raise _explained(error, vocab_size) from error
+        else:
+            pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+            if pieces.piece_to_id(SPACE_MARK) != pieces.unk_id():
+                break
+    write_atomic(path, model)
+
+
+def _trained(
+    sentences: Iterator[str], style: str, vocab_size: int, at_most: bool, more: Mapping[str, Any]
+) -> bytes:
     model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_sample(texts, vocab_size),
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=vocab_size,
-            byte_fallback=True,
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            allow_whitespace_only_pieces=True,
-            max_sentence_length=4 * SAMPLE_CHARACTERS,
-            pad_id=0,
-            unk_id=1,
-            bos_id=2,
-            eos_id=3,
-            num_threads=4,  # a constant: the sums of floats, and so the pieces, depend on it
-            minloglevel=2,
-            **STYLES[style],
-            # Only where they differ from the default: the model file records what is given.
-            **({"hard_vocab_limit": False} if at_most else {}),
-            **({} if any(" " in text for text in texts) else {"required_chars": SPACE_MARK}),
-        )
-    except RuntimeError as error:
-        raise _explained(error, vocab_size) from error
-    write_atomic(path, model.getvalue())
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=sentences,
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=vocab_size,
+        byte_fallback=True,
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        max_sentence_length=4 * SAMPLE_CHARACTERS,
+        pad_id=0,
+        unk_id=1,
+        bos_id=2,
+        eos_id=3,
+        num_threads=4,  # a constant: the sums of floats, and so the pieces, depend on it
+        minloglevel=2,
+        **STYLES[style],
+        # Only where it differs from the default: the model file records what is given.
+        **({"hard_vocab_limit": False} if at_most else {}),
+        **more,
+    )
+    return model.getvalue()
 
 
 class Tokenizer:
@@ -85,14 +102,17 @@ class Tokenizer:
 
     Attributes:
         path: the model file.
-        vocab_size: number of ids; pad_id (0), unk_id, bos_id and eos_id are among them.
+        vocab_size: number of ids; pad_id (0), unk_id, bos_id and eos_id are among them. A model of one's own
+            may have no pad_id: it is -1 then.
+        has_bytes: whether a character without a piece of its own becomes the bytes of its UTF-8 form; else it
+            becomes unk_id, which decodes to nothing.
         hash: 16 hex digits of the SHA-256 of the model file.
         num_bytes: int64 [vocab_size], UTF-8 bytes of each id's text: 1 for a byte piece, which may be part
             of a character, 0 for special ids. Over the ids of a text they sum to the bytes of what these
             decode to.
 
     Raises:
-        InputError: the model file is missing or damaged.
+        InputError: the model file is missing or damaged, or has no id for the begin or the end of a text.
     """
 
     def __init__(self, path: Path):
@@ -111,7 +131,23 @@ class Tokenizer:
         self.bos_id = self._pieces.bos_id()
         self.eos_id = self._pieces.eos_id()
         self._special = {self.pad_id, self.unk_id, self.bos_id, self.eos_id}
-        self._space_mark_ids = [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode()]
+        if missing := [name for name, i in (("bos_id", self.bos_id), ("eos_id", self.eos_id)) if i < 0]:
+            raise InputError(
+                f"The SentencePiece model {path} has no {' and no '.join(missing)}, and every document is to "
+                "stand between both. Give a model that was trained with them (SentencePiece's default is "
+                "bos_id=1, eos_id=2), or --tokenizer palm, which trains one on the text."
+            )
+        self.has_bytes = self._pieces.is_byte(self._pieces.piece_to_id("<0x00>"))
+        # What the pieces cannot say: a real U+2581 and, where the model knows no space, that.
+        unsaid = [SPACE_MARK]
+        if self.has_bytes and self._pieces.piece_to_id(SPACE_MARK) == self.unk_id:
+            unsaid.append(" ")
+        self._unsaid = {character: self._ids_of_bytes(character) for character in unsaid}
+
+    def _ids_of_bytes(self, character: str) -> list[int]:
+        if not self.has_bytes:
+            return [self.unk_id]
+        return [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in character.encode()]
 
     @functools.cached_property
     def num_bytes(self) -> np.ndarray:
@@ -137,10 +173,9 @@ class Tokenizer:
                 f"Character {error.start} of the text is the lone surrogate {ascii(text[error.start])}, "
                 "which has no UTF-8 form. Remove it, or decode the text again from its bytes."
             ) from error
-        first, *others = text.split(SPACE_MARK)
-        ids = self._pieces.encode(first)
-        for part in others:
-            ids += self._space_mark_ids + self._pieces.encode(part)
+        ids: list[int] = []
+        for part in re.split(f"([{''.join(self._unsaid)}])", text):
+            ids += self._unsaid[part] if part in self._unsaid else self._pieces.encode(part)
         return np.array(ids, np.int32)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:

@@ -12,13 +12,13 @@ An example with its command is committed: 250 tokens, 701.5 nats with neighbours
 import dataclasses
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import UseAppendAction
 
-from command import command
+from command import MAY_BE_EMPTY, command
 from errors import InputError
 from evaluation.sampling import Sampling, prompt_keys
 from evaluation.sampling import generate as continuations
@@ -39,7 +39,7 @@ class Options:
 
     run: Path
     """Folder of a trained model, such as runs/compare/retro/seed-0."""
-    prompt: UseAppendAction[tuple[str, ...]] = ()
+    prompt: UseAppendAction[tuple[str, ...]] = field(default=(), metadata=MAY_BE_EMPTY)
     """Text to continue; may be given several times, and may be empty, as it is when none is given."""
     prompt_file: UseAppendAction[tuple[Path, ...]] = ()
     """UTF-8 file whose text is a prompt; may be given several times."""

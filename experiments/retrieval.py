@@ -21,6 +21,7 @@ from tyro.conf import UseAppendAction, subcommand
 
 from command import command, require_positive
 from data.tokenised import TOKENIZER
+from data.tokenizers import Tokenizer
 from data.united import united
 from errors import InputError
 from reports.database import nearest, overview
@@ -176,6 +177,8 @@ def _report(options: Report) -> None:
 
 def _tokenizer(name: str) -> str:
     """`name`, or the tokenizer's path where it is the folder of a run."""
+    if Path(name).is_file():
+        Tokenizer(Path(name))  # refuses what cannot be used, while the database's folder is still free
     if not Path(name).is_dir():
         return name
     run = reopen(Path(name))

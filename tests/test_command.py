@@ -1,4 +1,4 @@
-"""What ends a command: a paragraph and exit code 2 where the system or the environment is at fault."""
+"""What ends a command: a paragraph and exit code 2 where the system, the environment or an empty value is at fault."""
 
 import dataclasses
 import errno
@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tyro.conf import UseAppendAction
 
-from command import command
+from command import MAY_BE_EMPTY, command
+from experiments import compare, generate, retrieval, sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +21,10 @@ class Options:
     """Where to write."""
 
 
-def ends_with(capsys, main, *arguments):
+def ends_with(capsys, main, *arguments, options=Options):
     """The exit code and the last paragraph of a command."""
     with pytest.raises(SystemExit) as stopped:
-        command(main, Options, "", [*map(str, arguments)])
+        command(main, options, "", [*map(str, arguments)])
     return stopped.value.code, capsys.readouterr().err
 
 
@@ -68,3 +70,63 @@ def test_a_terminal_without_utf_8_loses_no_run(monkeypatch):
     command(lambda options: print("PaLM − Gopher"), Options, "", [])
     terminal.flush()
     assert terminal.buffer.getvalue().decode("latin-1").strip() == "PaLM \\u2212 Gopher"
+
+
+@dataclasses.dataclass(frozen=True)
+class Several:
+    out: Path = Path("runs/nothing")
+    encoder: str | None = None
+    corpus: UseAppendAction[tuple[str, ...]] = ()
+    two_words: Path = Path("there")
+    prompt: UseAppendAction[tuple[str, ...]] = dataclasses.field(default=(), metadata=MAY_BE_EMPTY)
+
+
+def never(options):
+    raise AssertionError("it must not run")
+
+
+@pytest.mark.parametrize(
+    "arguments, option",
+    [
+        (["--out", ""], "--out"),
+        (["--out="], "--out"),
+        (["--encoder", "", "--out", "there"], "--encoder"),
+        (["--corpus", "notes", "--corpus", ""], "--corpus"),
+        (["--two_words", ""], "--two_words"),
+        (["--two-words="], "--two-words"),
+        (["--prompt", "", "--out", ""], "--out"),
+    ],
+)
+def test_an_empty_value_is_refused_by_the_options_name(arguments, option, capsys):
+    code, said = ends_with(capsys, never, *arguments, options=Several)
+    assert code == 2 and f"error: {option} is empty. Give a value" in said
+
+
+def test_what_may_be_empty_and_the_working_directory_by_its_name(capsys):
+    given = []
+
+    def main(options):
+        given.append(options)
+
+    command(main, Several, "", ["--prompt", "", "--prompt=", "--out", ".", "--corpus", "=", "--encoder", "-"])
+    assert given == [Several(Path("."), "-", ("=",), prompt=("", ""))]
+
+
+@pytest.mark.parametrize(
+    "options, arguments, option",
+    [
+        (compare.Options, [], "--corpus"),
+        (compare.Options, [], "--out"),
+        (compare.Options, [], "--artifacts"),
+        (sweep.Options, [], "--cells"),
+        (sweep.Options, [], "--artifacts"),
+        (retrieval.VERBS, ["build"], "--corpus"),
+        (retrieval.VERBS, ["build", "--corpus", "stdlib"], "--tokenizer"),
+        (retrieval.VERBS, ["search", "--query", "x"], "--database"),
+        (generate.Options, ["--run", "runs"], "--database"),
+        (generate.Options, [], "--run"),
+    ],
+)
+def test_no_command_takes_an_empty_path(options, arguments, option, capsys):
+    code, said = ends_with(capsys, never, *arguments, option, "", options=options)
+    assert code == 2 and f"{option} is empty" in said

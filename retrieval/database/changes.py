@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.documents import Document
+from data.documents import Document, printable
 from data.token_store import TOKENS, TokenStore
 from data.tokenised import TOKENIZER
 from data.tokenizers import Tokenizer
@@ -118,7 +118,7 @@ def remove(folder: Path, sources: Sequence[str], measured: Measured = unmeasured
     root = folder / ARTIFACTS
     with changing(folder):
         database = Database(folder)
-        sources = tuple(dict.fromkeys(sources))
+        sources = tuple(dict.fromkeys(map(printable, sources)))
         gone = np.array(sorted(_present(database, source) for source in sources), np.int64)
         with measured("overwrite text"):
             segments = []
@@ -172,7 +172,8 @@ def overwritten(root: Path, name: str, documents: np.ndarray) -> Path:
         with open(folder / TOKENS, "r+b") as file:
             for first, end in zip(store.offsets[documents], store.offsets[documents + 1]):
                 file.seek(first * store.tokens.itemsize)
-                file.write(np.full(end - first, store.pad_id, store.tokens.dtype).tobytes())
+                # A tokenizer of one's own may have no padding: then any id will do.
+                file.write(np.full(end - first, max(store.pad_id, 0), store.tokens.dtype).tobytes())
 
     return artifact(root, "tokens", {REPLACED: name, "overwritten": documents.tolist()}, build)
 

@@ -1,17 +1,30 @@
 """Corpora: every kind of file becomes documents, and what cannot be read is counted, never fatal."""
 
 import gzip
+import json
 import os
 import sys
+import tempfile
 import types
+from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.corpora import load_corpus
-from data.text_files import PART_CHARACTERS, text_documents
+from data.documents import Document, in_turns
+from data.split import split_by_package
+from data.token_store import TokenStore, write_token_store
 from errors import InputError
+from tests.data.byte_tokenizer import ByteTokenizer
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=3,
+)
 
 
 def write(folder, files):
@@ -81,6 +94,81 @@ def test_what_cannot_be_read_is_counted_by_reason(tmp_path):
     }
 
 
+def test_a_field_text_decides_whatever_it_holds(tmp_path):
+    """What stands beside it, an id and an address, is not the record's text."""
+    others = {"id": "r1", "url": "https://example.org/1"}
+    values = [None, "", 7, 1.5, True, ["a list"], {"a": "record"}, "the text"]
+    lines = [json.dumps(others | {"text": value}) for value in values]
+    lines += [json.dumps({"text": value} | others) for value in values] + [json.dumps(others)]
+    lines.append('{"text": ' + 100_000 * "[")
+    write(tmp_path, {"n.jsonl": "\n".join(lines)})
+    corpus = load_corpus(str(tmp_path))
+    assert [document.text for document in corpus.documents] == [
+        "the text",
+        "the text",
+        "r1\n\nhttps://example.org/1",
+    ]
+    assert corpus.skipped == {"empty": 4, "text that is no string": 10, "broken JSON line": 1}
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(st.sampled_from(["text", "id", "url"]), json_values))
+def test_any_record_is_its_text_or_is_counted(record):
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), {"a.jsonl": json.dumps(record), "other.txt": "other"})
+        corpus = load_corpus(folder)
+    read = [document.text for document in corpus.documents if document.source != "other.txt"]
+    assert len(read) + sum(corpus.skipped.values()) == 1
+    if "text" in record:
+        assert read in ([], [record["text"]])
+
+
+file_names = st.binary(min_size=1, max_size=20).filter(
+    lambda name: not name.startswith(b".") and not {0, 47} & {*name}
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux alone")
+@settings(max_examples=50)
+@given(st.lists(file_names, min_size=2, max_size=4, unique=True))
+@example([b"caf\xe9", b"caf\\xe9", "caf\xe9".encode()])
+def test_files_of_any_name_are_read_split_and_stored(names):
+    """Where the name is no UTF-8, its bytes are shown escaped."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            Path(folder, os.fsdecode(name + b".txt")).write_text(f"text of {name.hex()}")
+        corpus = load_corpus(folder, max_bytes=1000)
+        sources = {document.text: document.source for document in corpus.documents}
+        assert sources == {
+            f"text of {name.hex()}": name.decode(errors="backslashreplace") + ".txt" for name in names
+        }
+        if len({*sources.values()}) > 1:
+            split_by_package(corpus.documents, 0.25)
+        numbers = np.arange(len(corpus.documents))
+        write_token_store(Path(folder, "store"), corpus.documents, ByteTokenizer(), numbers, numbers == 0)
+        assert TokenStore(Path(folder, "store")).sources == tuple(
+            document.source for document in corpus.documents
+        )
+        for document in corpus.documents:
+            (document.source + document.group + document.package).encode()
+
+
+def test_a_file_named_in_latin_1(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("coffee")
+    for corpus in (tmp_path, tmp_path / "*.txt", tmp_path / os.fsdecode(b"caf\xe9.txt")):
+        assert described(load_corpus(str(corpus), max_bytes=100)) == [("caf\\xe9.txt", "docs", "coffee")]
+
+
+@given(st.lists(st.text(max_size=3) | st.characters(categories=["Cs"])).map("".join))
+def test_every_name_can_be_ranked_and_written(name):
+    document = Document("text", name, "docs", name)
+    document.source.encode()
+    assert document.source == document.group == document.package or not name
+    assert in_turns([name, name + "a"], ["", ""]) in ([0, 1], [1, 0])
+    if not {*map(ord, name)} & {*range(0xD800, 0xE000)}:
+        assert document.source == name
+
+
 def test_links_are_not_followed_out_of_the_folder(tmp_path):
     write(tmp_path, {"outside/secret.txt": "secret", "inside/a.txt": "a", "inside/sub/b.txt": "b"})
     os.symlink(tmp_path / "outside", tmp_path / "inside/folder")
@@ -115,15 +203,6 @@ def test_wikitext_headings_start_articles(tmp_path):
     assert [document.source for document in corpus.documents] == ["wiki.txt:First", "wiki.txt:Second title"]
     assert "".join(document.text for document in corpus.documents) == text.removeprefix(" \n")
     assert corpus.documents[0].text == first
-
-
-@given(st.lists(st.tuples(st.integers(0, 90_000), st.sampled_from(["\n", "\n\n", "\r\n\r\n"])), max_size=6))
-def test_parts_of_a_long_file_make_up_the_file(paragraphs):
-    text = "".join("x" * size + end for size, end in paragraphs) + "end"
-    parts = list(text_documents(text, "book.txt"))
-    assert "".join(part.text for part in parts) == text
-    assert all(len(part.text) >= PART_CHARACTERS for part in parts[:-1])
-    assert len({part.source for part in parts}) == len(parts)
 
 
 def test_long_files_without_blank_lines_are_cut_at_line_ends(tmp_path):
@@ -193,6 +272,9 @@ def test_hugging_face_datasets(monkeypatch):
         load_corpus("hf:library/books")
     install_datasets(monkeypatch, rows, n="int64", title="string")
     assert [document.text for document in load_corpus("hf:library/books:small").documents] == ["t", "u"]
+    install_datasets(monkeypatch, rows, n="int64", title="string", text="list")
+    with pytest.raises(InputError, match="column text of the dataset library/books is no column of strings"):
+        load_corpus("hf:library/books:small")
     install_datasets(monkeypatch, rows, n="int64")
     with pytest.raises(InputError, match="no column of strings among n"):
         load_corpus("hf:library/books:small")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import data.tokenizers
 from data.tokenizers import STYLES, Tokenizer, train_tokenizer
 from errors import InputError
+from tests.data.foreign_tokenizer import foreign_model
 
 # Real code with a little of everything else: this project's own data room.
 TEXTS = [path.read_text() for path in sorted(Path(data.tokenizers.__file__).parent.glob("*.py"))]
@@ -140,6 +141,99 @@ def test_other_bad_input(tokenizers, tmp_path):
     (tmp_path / "damaged").write_bytes(b"no model")
     with pytest.raises(InputError, match="damaged"):
         Tokenizer(tmp_path / "damaged")
+
+
+def rare_spaces():
+    """Chinese-like texts of which one character in ten thousand is a space: SentencePiece keeps 99.95 %."""
+    random = np.random.default_rng(0)
+    words = ["".join(map(chr, 0x4E00 + random.geometric(0.05, 3))) for _ in range(300)]
+    texts = ["".join(random.choice(words, 1300)) for _ in range(20)]
+    return [text[:1000] + " " + text[1000:] for text in texts[:8]] + texts[8:]
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("texts", [rare_spaces(), rare_spaces()[8:]], ids=["rare", "none"])
+@pytest.mark.parametrize("at_most", [False, True])
+def test_spaces_come_back_however_rare_they_are(tmp_path, style, texts, at_most):
+    train_tokenizer(texts, style=style, vocab_size=380, path=tmp_path / "model", at_most=at_most)
+    tokenizer = Tokenizer(tmp_path / "model")
+    for text in (" ", "\u2581", "\u7b2c \u4e8c", " \u2581 \u2581\u2581  x "):
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        assert tokenizer.num_bytes[ids].sum() == len(text.encode())
+    assert len(tokenizer.encode(" ")) == 1
+    assert not np.array_equal(tokenizer.encode(" "), tokenizer.encode("\u2581"))
+
+
+def test_a_sample_without_a_space_loses_none(tmp_path, monkeypatch):
+    """The tokenizer learns from every n-th stretch, and the only space may stand in another."""
+    monkeypatch.setattr(data.tokenizers, "TRAINING_CHARACTERS_PER_PIECE", 16)
+    first, *others = rare_spaces()[8:]
+    texts = [first, "\u4e00 " * 10, *others]
+    assert not any(" " in stretch for stretch in data.tokenizers._sample(texts, 352))
+    train_tokenizer(texts, style="palm", vocab_size=352, path=tmp_path / "model", at_most=True)
+    tokenizer = Tokenizer(tmp_path / "model")
+    assert tokenizer.decode(tokenizer.encode("a b")) == "a b"
+
+
+def test_the_smallest_vocabulary_that_is_named_has_room_for_the_space(tmp_path):
+    """Whether or not the space is rare."""
+    for texts in (rare_spaces(), TEXTS):
+        with pytest.raises(InputError, match="at least") as caught:
+            train_tokenizer(texts, style="palm", vocab_size=100, path=tmp_path / "model")
+        smallest = int(str(caught.value).split("at least ")[1].rstrip(".").replace(",", ""))
+        train_tokenizer(texts, style="palm", vocab_size=smallest, path=tmp_path / "model")
+        assert Tokenizer(tmp_path / "model").decode(Tokenizer(tmp_path / "model").encode("a b")) == "a b"
+
+
+def test_a_text_with_spaces_gives_the_model_that_it_always_gave(tmp_path):
+    """Stored tokens are named by this file: bit for bit, the space is not asked for where it comes anyway."""
+    train_tokenizer(["a few words, " * 50], style="palm", vocab_size=270, path=tmp_path / "model")
+    model = (tmp_path / "model").read_bytes()
+    plain = data.tokenizers._trained(iter(["a few words, " * 50]), "palm", 270, False, {})
+    asked = data.tokenizers._trained(
+        iter(["a few words, " * 50]), "palm", 270, False, {"required_chars": "\u2581"}
+    )
+    assert model == plain != asked
+
+
+@pytest.mark.parametrize(
+    "ids, missing",
+    [
+        ({"bos_id": -1}, "no bos_id, and"),
+        ({"eos_id": -1}, "no eos_id, and"),
+        ({"bos_id": -1, "eos_id": -1}, "no bos_id and no eos_id"),
+    ],
+)
+def test_a_model_without_the_ids_that_every_document_needs(tmp_path, ids, missing):
+    """T5's, mT5's and ALBERT's are such: -1 was stored as 65535, an id beyond every vocabulary."""
+    model = foreign_model(tmp_path / "model", "some words " * 30, 40, **ids)
+    with pytest.raises(InputError, match=f"model {model} has {missing}.*bos_id=1.*--tokenizer palm"):
+        Tokenizer(model)
+
+
+def test_a_model_without_padding_is_one(tmp_path):
+    tokenizer = Tokenizer(foreign_model(tmp_path / "model", "some words " * 30, 40))
+    assert tokenizer.pad_id == -1 and not tokenizer.has_bytes
+    assert tokenizer.decode([*tokenizer.encode("some words"), tokenizer.unk_id, -1]) == "some words"
+    np.testing.assert_array_equal(tokenizer.encode("\u2581"), [tokenizer.unk_id])
+
+
+@given(any_text)
+@example("a b\u2581 \u2581")
+def test_a_foreign_model_with_bytes_keeps_spaces_that_it_does_not_know(spaceless, text):
+    assert spaceless.decode(spaceless.encode(text)) == text
+    assert spaceless.num_bytes[spaceless.encode(text)].sum() == len(text.encode())
+
+
+@pytest.fixture(scope="module")
+def spaceless(tmp_path_factory):
+    return Tokenizer(
+        foreign_model(
+            tmp_path_factory.mktemp("spaceless") / "model", "onelongword" * 30, 290, byte_fallback=True,
+            add_dummy_prefix=False, remove_extra_whitespaces=False, normalization_rule_name="identity",
+        )
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["a", "hello world", "\u6570", "x = 1\n" * 50])

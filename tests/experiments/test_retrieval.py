@@ -17,6 +17,7 @@ from experiments.retrieval import VERBS, retrieval
 from retrieval.database.database import ARTIFACTS, CURRENT, Database
 from retrieval.index.recall import announce
 from studies.prepare import Prepared
+from tests.data.foreign_tokenizer import foreign_model
 from tests.retrieval.test_killed_changes import contents
 
 TINY = str(Path(__file__).parents[1] / "models/bert/tiny")
@@ -124,6 +125,13 @@ def test_the_tokenizer_of_a_run(built, tmp_path):
     arguments = ["--corpus", built[1], "--out", tmp_path / "database", "--encoder", TINY]
     run("build", *arguments, "--tokenizer", run_folder)
     assert Database(tmp_path / "database").tokenizer.hash == before.tokenizer.hash
+
+
+def test_a_tokenizer_that_cannot_be_used_leaves_the_folder_free(tmp_path, capsys):
+    model = foreign_model(tmp_path / "t5.model", "some words " * 30, 40, bos_id=-1)
+    arguments = ("build", "--corpus", "README.md", "--out", tmp_path / "database")
+    assert "t5.model has no bos_id" in fails(capsys, *arguments, "--tokenizer", model)
+    assert not (tmp_path / "database").exists()
 
 
 def test_another_tokenizer_that_is_none(tmp_path, capsys):

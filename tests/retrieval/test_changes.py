@@ -16,6 +16,7 @@ from retrieval.database.changes import add, build, remove
 from retrieval.database.database import CURRENT, VERSIONS, Database, read_version
 from retrieval.database.recipe import Recipe
 from retrieval.neighbours.table import read_rows
+from tests.data.foreign_tokenizer import foreign_model
 
 TINY = str(Path(__file__).parents[1] / "models/bert/tiny")
 RECIPE = Recipe(vocab_size=300, encoder=TINY, index="Flat", spare=3)
@@ -57,6 +58,16 @@ def brute_force(database: Database, queries_qd: np.ndarray, k: int, groups_q=Non
     ids = np.argsort(squared_qn, axis=1, kind="stable")[:, :k]
     distances = np.take_along_axis(squared_qn, ids, axis=1)
     return distances, np.where(np.isinf(distances), -1, ids)
+
+
+def test_removing_needs_no_padding_in_the_vocabulary(tmp_path):
+    """A SentencePiece model of one's own has none, unless it was asked for."""
+    model = foreign_model(tmp_path / "model", FIRST[0].text, 60)
+    build(tmp_path / "database", FIRST, dataclasses.replace(RECIPE, tokenizer=str(model)))
+    remove(tmp_path / "database", ["first/1"])
+    database = Database(tmp_path / "database")
+    assert database.documents.pad_id == -1 and "first/1" not in database.present
+    assert not database.tokenizer.decode(database.documents.document_tokens(1))
 
 
 def test_ids_and_texts_of_what_stays_do_not_change(changed):
