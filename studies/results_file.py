@@ -15,6 +15,7 @@ from typing import Any
 from command import command_line
 from errors import InputError
 from storage.files import write_atomic
+from storage.json_files import read_json
 from studies.environment import environment
 
 LAYOUT = 1
@@ -81,7 +82,7 @@ def is_study(results: Mapping) -> bool:
 
 def _json_of(path: Path) -> dict[str, Any]:
     try:
-        results = json.loads(path.read_bytes())
+        results = read_json(path)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}). Give a results.json that an experiment wrote, such "

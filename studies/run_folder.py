@@ -9,6 +9,7 @@ from errors import InputError
 from processes.start import barrier, is_leader
 from storage.artifacts import first_difference
 from storage.files import locked, write_atomic
+from storage.json_files import read_json
 
 FILE_NAME = "config.json"
 
@@ -33,8 +34,8 @@ def claim(folder: Path, config: Mapping) -> None:
             "command reads and writes, on a file system that all processes share, under the same path."
         )
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        there = read_json(path)
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is not JSON ({error}). Remove the folder {folder} to start anew."
         ) from error

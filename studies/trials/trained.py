@@ -1,7 +1,6 @@
 """A finished trial's folder back as a model: what `studies.trials.train` left, and nothing guessed."""
 
 import dataclasses
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from errors import InputError
 from models.decoder import Model, Params
 from models.families import FAMILIES, build
 from parallelism.mesh import MeshShape, make_mesh
+from storage.json_files import check, read_json
+from studies.prepare import FILE_NAME as DATA
 from studies.prepare import Prepared, reopen
 from studies.run_folder import FILE_NAME
 from studies.trials.train import strategy_of
@@ -46,6 +47,13 @@ def load_run(folder: Path, mesh: jax.sharding.Mesh | None = None) -> TrainedRun:
     """
     trial = read_trial(folder)
     prepared = reopen(folder)
+    # A trial that does not retrieve may be named by its store alone.
+    if trial.neighbours not in (prepared.neighbours_name, prepared.store_name):
+        raise InputError(
+            f"{folder / DATA} is of another run: it names the neighbour table {prepared.neighbours_name}, "
+            f"and {folder / FILE_NAME} says {trial.neighbours}. Put the run's own back, or run the command "
+            "that made it again: it writes the file anew and keeps what is trained."
+        )
     there = folder / CHECKPOINTS
     checkpoints = (
         Checkpoints(there, configuration=dataclasses.asdict(trial.config)) if there.is_dir() else None
@@ -73,8 +81,9 @@ def read_trial(folder: Path) -> Trial:
             "wrote, such as runs/compare/retro/seed-0."
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        values = read_json(path)
+        check(values, {})
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is not JSON ({error}). Restore it, or train the run anew.") from error
     values.pop("rounding", None)
     trial = rebuilt(values, (Trial,), path)

@@ -79,6 +79,12 @@ def test_what_another_machine_writes_stays(tmp_path):
     assert not leftover.exists()
 
 
+def test_what_older_code_writes_without_a_lock_stays_while_its_process_lives(tmp_path):
+    (tmp_path / f".results.json.{os.getppid()}").touch()
+    write_atomic(tmp_path / "results.json", "new")
+    assert (tmp_path / f".results.json.{os.getppid()}").exists()
+
+
 def test_other_files_whose_names_end_with_a_number_stay(tmp_path):
     gone = 2**22 + 1  # more than Linux gives
     names = [f".notes.{gone}", f".results.json.{gone}", f"results.json.{gone}", ".results.json.swp"]
