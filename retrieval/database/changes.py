@@ -6,10 +6,12 @@ last; then what no version needs any more is deleted, the text of removed docume
 training for it (arXiv 2112.04426, Section 5).
 """
 
+import collections
 import contextlib
 import dataclasses
 import difflib
 import functools
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -156,21 +158,56 @@ def not_there(database: Database, documents: Sequence[Document]) -> list[Documen
     """Those of `documents` that the database does not hold.
 
     Raises:
-        InputError: it holds another text under the same source, or two of them have one source.
+        InputError: it holds another text under the same source, or of the same file that was cut into
+            documents, or two of them have one source.
     """
+    _require_all_parts(database, documents)
     texts = np.concatenate([store.column(TEXT_HASH) for store in database.documents.stores])
     there = {source: int(texts[number]) for source, number in database.present.items()}
+    # `data.united.distinct` numbers what else is called so: a text may be there under another number.
+    texts_of = collections.defaultdict(set)
+    for source, text in there.items():
+        texts_of[_unnumbered(source)].add(text)
     new = {}
     for document in documents:
         text = text_hash(document.text)
+        if text in texts_of[_unnumbered(document.source)]:
+            continue
         if there.setdefault(document.source, text) != text:
-            raise InputError(
-                f"The database {database.folder} holds a document {document.source} with another text. "
-                f"Remove the document {document.source!r} from it first, then add again."
-            )
-        if document.source not in database.present:
-            new[document.source] = document
+            raise _other_text(database, document.source)
+        new[document.source] = document
     return list(new.values())
+
+
+def _require_all_parts(database: Database, documents: Sequence[Document]) -> None:
+    """Raises InputError where a file is there in parts that are not among those given: it has become shorter,
+    or is not cut any more, or is cut now, and its old text would stay beside the new one.
+    """
+    given = collections.defaultdict(set)
+    for document in documents:
+        given[_file(document.source, document.package)].add(document.source)
+    packages = database.documents.packages
+    for source, number in database.present.items():
+        file = _file(source, packages[number])
+        if file in given and source not in given[file]:
+            raise _other_text(database, file)
+
+
+def _file(source: str, package: str) -> str:
+    """The file that a document is a part of (`data.text_files`); else the document itself."""
+    return package if re.fullmatch(rf"{re.escape(package)}:[0-9]+", source) else source
+
+
+def _unnumbered(source: str) -> str:
+    return re.sub(r" \([0-9]+\)$", "", source)
+
+
+def _other_text(database: Database, source: str) -> InputError:
+    return InputError(
+        f"The database {database.folder} holds a document {source} with another text. Remove the document "
+        f"{source!r} from it first, then add again. Where it is another file of the same name, give the "
+        "folder above it: names then say where files lie."
+    )
 
 
 def overwritten(root: Path, name: str, documents: np.ndarray) -> Path:

@@ -136,6 +136,49 @@ def test_what_is_searched_for_is_shown_escaped_and_found(tmp_path, capsys):
 def test_documents_of_one_source_are_distinct():
     given = [Document(text, "a", "docs", "a") for text in ("x", "y", "x", "z")]
     assert [(d.source, d.text) for d in distinct(given)] == [("a", "x"), ("a (2)", "y"), ("a (3)", "z")]
+    assert (
+        [d.group for d in distinct(given)] == [d.package for d in distinct(given)] == ["a", "a (2)", "a (3)"]
+    )
+
+
+def test_files_of_one_name_in_two_folders_are_neighbours_and_are_known_again(tmp_path, capsys):
+    """Each by its text, whichever folder is given, and a third one is refused."""
+    for name, words in (("x", "alpha beta gamma"), ("y", "alpha beta delta"), ("z", "eta")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.md").write_text(" ".join([f"{words} {n}" for n in range(40)]))
+    x, y, z = (tmp_path / name for name in "xyz")
+    run("build", "--corpus", x, "--corpus", y, "--out", tmp_path / "database", "--keys", "tfidf")
+    database = Database(tmp_path / "database")
+    assert database.documents.sources == ("README.md", "README.md (2)")
+    documents = database.documents.chunk_documents(database.table[1][:, 0])
+    np.testing.assert_array_equal(
+        documents, 1 - database.documents.chunk_documents(np.arange(len(documents)))
+    )
+    for folders in ((x,), (y,), (y, x)):
+        given = [argument for folder in folders for argument in ("--corpus", folder)]
+        run("add", "--database", tmp_path / "database", *given)
+        assert "nothing is changed" in capsys.readouterr().out
+    message = fails(capsys, "add", "--database", tmp_path / "database", "--corpus", z)
+    assert "document README.md with another text" in message and "give the folder above it" in message
+
+
+def test_a_file_that_was_cut_is_replaced_as_a_whole(tmp_path, capsys):
+    """Whether it is cut before, after, or both, nothing of its old text stays beside the new."""
+    folder, database = tmp_path / "notes", tmp_path / "database"
+    folder.mkdir()
+    short, long, longer = (
+        f"alpha {name} beta\n\n" * count for name, count in (("a", 9), ("b", 5000), ("b", 9000))
+    )
+    (folder / "private.txt").write_text(long)
+    run("build", "--corpus", folder, "--out", database, "--keys", "tfidf", "--vocab-size", "300")
+    capsys.readouterr()
+    for text, parts in ((short, 1), (longer, 2), (short, 1)):
+        (folder / "private.txt").write_text(text)
+        assert "document private.txt" in fails(capsys, "add", "--database", database, "--corpus", folder)
+        run("remove", "--database", database, "--document", "private.txt")
+        assert ", 0 documents" in capsys.readouterr().out
+        run("add", "--database", database, "--corpus", folder)
+        assert f", {parts} documents" in capsys.readouterr().out
 
 
 def test_the_same_command_reuses_everything(built, capsys):
