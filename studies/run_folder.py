@@ -26,7 +26,7 @@ def require_free(folder: Path, config: Mapping) -> None:
         return
     try:
         there = read_sealed(path)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}). Remove the folder {folder} to start anew.") from error
     if difference := first_difference(there, json.loads(json.dumps(config))):
         raise InputError(
