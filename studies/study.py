@@ -29,7 +29,7 @@ from studies.trials.held_out import require_text
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial
 from studies.trials.worker import Evaluation, Task
-from training.checkpoints import fingerprint
+from training.checkpoints import fingerprint, require_plain
 
 TUNING_SEED = 1000  # of no table
 NOT_YET = "not trained yet"  # for the fingerprint of parameters to come
@@ -87,6 +87,7 @@ def run_study(
       InputError: an unknown row, or another run is writing into `out`.
     """
     preset = resolved(options)
+    require_plain(options.cells)
     rows = chosen(rows, options.rows)
     workers = number_of_workers(options.workers)
     seeds = seeds or range(options.seeds)

@@ -133,9 +133,7 @@ def remove(folder: Path, names: Sequence[str], measured: Measured = unmeasured) 
         names = [*map(printable, names)]
         if _was_just_removed(database, names):
             return database.version
-        numbers = dict.fromkeys(
-            number for name in map(printable, names) for number in _present(database, name)
-        )
+        numbers = dict.fromkeys(number for name in names for number in _present(database, name))
         gone = np.array(sorted(numbers), np.int64)
         with measured("overwrite text"):
             segments = []

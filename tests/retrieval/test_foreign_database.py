@@ -16,6 +16,7 @@ from retrieval.database.recipe import Recipe
 from retrieval.database.version import ARTIFACTS, CURRENT, VERSIONS
 from storage.artifacts import MANIFEST, artifact, fingerprint, named
 from storage.files import file_hash
+from storage.sealed import read_sealed, write_sealed
 from studies.prepare import FILE_NAME, Prepared, reopen
 
 RECIPE = Recipe(vocab_size=300, keys="tfidf", spare=2)
@@ -214,7 +215,6 @@ def test_a_name_in_data_json_is_one_name(tmp_path, field, name):
     names = [f"{kind}-{'0' * 16}" for kind in kinds]
     Prepared(tmp_path, *names, None, "", {}, f"tfidf-{'0' * 16}").save(tmp_path)
     assert reopen(tmp_path).store_name == names[1]
-    values = json.loads((tmp_path / FILE_NAME).read_text()) | {field: name}
-    (tmp_path / FILE_NAME).write_text(json.dumps(values))
+    write_sealed(tmp_path / FILE_NAME, read_sealed(tmp_path / FILE_NAME) | {field: name})
     with pytest.raises(InputError, match=rf"data\.json.*{field} is {name!r}"):
         reopen(tmp_path)

@@ -134,6 +134,12 @@ def test_a_text_too_short_to_evaluate_is_told_before_anything_is_trained(tmp_pat
     assert not list((tmp_path / "cells").glob("*/metrics.jsonl"))
 
 
+def test_cells_whose_checkpoints_could_not_be_read_are_refused_before_anything_is_done(tmp_path):
+    with pytest.raises(InputError, match="could not be read again"):
+        ablate(Options(family="palm", cells=tmp_path / "lr=[0.1]", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_runs_do_not_write_the_same_table(tmp_path):
     with sole(tmp_path / "out"):
         with pytest.raises(InputError, match="Another command is writing into .*another --out"):
