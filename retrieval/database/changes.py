@@ -273,9 +273,12 @@ def _forget(folder: Path) -> None:
     if not (folder / CURRENT).exists():
         return
     version = read_version(folder, compared=False)
+    # Documents that were removed and came back, as they were, are in a store of the same name.
+    needed = set(version.artifacts)
     for name in (version.table, *(segment.store for segment in version.segments)):
         for path in reversed(_ancestors(own(folder, ARTIFACTS), name)):
-            shutil.rmtree(path)
+            if path.name not in needed:
+                shutil.rmtree(path)
 
 
 def _ancestors(root: Path, name: str) -> list[Path]:

@@ -202,6 +202,21 @@ def test_a_removal_that_was_killed_after_the_switch_is_finished_by_the_same_comm
         assert contents(folder) == contents(whole)
 
 
+def test_what_was_added_alone_may_be_removed_and_come_back_again_and_again(changed, tmp_path):
+    """As it was, it is in a store of the same name as the one that was overwritten."""
+    folder, again = shutil.copytree(changed[0], tmp_path / "copy"), [document("again", 90, 77)]
+    held = len(Database(folder).present)
+    for _ in range(2):
+        add(folder, again)
+        assert len(Database(folder, thorough=True).present) == held + 1
+        Database(folder).require_whole()
+        remove(folder, ["again"])
+        database = Database(folder)
+        database.require_whole()
+        stored = database.tokenizer.encode(again[0].text).astype("<u2").tobytes()
+        assert not any(stored in content for content in contents(folder).values())
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
