@@ -100,10 +100,17 @@ def _files_below(folder: Path, skipped: Counter) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             file = Path(directory, name)
-            if file.is_symlink() and not file.resolve().is_relative_to(folder.resolve()):
+            if file.is_symlink() and not _leads_below(file, folder):
                 skipped["link out of the folder"] += 1
             elif not name.startswith("."):
                 yield file
+
+
+def _leads_below(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve(strict=True).is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # to nothing, or in a circle
+        return False
 
 
 def _is_special(path: Path) -> bool:

@@ -69,6 +69,8 @@ def _is(value: Any, kind: Any) -> bool:
         return True
     if isinstance(value, bool):  # which Python takes for a number
         return kind is bool
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return False
     return isinstance(value, (int, float) if kind is float else kind)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from command import command_line
 from errors import InputError
-from storage.json_files import read_json
+from storage.json_files import check, read_json
 from storage.sealed import opened, write_sealed
 from studies.environment import environment
 
@@ -23,15 +23,32 @@ HEAD = ("experiment", "layout", "command", "environment")
 OTHER_KINDS = ("compare", "generate", "parallelism", "plan", "retrofit", "sizes")  # all others are studies
 STATES = ("finished", "diverged", "failed")
 EXPECTED = ("worse", "better", "equal", None)
-STUDY = ("config", "peak", "corpus", "documents", "rows", "null")
-ROW = (
-    "name", "group", "against", "change", "note", "paper", "facts", "parameters", "train_tokens",
-    "train_flops", "cells",
-)  # fmt: skip
-CELL = (
-    "seed", "cell", "status", "reason", "last_finite", "nats", "nats_off", "tokens_per_second", "mfu",
-    "peak_bytes", "seconds",
-)  # fmt: skip
+NUMBER = (float, None)
+CELL = {
+    "seed": int, "cell": str, "status": str, "reason": (str, None), "last_finite": (dict, None),
+    "nats": ([float], None), "nats_off": ([float], None), "tokens_per_second": NUMBER, "mfu": NUMBER,
+    "peak_bytes": NUMBER, "seconds": NUMBER,
+}  # fmt: skip
+ROW = {
+    "name": str, "group": str, "against": (str, None), "change": dict, "note": str,
+    "paper": ({"figure": str, "expects": (str, None), "source": str}, None), "facts": dict,
+    "parameters": float, "train_tokens": float, "train_flops": float, "cells": [CELL],
+}  # fmt: skip
+STUDY = {
+    "config": {
+        "size": str, "vocab_size": int, "length": int, "batch_size": int, "steps": int, "corpus": str,
+        "seeds": int,
+    },
+    "peak": {"flops_per_second": float, "convention": str},
+    "corpus": {
+        "documents": {str: int}, "validation_documents": int, "evaluated_documents": int,
+        "tokens": {str: int, "train": int, "evaluated": int}, "bytes_per_token": float,
+        "skipped": {str: int}, "near_duplicate_threshold": float,
+    },
+    "documents": [{"source": str, "domain": str, "bytes": int, "shared_ngrams": float}],
+    "rows": [ROW], "null": ({"of": str, "cells": [CELL]}, None),
+}  # fmt: skip
+ENVIRONMENT = {"python": str, "jax": str, "device": str, "cores": int, "commit": str, "date": str}
 
 
 def write_results(path: Path, experiment: str, content: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
@@ -96,7 +113,7 @@ def _json_of(path: Path) -> dict[str, Any]:
             f"{path} is cut short or damaged ({error}). Run the command that wrote it again: what is "
             "finished is not run again, and the file is written anew."
         ) from error
-    if not isinstance(results, dict) or "experiment" not in results:
+    if not isinstance(results, dict) or not isinstance(results.get("experiment"), str):
         raise InputError(f"{path} holds no results of an experiment: give the results.json of one.")
     return results
 
@@ -117,22 +134,24 @@ def _check(results: Mapping) -> None:
     if results.get("layout") != LAYOUT:
         there = f"layout {results['layout']!r}" if "layout" in results else "an older layout"
         raise _Misfit(f"this is {there} where layout {LAYOUT} is read")
-    _has(results, HEAD + (STUDY if is_study(results) else ()), "the file")
+    _has(results, HEAD + tuple(STUDY if is_study(results) else ()), "the file")
+    try:
+        check(results, {"experiment": str, "command": str, "environment": ENVIRONMENT})
+        if is_study(results):
+            check(results, STUDY)
+    except ValueError as error:
+        raise _Misfit(str(error)) from None
     if is_study(results):
         _check_study(results)
 
 
 def _check_study(results: Mapping) -> None:
-    _has(results["corpus"], ("near_duplicate_threshold",), "corpus")
     documents, rows = results["documents"], results["rows"]
     if not rows or not documents:
         raise _Misfit(f"there are {len(rows)} rows and {len(documents)} documents")
     for number, document in enumerate(documents):
-        _has(document, ("source", "domain", "bytes", "shared_ngrams"), f"document {number}")
         if not document["bytes"] > 0:
             raise _Misfit(f"document {number} ({document['source']}) has {document['bytes']} bytes")
-    for number, row in enumerate(rows):
-        _has(row, ROW, f"row {number}")
     names = [row["name"] for row in rows]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise _Misfit(f"two rows are named {twice[0]!r}")
@@ -150,7 +169,6 @@ def _check_row(row: Mapping, names: Sequence[str], num_documents: int) -> None:
     if row.get("interaction") not in (None, *names):
         raise _Misfit(f"{of} is judged beyond {row['interaction']!r}, which is no row")
     if row["paper"] is not None:
-        _has(row["paper"], ("figure", "expects", "source"), f"the paper's claim of {of}")
         if row["paper"]["expects"] not in EXPECTED:
             raise _Misfit(
                 f"{of} has paper.expects {row['paper']['expects']!r}, which is none of "
@@ -160,7 +178,6 @@ def _check_row(row: Mapping, names: Sequence[str], num_documents: int) -> None:
 
 
 def _check_null(null: Mapping, rows: Sequence[Mapping], num_documents: int) -> None:
-    _has(null, ("of", "cells"), "null")
     named = [row for row in rows if row["name"] == null["of"]]
     if not named:
         raise _Misfit(f"null is of {null['of']!r}, which is no row")
@@ -170,8 +187,7 @@ def _check_null(null: Mapping, rows: Sequence[Mapping], num_documents: int) -> N
 
 
 def _check_trials(trials: Sequence[Mapping], of: str, num_documents: int) -> None:
-    for number, trial in enumerate(trials):
-        _has(trial, CELL, f"trial {number} of {of}")
+    for trial in trials:
         here = f"seed {trial['seed']} of {of}"
         if trial["status"] not in STATES:
             raise _Misfit(f"{here} has status {trial['status']!r}, which is none of {', '.join(STATES)}")

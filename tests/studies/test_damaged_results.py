@@ -39,8 +39,8 @@ BROKEN = {
     "status 'lost'": lambda made: made["rows"][0]["cells"][0].update(status="lost"),
     "two rows are named 'published'": lambda made: made["rows"][1].update(name="published"),
     "the file lacks corpus": lambda made: made.pop("corpus"),
-    "row 1 lacks note": lambda made: made["rows"][1].pop("note"),
-    "trial 0 of row 'variant' lacks mfu": lambda made: made["rows"][1]["cells"][0].pop("mfu"),
+    "rows[1].note is missing": lambda made: made["rows"][1].pop("note"),
+    "rows[1].cells[0].mfu is missing": lambda made: made["rows"][1]["cells"][0].pop("mfu"),
     "paper.expects 'faster'": lambda made: made["rows"][1].update(paper={"figure": "", "expects": "faster", "source": ""}),
     "null is of 'ours'": lambda made: made["null"].update(of="ours"),
     "null has seed 0 in common": lambda made: made["null"]["cells"][0].update(seed=0),
@@ -52,6 +52,9 @@ BROKEN = {
         draws=[[1.0] * 30, [1.0] * 29]
     ),
     "more draws for some seeds": lambda made: made["rows"][1]["cells"][0].update(draws=[[1.0] * 30]),
+    "config.vocab_size is 'many' where a whole number is due": lambda made: made["config"].update(vocab_size="many"),
+    "command is 3 where text is due": lambda made: made.update(command=3),
+    "rows[0].train_flops is 1000": lambda made: made["rows"][0].update(train_flops=10**400),
     "has 0 bytes": lambda made: made["documents"][0].update(bytes=0),
 }  # fmt: skip
 
