@@ -20,6 +20,7 @@ from errors import InputError
 from processes import host
 from processes.start import VARIABLES, code_hashes, membership, start
 from processes.team import Team
+from progress import printable
 from storage.files import is_disk_full
 
 OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.EROFS)  # what the system says without a file's name
@@ -95,11 +96,13 @@ def command_line(module: str) -> str:
 
 
 def require_positive(options: object, *names: str) -> None:
-    """Raises InputError where one of these options is given and below 1."""
+    """Raises InputError where one of these options is given and below 1, or beyond what 64 bits hold."""
     for name in names:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} {value}: give a whole number of at least 1.")
+        if value is not None and value >= 2**63:
+            raise InputError(f"--{name.replace('_', '-')} {str(value)[:20]}…: give a number below 2^63.")
 
 
 def require_values(arguments: Sequence[str], parsed: Any) -> None:
@@ -133,7 +136,7 @@ def _alike(options: Any) -> dict[str, dict[str, str]]:
 def _exit(team: Team | None, message: str, code: int) -> NoReturn:
     if team:
         team.end(message, code)
-    print(f"\n{message}", file=sys.stderr)
+    print(printable(f"\n{message}"), file=sys.stderr)
     raise SystemExit(code)
 
 

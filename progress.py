@@ -1,12 +1,38 @@
-"""Progress as one line: redrawn on a terminal, now and then a line of its own in a log."""
+"""What a terminal is shown: progress as one line, redrawn, or now and then a line of its own in a log; and
+text from anywhere, which must not be taken for a command to the terminal.
+"""
 
 import sys
+import unicodedata
 from typing import TextIO
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15
 STEPS = "{desc} {percentage:3.0f}% step {n_fmt}/{total_fmt}{postfix}, {remaining} to go"
+
+# What a terminal obeys, or cannot print: control characters, halves of surrogate pairs, ends of lines and
+# paragraphs, and what turns the direction of the text after it.
+CATEGORIES, DIRECTIONS = (
+    {"Cc", "Cs", "Zl", "Zp"},
+    {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"},
+)
+
+
+def printable(text: str, kept: str = "\n\t") -> str:
+    """`text` with what a terminal would obey or could not print as escapes, `\\x1b`. kept: characters that
+    stay; "" makes a line of any text.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if _is_command(character) and character not in kept
+        else character
+        for character in text
+    )
+
+
+def _is_command(character: str) -> bool:
+    return unicodedata.category(character) in CATEGORIES or unicodedata.bidirectional(character) in DIRECTIONS
 
 
 def bar(
@@ -19,7 +45,7 @@ def bar(
     stream = stream or sys.stderr
     on_terminal = stream.isatty()
     return tqdm(
-        desc=label,
+        desc=printable(label, kept=""),
         total=total,
         unit=unit,
         initial=done,

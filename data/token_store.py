@@ -19,11 +19,25 @@ from scipy.sparse.csgraph import connected_components
 from data.documents import Document
 from data.tokenizers import Tokenizer
 from errors import InputError
-from storage.files import write_atomic
+from storage.arrays import read_array
+from storage.files import regular, write_atomic
+from storage.json_files import check, read_json
 
 CHUNK = 64
 
 TOKENS, DESCRIPTION = "tokens.bin", "store.json"
+
+
+def _type_of_tokens(name: str) -> None:
+    if name not in ("uint16", "uint32"):
+        raise ValueError("tokens are uint16 or uint32")
+
+
+FORM = {
+    "num_documents": int, "vocab_size": int, "pad_id": int, "bos_id": int, "eos_id": int,
+    "dtype": _type_of_tokens,
+}  # fmt: skip
+KINDS = {"lengths": "i", "num_bytes": "i", "groups": "i", "is_validation": "b", "shared_ngrams": "f"}
 
 
 class Chunked(Protocol):
@@ -121,6 +135,8 @@ class TokenStore:
         self.sources = tuple(description["sources"])
         self.domains = tuple(description["domains"])
         lengths = self.column("lengths")
+        if (lengths < 0).any():
+            raise self._unusable(self.path / "lengths.npy", "a document has fewer than no tokens")
         self.offsets = _bounds(lengths)
         self.num_chunks = -(-lengths // CHUNK)
         self.chunk_offsets = _bounds(self.num_chunks)
@@ -178,24 +194,38 @@ class TokenStore:
         """[D]: a column by name, those given to `write_token_store` as `extra` included."""
         path = self.path / f"{name}.npy"
         try:
-            column = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            column = read_array(path)
+        except (OSError, ValueError) as error:
             raise self._unusable(path, error) from error
         if column.shape != (self.num_documents,):
             raise self._unusable(path, f"shape {column.shape} for {self.num_documents} documents")
+        if column.dtype.kind != KINDS.get(name, column.dtype.kind):
+            raise self._unusable(path, f"it holds {column.dtype}")
         return column
 
     def _description(self) -> dict:
         path = self.path / DESCRIPTION
         try:
-            return json.loads(path.read_bytes())
+            description = read_json(path)
+            check(description, FORM)
+            for name in ("sources", "domains", "packages"):
+                texts = description.get(name)
+                if name == "packages" and not texts:  # older stores do not say
+                    continue
+                check(texts, [str], name)
+                if len(texts) != description["num_documents"]:
+                    raise ValueError(f"it has {len(texts)} {name}")
         except (OSError, ValueError) as error:
             raise self._unusable(path, error) from error
+        return description
 
     def _map_tokens(self, dtype: np.dtype) -> np.ndarray:
         path = self.path / TOKENS
         expected = int(self.offsets[-1]) * dtype.itemsize
-        size = path.stat().st_size if path.is_file() else 0
+        try:
+            size = regular(path).stat().st_size
+        except OSError as error:
+            raise self._unusable(path, error) from error
         if size != expected:
             raise self._unusable(path, f"{size:,} bytes where {expected:,} are due")
         return np.memmap(path, dtype, mode="r") if expected else np.zeros(0, dtype)

@@ -29,13 +29,18 @@ def united(names: Sequence[str], max_bytes: int | None) -> tuple[list[Document],
 
 
 def distinct(documents: Iterable[Document]) -> list[Document]:
-    """Each document once; the second text under one source is called `source (2)`, and so on."""
+    """Each document once; the second text under one source is called `source (2)`, and so on, and is of
+    another group and package: of two folders' README.md each may be the other's neighbour.
+    """
     texts: dict[str, list[str]] = {}
     kept = []
     for document in documents:
         known = texts.setdefault(document.source, [])
         if document.text not in known:
             known.append(document.text)
-            number = f" ({len(known)})" if len(known) > 1 else ""
-            kept.append(dataclasses.replace(document, source=document.source + number))
+            if len(known) > 1:
+                names = {name: getattr(document, name) for name in ("source", "group", "package")}
+                numbered = {name: f"{value} ({len(known)})" for name, value in names.items()}
+                document = dataclasses.replace(document, **numbered)
+            kept.append(document)
     return kept

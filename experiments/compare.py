@@ -40,6 +40,7 @@ from studies.trials.train import run_trial, strategy_of
 from studies.trials.trial import Trial
 from studies.worked_example import FILE_NAME as SOURCES_NAME
 from studies.worked_example import example_sources, helped_most, worked_example
+from training.checkpoints import require_plain
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def compare(options: Options) -> None:
     for trial in planned.values():
         strategy_of(trial, mesh, options.parallelism)
     require_divisible(mesh, preset.batch_size, options.parallelism.micro_batches)
+    require_plain(options.out)
     require_free(options.out, _what_makes_the_run(config))
     with sole(options.out):
         prepared = prepare_for_all(text, options.artifacts, stages, options.out)

@@ -22,8 +22,10 @@ from command import MAY_BE_EMPTY, command
 from errors import InputError
 from evaluation.sampling import Sampling, prompt_keys
 from evaluation.sampling import generate as continuations
+from progress import printable
 from reports.generation import continuation
 from reports.sources import PAGE_NAME, write_page
+from storage.files import regular
 from studies.generation import as_given, described, encoded, model_of, require_positions, retriever_of
 from studies.results_file import write_results
 from studies.sources import explained
@@ -31,6 +33,7 @@ from studies.trials.trained import TrainedRun, load_run
 from training.precision import cast_for_compute
 
 FILE_NAME = "generation.json"
+MOST_TOKENS = 10**6  # for which a model's cache has places
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def generate(options: Options) -> None:
     _require_in_range(options)
     run = load_run(options.run)
     if run.step < run.trial.steps:
-        print(f"{options.run} was stopped at step {run.step} of {run.trial.steps}.", file=sys.stderr)
+        stopped = f"{options.run} was stopped at step {run.step} of {run.trial.steps}."
+        print(printable(stopped), file=sys.stderr)
     retrieves = run.trial.retrieves and options.retrieval == "on"
     if not retrieves:
         _require_no_retrieval(options, run)
@@ -110,17 +114,18 @@ def generate(options: Options) -> None:
         page.unlink(missing_ok=True)
     for number, generation in enumerate(generations, start=1):
         print(continuation(generation, f"{number} of {len(generations)}"))
-    print(*([path, page] if options.explain else [path]), sep="\n")
+    print(printable("\n".join(map(str, [path, page] if options.explain else [path]))))
 
 
 def _require_in_range(options: Options) -> None:
     k, least = options.neighbours, 0 if options.explain else 1
+    tokens = f"at least {least} and at most {MOST_TOKENS:,}"
     for name, value, right, words in (
-        ("tokens", options.tokens, options.tokens >= least, f"a whole number of at least {least}"),
+        ("tokens", options.tokens, least <= options.tokens <= MOST_TOKENS, f"a whole number of {tokens}"),
         ("temperature", options.temperature, 0 <= options.temperature < math.inf, "a number of at least 0"),
         ("top-p", options.top_p, 0 < options.top_p <= 1, "a probability above 0 and at most 1"),
         ("seed", options.seed, 0 <= options.seed < 2**32, "a whole number from 0 to 2^32 - 1"),
-        ("neighbours", k, k is None or k >= 1, "a whole number of at least 1"),
+        ("neighbours", k, k is None or 1 <= k < 2**31, "a whole number of at least 1"),
         ("stop", options.stop, all(options.stop), "at least one character"),
     ):
         if not right:
@@ -146,7 +151,7 @@ def _prompts(options: Options) -> list[str]:
     texts = [*options.prompt]
     for path in options.prompt_file:
         try:
-            texts.append(path.read_text(encoding="utf-8"))
+            texts.append(regular(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"--prompt-file {path} cannot be read ({error}). Give a file of UTF-8 text."

@@ -5,6 +5,7 @@ python -m experiments.retrieval search --database runs/notes --query 'how are ti
 python -m experiments.retrieval add --database runs/notes --corpus more/
 python -m experiments.retrieval remove --database runs/notes --document private.txt
 python -m experiments.retrieval report --database runs/notes
+python -m experiments.retrieval verify --database runs/notes
 
 A million chunks take 9 s to tokenize, 15,300 s to make keys of and 600 s to search for neighbours, on one
 core (docs/retrieval.md).
@@ -24,17 +25,21 @@ from data.tokenised import TOKENIZER
 from data.tokenizers import Tokenizer
 from data.united import united
 from errors import InputError
+from progress import printable
 from reports.database import nearest, overview
 from reports.search import report
 from retrieval.database import changes
 from retrieval.database.database import Database
 from retrieval.database.recipe import Recipe
+from retrieval.database.version import own
 from retrieval.index.recall import announce
 from studies.prepare import reopen
 from studies.run_folder import claim
 from studies.stages import Stages
 
 WIDTH = 110
+MOST_PIECES = 2**22  # of which published tokenizers have up to 2**18
+MOST_NEIGHBOURS = 1000  # which every chunk has a place for in the table
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class Build:
     """BERT that makes keys: a folder or a Hugging Face name. Default: the MiniLM installed with the
     project."""
     index: str = "auto"
-    """FAISS factory string, such as `Flat` or `IVF1024,PQ64`; `auto` chooses from the number of chunks."""
+    """FAISS factory string, such as `Flat` or `IVF1024,PQ64` (docs/retrieval.md); `auto` chooses from the
+    number of chunks."""
     neighbours: int = 2
     """Neighbours of each chunk in the table."""
     workers: int = 1
@@ -96,7 +102,8 @@ class Remove:
     """Documents that nothing may retrieve any more; their text is overwritten."""
 
     document: UseAppendAction[tuple[str, ...]]
-    """Source of a document, as search names it; may be given several times."""
+    """Source of a document, as search names it, or a file that was cut into several; may be given several
+    times."""
     database: Path = Path("runs/retrieval")
     """Folder of the database."""
 
@@ -112,16 +119,32 @@ class Report:
     byte, on its own held-out text."""
 
 
-def retrieval(options: Build | Search | Add | Remove | Report) -> None:
+@dataclass(frozen=True)
+class Verify:
+    """Whether every file is as it was made, by its hash; exit code 2 and their names where some are not."""
+
+    database: Path | None = None
+    """Folder of a database. Default: runs/retrieval, unless a run is given."""
+    run: Path | None = None
+    """Folder of a trained model, such as runs/compare/retro/seed-0: the data that it was made from."""
+
+
+def retrieval(options: Build | Search | Add | Remove | Report | Verify) -> None:
     """Does what the verb says and prints what came of it."""
     verbs: dict[type, Callable] = {
-        Build: _build, Search: _search, Add: _add, Remove: _remove, Report: _report,
+        Build: _build, Search: _search, Add: _add, Remove: _remove, Report: _report, Verify: _verify,
     }  # fmt: skip
     verbs[type(options)](options)
 
 
 def _build(options: Build) -> None:
-    require_positive(options, "vocab_size", "neighbours", "workers")
+    require_positive(options, "vocab_size", "neighbours", "workers", "corpus_bytes")
+    for name, value, most in (
+        ("vocab-size", options.vocab_size, MOST_PIECES),
+        ("neighbours", options.neighbours, MOST_NEIGHBOURS),
+    ):
+        if value > most:
+            raise InputError(f"--{name} {value}: give a whole number of at most {most:,}.")
     recipe = Recipe(
         _tokenizer(options.tokenizer),
         options.vocab_size,
@@ -145,10 +168,13 @@ def _search(options: Search) -> None:
     require_positive(options, "neighbours")
     if not options.query or not all(query.strip() for query in options.query):
         raise InputError("--query is empty: there is nothing to search for. Give some text.")
+    for query in options.query:
+        _require_unicode(query)
     database = Database(options.database)
-    distances, ids = database.search(database.encoder.encode(options.query), options.neighbours)
+    k = min(options.neighbours, int(database.documents.chunk_offsets[-1]))
+    distances, ids = database.search(database.encoder.encode(options.query), k)
     for query, distances_k, ids_k in zip(options.query, distances, ids, strict=True):
-        print(f"\n{shorten(query, WIDTH)}\n{nearest(database, distances_k, ids_k)}")
+        print(f"\n{printable(shorten(query, WIDTH))}\n{nearest(database, distances_k, ids_k)}")
     print(f"\n{overview(database)}")
 
 
@@ -167,12 +193,34 @@ def _add(options: Add) -> None:
 def _remove(options: Remove) -> None:
     if not options.document:
         raise InputError("--document is missing: name the source of at least one, as search does.")
-    changes.remove(options.database, options.document, Stages(options.database).measured)
+    number = Database(options.database).version.number
+    version = changes.remove(options.database, options.document, Stages(options.database).measured)
+    if version.number == number:
+        print("These documents were removed already.")
     print(overview(Database(options.database)))
 
 
 def _report(options: Report) -> None:
-    print(report(Database(options.database), options.database / "report", options.run))
+    print(report(Database(options.database), own(options.database, "report"), options.run))
+
+
+def _verify(options: Verify) -> None:
+    if options.run is not None:
+        print(printable(f"{options.run}: {reopen(options.run).require_whole()} artifacts are whole."))
+    if options.database is not None or options.run is None:
+        database = Database(options.database or Path("runs/retrieval"))
+        count = database.require_whole()
+        print(f"{overview(database)}\nAll {count} artifacts are whole.")
+
+
+def _require_unicode(query: str) -> None:
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"--query: character {error.start} is {ascii(query[error.start])}, half of a surrogate pair or a "
+            "byte that is not UTF-8. Leave it out, or give the text in UTF-8."
+        ) from error
 
 
 def _tokenizer(name: str) -> str:
@@ -182,7 +230,7 @@ def _tokenizer(name: str) -> str:
     if not Path(name).is_dir():
         return name
     run = reopen(Path(name))
-    return str(run.root / run.tokenizer_name / TOKENIZER)
+    return str(run.artifact(run.tokenizer_name) / TOKENIZER)
 
 
 VERBS = (
@@ -191,7 +239,8 @@ VERBS = (
     | Annotated[Add, subcommand("add")]
     | Annotated[Remove, subcommand("remove")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Verify, subcommand("verify")]
 )
 
 if __name__ == "__main__":
-    command(retrieval, VERBS, "A retrieval database: build it, search it, change it, measure it.")
+    command(retrieval, VERBS, "A retrieval database: build it, search it, change it, measure it, verify it.")

@@ -24,7 +24,7 @@ from studies.run_folder import require_free, sole
 from studies.stages import Stages
 from studies.trials.held_out import evaluation_path
 from studies.trials.train import run_trial, started_from, strategy_of
-from training.checkpoints import fingerprint
+from training.checkpoints import fingerprint, require_plain
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Options:
 def retrofit(options: Options) -> None:
     """Trains, evaluates with retrieval off and on, and writes results.json into `options.out`."""
     require_positive(options, "steps")
+    require_plain(options.out)
     stages = Stages(options.out)
     mesh = make_mesh(parse_mesh_shape(options.mesh))
     with stages.measured("restore the dense model", may_reuse=False):

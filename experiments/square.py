@@ -21,9 +21,6 @@ from studies.presets import train_flops_per_step
 from studies.rows import Row
 from studies.study import StudyOptions, resolved, run_study
 
-# Of --recipe retro. PaLM's embedding is √d_model times as large as Gopher's, which calls for a learning rate
-# of its own.
-PALM_PEAKS = (6e-3, 1.2e-2, 2.4e-2)
 PALM_NOTE = "by RETRO's AdamW, though Adam costs this block much (ablate palm): no last word on the block"
 
 
@@ -54,7 +51,7 @@ def rows(options: Options) -> list[Row]:
     for block, decoder in (("Gopher", retro.decoder), ("PaLM", configuration(f"palm/{preset.size}"))):
         dense = f"{block} block, dense"
         own = "palm" if block == "PaLM" and options.recipe == "own" else "retro"
-        peaks, note = (PALM_PEAKS, PALM_NOTE) if block == "PaLM" and own == "retro" else ((), "")
+        note = PALM_NOTE if block == "PaLM" and own == "retro" else ""
         for name, config in (
             (dense, decoder),
             (f"{block} block, retrieval", dataclasses.replace(retro, decoder=decoder)),
@@ -63,7 +60,7 @@ def rows(options: Options) -> list[Row]:
             table.append(
                 Row(
                     name, f"{block} block", None if name == dense else dense, {"steps": training["steps"]},
-                    note=note, config=config, training=training, peaks=peaks,
+                    note=note, config=config, training=training,
                     facts={"block": block, "budget": budget},
                 )
             )  # fmt: skip

@@ -81,6 +81,8 @@ def forms(size: str) -> dict[str, tuple[Any, str]]:
         (gopher, "palm"),  # block and recipe apart
         (palm, "gopher"),
         (dataclasses.replace(copying, decoder=palm), "palm"),
+        (palm, "retro"),  # the square by one recipe
+        (dataclasses.replace(copying, decoder=palm), "retro"),
     ]
     return {form_name(config, recipe): (config, recipe) for config, recipe in every}
 

@@ -4,6 +4,7 @@ from textwrap import shorten
 
 import numpy as np
 
+from progress import printable
 from reports.tables import plain_table, terminal
 from retrieval.chunks import chunk_text
 from retrieval.database.database import Database
@@ -19,7 +20,8 @@ def nearest(database: Database, distances_k: np.ndarray, ids_k: np.ndarray) -> s
             document = int(documents.chunk_documents(chunk))
             text = shorten(chunk_text(documents, database.tokenizer, chunk), TEXT_WIDTH)
             within = int(chunk - documents.chunk_offsets[document])
-            rows.append([f"{distance:.3f}", documents.sources[document], within, text])
+            source = printable(documents.sources[document], kept="")
+            rows.append([f"{distance:.3f}", source, within, text])
     return terminal(plain_table("", ["distance", "document", "chunk", "text"], rows))
 
 
@@ -28,7 +30,7 @@ def overview(database: Database) -> str:
     version, documents = database.version, database.documents
     removed = f", {len(version.removed):,} removed" if version.removed else ""
     segments = "1 segment" if len(version.segments) == 1 else f"{len(version.segments)} segments"
-    return (
+    return printable(
         f"{database.folder}: version {version.number}, {len(database.present):,} documents{removed}, "
         f"{documents.chunk_offsets[-1]:,} chunks in {segments}, keys of "
         f"{version.encoder['dimension']} numbers by {version.encoder['spec']['name']}"

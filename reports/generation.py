@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.token_store import CHUNK
+from progress import printable
 
 WIDTH = 110
 
 
 def continuation(generation: Mapping[str, Any], number: str) -> str:
-    """A prompt, how it was continued, and what each chunk retrieved, as the terminal shows them."""
+    """A prompt, how it was continued, and what each chunk retrieved, as the terminal shows them; what it
+    would obey is escaped.
+    """
     new_tokens = len(generation["tokens"]) - generation["prompt_tokens"]
     lines = [
         _rule(f"prompt {number}, {generation['prompt_tokens']} tokens"),
@@ -23,9 +26,10 @@ def continuation(generation: Mapping[str, Any], number: str) -> str:
         tokens = f"{CHUNK * u}-{CHUNK * (u + 1) - 1}"
         for row in neighbours:
             text = " ".join(row["text"].split())
-            line = f"{tokens:11s}{row['distance']:7.3f}  chunk {row['chunk']} of {row['source']}: {text}"
+            source = printable(row["source"], kept="")
+            line = f"{tokens:11s}{row['distance']:7.3f}  chunk {row['chunk']} of {source}: {text}"
             lines.append(line[:WIDTH])
-    return "\n".join(lines) + "\n"
+    return printable("\n".join(lines) + "\n")
 
 
 def _rule(words: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 from markupsafe import Markup
 from tabulate import tabulate
 
+from progress import printable
+
 Cell = tuple[str, ...]  # texts that stand below each other, the first large
 WIDTH, WIDE = 110, 130  # columns of a terminal
 PROSE = ("the paper", "verdict", "command", "a is", "chips, as published")
@@ -61,11 +63,12 @@ def _escaped(text: str) -> str:
 
 def terminal(table: Table, right: Collection[str] = ()) -> str:
     """Plain text: the header above a rule, a group's heading above its rows, a cell's texts below each other.
+    What a terminal would obey is escaped.
 
     Args:
         right: the columns that end at the right.
     """
-    rows = [tuple("\n".join(cell) for cell in row) for _, rows in table.groups for row in rows]
+    rows = [tuple(printable("\n".join(cell)) for cell in row) for _, group in table.groups for row in group]
     # As a row of its own the header escapes tabulate's padding, which would cost two columns for every cell.
     lines = iter(
         tabulate(
@@ -75,7 +78,7 @@ def terminal(table: Table, right: Collection[str] = ()) -> str:
     )  # fmt: skip
     header, body, following = _lines_of(table.header, lines), [], iter(rows)
     for heading, members in table.groups:
-        body += [f"{heading}:"] if heading else []
+        body += [printable(f"{heading}:", kept="")] if heading else []
         body += [line for row in islice(following, len(members)) for line in _lines_of(row, lines)]
     return "\n".join([*header, "-" * max(map(len, header + body)), *body])
 

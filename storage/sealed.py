@@ -14,6 +14,7 @@ import numpy as np
 
 from errors import InputError
 from storage.files import file_hash, write_atomic
+from storage.json_files import read_json
 
 SEAL = "crc32"
 HASHES = "arrays.json"  # of the arrays of a folder, by file name
@@ -49,7 +50,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ValueError: it is no JSON, or damaged.
     """
-    return opened(json.loads(path.read_bytes()))
+    return opened(read_json(path))
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:

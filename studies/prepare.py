@@ -18,21 +18,32 @@ from data.tokenised import TOKENIZER, HeldOut, learn_tokenizer, split_documents,
 from data.tokenizers import Tokenizer
 from errors import InputError
 from processes.start import barrier, is_leader
+from retrieval.database.database import MAPPED
 from retrieval.database.recipe import encoder_of
+from retrieval.index.factory import require_supported
 from retrieval.index.index import INDEX
 from retrieval.keys.encoders import KeyEncoder, bert_encoder, tfidf_encoder
 from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
+from storage.artifacts import large, name_of, named, require_whole
+from storage.json_files import check
 from storage.sealed import read_sealed, write_sealed
 from studies.run_folder import FILE_NAME as CLAIM
 from studies.stages import Stages
 
 SPARE_NEIGHBOURS = 8
 FILE_NAME = "data.json"
+FORM = {
+    "root": str, "tokenizer_name": name_of("tokenizer"), "store_name": name_of("tokens"),
+    "index_name": name_of("index"), "neighbours_name": name_of("neighbours"), "encoder": (str, None),
+    "corpus_hash": str, "skipped": {str: int},
+}  # fmt: skip
+WAY_OUT = "Run the command that made the run again: only what is missing or damaged is made anew."
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What comes out: artifacts by the names of their folders under `root`, each opened when first used.
+    """What comes out: artifacts by the names of their folders under `root`, each opened when first used, and
+    then compared with the hashes of its files; beyond `ALWAYS_COMPARED` bytes, of those that are read whole.
 
     encoder: the BERT that embeds chunks, None for the MiniLM installed with the project. corpus_hash names
     the documents, skipped counts what could not be read, by reason. tfidf_name: what makes keys where no BERT
@@ -51,25 +62,47 @@ class Prepared:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer(self.root / self.tokenizer_name / TOKENIZER)
+        return Tokenizer(self.artifact(self.tokenizer_name) / TOKENIZER)
 
     @cached_property
     def store(self) -> TokenStore:
-        return TokenStore(self.root / self.store_name)
+        return TokenStore(self.artifact(self.store_name))
 
     @cached_property
     def neighbours(self) -> NeighbourTable:
-        return NeighbourTable(self.root / self.neighbours_name, self.store)
+        return NeighbourTable(self.artifact(self.neighbours_name), self.store)
 
     @cached_property
     def key_encoder(self) -> KeyEncoder:
         if self.tfidf_name is not None:
-            return tfidf_encoder(str(self.root / self.tfidf_name))
+            return tfidf_encoder(str(self.artifact(self.tfidf_name)))
         return bert_encoder(self.encoder)
 
     @property
     def index_path(self) -> Path:
-        return self.root / self.index_name / INDEX
+        return self.artifact(self.index_name) / INDEX
+
+    def artifact(self, name: str, thorough: bool = False) -> Path:
+        """The folder of an artifact; InputError where it is missing or damaged. thorough: all its files are
+        compared, however large.
+        """
+        not_compared = () if thorough or not large(self.root / each for each in self._names) else MAPPED
+        return require_whole(named(self.root, name), WAY_OUT, not_compared)
+
+    def require_whole(self) -> int:
+        """Compares every file with its hash, and returns how many artifacts there are.
+
+        Raises:
+            InputError: a file is missing or damaged; the message names it.
+        """
+        for name in self._names:
+            self.artifact(name, thorough=True)
+        return len(self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        names = [self.tokenizer_name, self.store_name, self.index_name, self.neighbours_name]
+        return names + ([self.tfidf_name] if self.tfidf_name else [])
 
     def save(self, folder: Path) -> None:
         """Writes the names into `folder`, so that `reopen` finds everything again.
@@ -93,6 +126,9 @@ def reopen(folder: Path) -> Prepared:
     path = folder / FILE_NAME
     try:
         names = read_sealed(path)
+        check(names, FORM)
+        if names.get("tfidf_name") is not None:
+            check(names["tfidf_name"], name_of("tfidf"), "tfidf_name")
         return Prepared(**names | {"root": folder / names["root"]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -153,6 +189,7 @@ def _require_the_same_text(prepared: Prepared, corpus: str, folder: Path) -> Non
 
 def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
     """Finds or makes each artifact under `root`."""
+    require_supported(text.index)
     with stages.measured("read corpus", may_reuse=False):
         corpus = load_corpus(text.corpus, text.max_bytes)
     inputs: dict[str, Any] = {"corpus": corpus.hash}

@@ -29,14 +29,12 @@ UNKNOWN = ("nats", "nats_off", "train_nats", "tokens_per_second", "mfu", "peak_b
 @dataclass(frozen=True)
 class Source:
     """Where a row's trials come from. task(seed): the task of the row that is trained. evaluations: how it
-    is evaluated anew, several where its database is drawn, none for what every trial is evaluated on. peak:
-    the learning rate chosen for it.
+    is evaluated anew, several where its database is drawn, none for what every trial is evaluated on.
     """
 
     row: Row
     task: Callable[[int], Task]
     evaluations: tuple[Evaluation, ...]
-    peak: float | None
 
 
 def records_of(
@@ -86,11 +84,8 @@ def row_record(source: Source) -> dict[str, Any]:
         trial.config, trial.length, batch_size=trial.batch_size
     )
     note = row.note
-    if row.peaks:
-        tried = ", ".join(f"{peak:g}" for peak in row.peaks)
-        note = f"{note}; peak learning rate {source.peak:g}, the best of {tried} on a seed of no table"
-        if source.peak in (min(row.peaks), max(row.peaks)):
-            note += ", at the edge of what was tried"
+    if trial.recipe and trial.peak and "peak" not in row.change:
+        note = f"{note}; peak learning rate {trial.peak:g}, the best of experiments.sweep"
     return {
         "name": row.name,
         "group": row.group,

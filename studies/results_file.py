@@ -14,6 +14,7 @@ from typing import Any
 
 from command import command_line
 from errors import InputError
+from storage.json_files import read_json
 from storage.sealed import opened, write_sealed
 from studies.environment import environment
 
@@ -82,7 +83,7 @@ def is_study(results: Mapping) -> bool:
 
 def _json_of(path: Path) -> dict[str, Any]:
     try:
-        results = json.loads(path.read_bytes())
+        results = read_json(path)
         if isinstance(results, dict):
             results = opened(results)
     except OSError as error:

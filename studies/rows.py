@@ -52,9 +52,9 @@ class Row:
     says that something matters more in one place than in another.
 
     A row is trained: `config` by `training`, fields of studies.trials.trial.Trial other than the family's
-    own, on neighbours found by `keys`; its peak learning rate is the best of `peaks` where there are several.
-    It may start from the dense trials of the row `retrofit_of`. Or it is a reevaluation of another row's
-    trials. facts: further numbers that curves are drawn over.
+    own, on neighbours found by `keys`; its peak learning rate is that of studies.peaks for its form. It may
+    start from the dense trials of the row `retrofit_of`. Or it is a reevaluation of another row's trials.
+    facts: further numbers that curves are drawn over.
     """
 
     name: str
@@ -66,7 +66,6 @@ class Row:
     config: Any = None
     training: Mapping[str, Any] = field(default_factory=dict)
     keys: str = "bert"
-    peaks: tuple[float, ...] = ()
     retrofit_of: str | None = None
     reevaluation: Reevaluation | None = None
     interaction: str | None = None

@@ -10,23 +10,20 @@ from processes.start import barrier, is_leader
 from storage.artifacts import first_difference
 from storage.files import locked
 from storage.sealed import read_sealed, write_sealed
-from training.checkpoints import require_plain
 
 FILE_NAME = "config.json"
 
 
 def require_free(folder: Path, config: Mapping) -> None:
-    """Raises InputError where checkpoints cannot lie below `folder`, or it holds another configuration; the
-    message names the first field that differs. Nothing is written: a mistake that is found later leaves the
-    folder free.
+    """Raises InputError where `folder` holds another configuration; the message names the first field that
+    differs. Nothing is written: a mistake that is found later leaves the folder free.
     """
-    require_plain(folder)
     path = folder / FILE_NAME
     if not path.exists():
         return
     try:
         there = read_sealed(path)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}). Remove the folder {folder} to start anew.") from error
     if difference := first_difference(there, json.loads(json.dumps(config))):
         raise InputError(
@@ -42,7 +39,6 @@ def claim(folder: Path, config: Mapping) -> None:
     Raises:
       InputError: the folder holds another configuration, or the processes do not share it.
     """
-    require_plain(folder)
     path = folder / FILE_NAME
     if is_leader() and not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

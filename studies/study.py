@@ -26,12 +26,10 @@ from studies.run_folder import sole
 from studies.stages import Stages
 from studies.trials.grid import finished, number_of_workers, run_grid, trial_folder
 from studies.trials.held_out import require_text
-from studies.trials.train import late_loss
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial
 from studies.trials.worker import Evaluation, Task
-from training.checkpoints import fingerprint
-from training.metrics import read_metrics
+from training.checkpoints import fingerprint, require_plain
 
 TUNING_SEED = 1000  # of no table
 NOT_YET = "not trained yet"  # for the fingerprint of parameters to come
@@ -89,6 +87,7 @@ def run_study(
       InputError: an unknown row, or another run is writing into `out`.
     """
     preset = resolved(options)
+    require_plain(options.cells)
     rows = chosen(rows, options.rows)
     workers = number_of_workers(options.workers)
     seeds = seeds or range(options.seeds)
@@ -128,7 +127,6 @@ class Study:
         self._preset, self._prepared, self._trials = preset, prepared, trials
         # To name a table, the whole store is hashed: once for every draw, not for every trial that reads it.
         self._table = cache(partial(table_for, prepared))
-        self._peaks: dict[str, float] = {}  # of the rows that are tuned, once they are
 
     def train(
         self, run: Callable[[Sequence[Task]], None], seeds: Sequence[int], other_seeds: Sequence[int]
@@ -142,32 +140,24 @@ class Study:
         Raises:
           InputError: the text is too short, before anything is trained.
         """
-        tuned = [row for row in self._trained if row.peaks]
-        dependent = [row for row in self._trained if row.peaks or row.retrofit_of]
-        tasks = [self._task(row, TUNING_SEED, peak) for row in tuned for peak in row.peaks]
-        tasks += [self._task(row, seed) for seed in seeds for row in self._trained if row not in dependent]
+        dependent = [row for row in self._trained if row.retrofit_of]
+        tasks = [self._task(row, seed) for seed in seeds for row in self._trained if row not in dependent]
         tasks += [self._task(self._trained[0], seed) for seed in other_seeds]
         for task in tasks:
             for evaluation in (Evaluation(), *task.evaluations):
                 require_text(task.trial, task.prepared.neighbours, evaluation.length, evaluation.stride)
         run(tasks)
-        for row in tuned:
-            self._peaks[row.name] = min(row.peaks, key=lambda peak: self._tuning_loss(row, peak))
         tasks = [self._task(row, seed) for seed in seeds for row in dependent]
         run([task for task in tasks if task.trial.pretrained != NOT_YET])
 
     def source(self, row: Row) -> Source:
         """Where the trials of `row` come from, once they are trained."""
         trained = self._rows[row.reevaluation.of] if row.reevaluation else row
-        return Source(
-            row, partial(self._task, trained), self._evaluations(row), self._peaks.get(trained.name)
-        )
+        return Source(row, partial(self._task, trained), self._evaluations(row))
 
-    def _task(self, row: Row, seed: int, peak: float | None = None) -> Task:
+    def _task(self, row: Row, seed: int) -> Task:
         """The trial of the trained `row` from `seed`, with all evaluations that rows want of it."""
         preset, training = self._preset, dict(row.training)
-        if row.peaks:
-            training["peak"] = peak or self._peaks[row.name]
         dense = None
         if row.retrofit_of:
             task = self._task(self._rows[row.retrofit_of], seed)
@@ -181,7 +171,7 @@ class Study:
             "batch_size": preset.batch_size, "length": preset.length, "precision": "float32",
             "evaluation_tokens": preset.evaluation_tokens,
         }  # fmt: skip
-        if not row.peaks and "peak" not in training:
+        if "peak" not in training:
             training["peak"] = peak_of(row.config, training.get("recipe"))
         trial = Trial(**fields | training, neighbours=table).with_its_recipe
         if not trial.retrieves:  # it has no use for neighbours, and is the same trial with any
@@ -209,13 +199,6 @@ class Study:
         k = 0 if again.off else again.k
         evaluations = (Evaluation(k, table, length, stride) for table in tables)
         return tuple(evaluation for evaluation in evaluations if evaluation != Evaluation())
-
-    def _tuning_loss(self, row: Row, peak: float) -> float:
-        """Mean training loss over the last tenth, infinite where it diverged."""
-        task = self._task(row, TUNING_SEED, peak)
-        if not finished(task):
-            return float("inf")
-        return late_loss(read_metrics(task.folder))
 
 
 def resolved(options: StudyOptions) -> Preset:

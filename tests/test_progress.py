@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from progress import Progress, bar
+from progress import Progress, bar, printable
 
 
 class _Terminal(io.StringIO):
@@ -54,3 +54,11 @@ def test_short_work_shows_no_bar(stream):
     with bar("embedding chunks", 10, "chunk", done=4, stream=stream) as progress:
         progress.update(6)
     assert stream.getvalue().strip() == ""
+
+
+def test_what_a_terminal_would_obey_is_printed_as_escapes():
+    text = "a\x1b[31mb\x07\r\x9b\x7f\u202ec\u2066\u2028\ud800é漢\U0001f600\n\t."
+    shown = "a\\x1b[31mb\\x07\\r\\x9b\\x7f\\u202ec\\u2066\\u2028\\ud800é漢\U0001f600"
+    assert printable(text) == shown + "\n\t."
+    assert printable(text, kept="") == shown + "\\n\\t."
+    assert printable(plain := "".join(map(chr, range(32, 127)))) == plain

@@ -29,7 +29,7 @@ State = TypeVar("State")
 # Orbax looks for the parts of a checkpoint by a pattern that holds the folder's own name: where that is a
 # pattern itself, the parts are not found, and what is called saved cannot be read.
 MERGED = "manifest.ocdbt"  # of the parts that every process writes
-PATTERNS = "*?[]\\"
+PATTERNS = "*?[\\"
 
 UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 

@@ -27,7 +27,7 @@ def gopher(config: Any) -> list[Row]:
         Row(
             "Adafactor instead of Adam", "Recipe", "published", {"recipe": "palm"},
             Paper("Adafactor was worse and less stable", "worse", "Gopher"), "with PaLM's schedule", config,
-            {"recipe": "palm"}, peaks=(1.5e-2, 3e-2, 6e-2, 1.2e-1),
+            {"recipe": "palm"},
         ),
         recipe(
             "bfloat16 activations", "Precision",

@@ -8,79 +8,51 @@ Documents that are added become a segment of their own; chunk ids of earlier one
 id is never given twice. Shape suffixes: q queries, k neighbours, d dimension of a key.
 """
 
-import dataclasses
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from data.token_store import TokenStore
+from data.token_store import TOKENS, TokenStore
 from data.tokenised import TOKENIZER
 from data.tokenizers import Tokenizer
 from errors import InputError
-from retrieval.database.recipe import Recipe
 from retrieval.database.segments import Segments
-from retrieval.index.index import load_index, reranked, search
+from retrieval.database.version import ARTIFACTS, FOLDER, Version, own, read_version
+from retrieval.index.index import LISTS, load_index, reranked, search
 from retrieval.index.keys import StoredKeys
-from retrieval.index.recall import Recall, recall_of
 from retrieval.keys.encoders import KeyEncoder, open_encoder
 from retrieval.keys.shards import FILE_NAME as KEYS
-from storage.files import write_atomic
+from retrieval.neighbours.table import COLUMNS, Rows, read_rows
+from storage.artifacts import damaged_files, large, named, require_whole
 
-CURRENT, VERSIONS, ARTIFACTS = "database.json", "versions", "artifacts"
-FORMAT = 1
-# Of an encoder's spec: where it lies that was made for this database.
-FOLDER = "folder"
 # Where an index holds codes, a search orders so many candidates by their keys.
 CANDIDATES_PER_NEIGHBOUR, FEWEST_CANDIDATES = 10, 50
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Documents that came together, by the names of their artifacts: token store, shards of keys, index."""
-
-    store: str
-    keys: tuple[str, ...]
-    index: str
-
-
-@dataclass(frozen=True)
-class Version:
-    """What database.json says.
-
-    number: counts changes from 1. change: build, add or remove. documents: the sources that an add or a
-    remove was about. removed: numbers of documents that are not there any more. encoder: the spec, the hash
-    and the dimension of what makes keys. table: the neighbour table's artifact. recall: of the index that was
-    built; None where it is exact.
-    """
-
-    number: int
-    change: str
-    documents: tuple[str, ...]
-    tokenizer: str
-    encoder: Mapping[str, Any]
-    segments: tuple[Segment, ...]
-    table: str
-    removed: tuple[int, ...]
-    recipe: Recipe
-    recall: Recall | None
-    format: int = FORMAT
+WAY_OUT = (
+    "Put it back from a copy; or, if nothing was added or removed since it was built, run the command that "
+    "built it again: only what is missing or damaged is made."
+)
+MOST_NAMED = 8  # files, in a message
+# What stays on disk and is read here and there.
+MAPPED = (TOKENS, KEYS, LISTS, *(f"{name}.npy" for name in COLUMNS))
 
 
 class Database:
     """One version of the database in a folder, opened for reading.
 
+    What is opened is compared with the hashes of its files; of a database beyond `ALWAYS_COMPARED` bytes, the
+    files that are read as a whole. thorough: all files of whatever is opened, as before a change that goes on
+    from them.
+
     Raises:
         InputError: there is none, or what it consists of is missing, damaged or foreign.
     """
 
-    def __init__(self, folder: Path, version: Version | None = None):
+    def __init__(self, folder: Path, version: Version | None = None, thorough: bool = False):
         self.folder = Path(folder)
         self.version = version or read_version(self.folder)
+        self._thorough = thorough
+        self._opened: set[str] = set()
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -88,7 +60,10 @@ class Database:
 
     @cached_property
     def documents(self) -> Segments:
-        return Segments([TokenStore(self.artifact(segment.store)) for segment in self.version.segments])
+        segments = Segments([TokenStore(self.artifact(segment.store)) for segment in self.version.segments])
+        if max(self.version.removed, default=-1) >= segments.num_documents:
+            raise self._misfit(f"it has {segments.num_documents} documents, and removed one beyond these")
+        return segments
 
     @cached_property
     def present(self) -> dict[str, int]:
@@ -119,13 +94,29 @@ class Database:
     @cached_property
     def keys(self) -> StoredKeys:
         names = [name for segment in self.version.segments for name in segment.keys]
-        return StoredKeys([self.artifact(name) / KEYS for name in names], self.version.encoder["dimension"])
+        keys = StoredKeys([self.artifact(name) / KEYS for name in names], self.version.encoder["dimension"])
+        if len(keys) != (chunks := self.documents.chunk_offsets[-1]):
+            raise self._misfit(f"it has {len(keys)} keys for {chunks} chunks")
+        return keys
 
     @cached_property
     def indexes(self) -> list:
         """The FAISS index of each segment."""
-        dimension = self.version.encoder["dimension"]
-        return [load_index(self.artifact(segment.index), dimension) for segment in self.version.segments]
+        indexes, bounds = [], self.documents.first_chunks
+        for segment, chunks in zip(self.version.segments, np.diff(bounds)):
+            index = load_index(self.artifact(segment.index), self.version.encoder["dimension"])
+            if index.ntotal != chunks:
+                raise self._misfit(f"{segment.index} holds {index.ntotal} keys for {chunks} chunks")
+            indexes.append(index)
+        return indexes
+
+    @cached_property
+    def table(self) -> Rows:
+        """(distances float32, ids int64) [n, k + spare] of each chunk's nearest, memory-mapped."""
+        rows = read_rows(self.artifact(self.version.table))
+        if len(rows[0]) != (chunks := self.documents.chunk_offsets[-1]):
+            raise self._misfit(f"its table has {len(rows[0])} rows for {chunks} chunks")
+        return rows
 
     @cached_property
     def removed_chunks(self) -> np.ndarray:
@@ -151,59 +142,39 @@ class Database:
         return reranked(self.keys, queries_qd, np.concatenate(candidates, axis=1), k)
 
     def artifact(self, name: str) -> Path:
-        """The folder of an artifact of this version; InputError where it is missing."""
-        path = self.folder / ARTIFACTS / name
-        if not path.is_dir():
+        """The folder of an artifact of this version; InputError where it is missing or damaged."""
+        folder = named(own(self.folder, ARTIFACTS), name)
+        if name not in self._opened:
+            require_whole(folder, f"The database {self.folder} is not whole. {WAY_OUT}", self._not_compared)
+            self._opened.add(name)
+        return folder
+
+    def require_whole(self) -> int:
+        """Compares every file of this version with its hash, opens everything, and returns how many artifacts
+        there are.
+
+        Raises:
+            InputError: files are missing or damaged; the message names them.
+        """
+        names = sorted(set(self.version.artifacts))
+        folders = [named(own(self.folder, ARTIFACTS), name) for name in names]
+        if damaged := [folder / file for folder in folders for file in damaged_files(folder)]:
             raise InputError(
-                f"The database {self.folder} is not whole: {path} is missing. Put it back from a copy; or, "
-                "if nothing was added or removed since it was built, run the command that built it again: "
-                "only what is missing is made."
+                f"The database {self.folder} is not whole: {len(damaged)} files are missing or damaged, "
+                f"{', '.join(map(str, damaged[:MOST_NAMED]))}. {WAY_OUT}"
             )
-        return path
+        _ = self.tokenizer, self.documents, self.encoder, self.keys, self.indexes, self.table
+        return len(names)
 
+    @cached_property
+    def _not_compared(self) -> tuple[str, ...]:
+        folders = [self.folder / ARTIFACTS / name for name in self.version.artifacts]
+        return MAPPED if not self._thorough and large(folders) else ()
 
-def described(encoder: KeyEncoder) -> dict[str, Any]:
-    """The `encoder` of a Version. What is an artifact is called by its name: a database may move."""
-    spec = dict(encoder.spec)
-    if FOLDER in spec:
-        spec[FOLDER] = Path(spec[FOLDER]).name
-    return {"spec": spec, "hash": encoder.hash, "dimension": encoder.dimension}
-
-
-def read_version(folder: Path) -> Version:
-    """The newest version of the database in `folder`; InputError where there is none, or one of another
-    format.
-    """
-    path = Path(folder) / CURRENT
-    if not path.is_file():
-        raise InputError(
-            f"There is no database in {folder}: {path} does not exist. Build one from a corpus with this "
-            "folder as its output; a build that was stopped resumes when it is started again."
+    def _misfit(self, what: str) -> InputError:
+        return InputError(
+            f"The parts of the database {self.folder} do not belong together: {what}. {WAY_OUT}"
         )
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
-            raise ValueError(f"it is of format {values['format']}, and this version reads {FORMAT}")
-        segments = tuple(
-            Segment(**{**segment, "keys": tuple(segment["keys"])}) for segment in values["segments"]
-        )
-        lists = {name: tuple(values[name]) for name in ("documents", "removed")}
-        recipe, recall = Recipe(**values["recipe"]), values["recall"] and recall_of(values["recall"])
-        return Version(**{**values, **lists, "recipe": recipe, "recall": recall, "segments": segments})
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} is not a database of this version, or a damaged one ({error}). The last good one lies "
-            f"in {path.parent / VERSIONS}: copy it over {path.name}."
-        ) from error
-
-
-def write_version(folder: Path, version: Version) -> Version:
-    """Makes `version` the current one, and returns it."""
-    text = json.dumps(dataclasses.asdict(version), indent=1)
-    (folder / VERSIONS).mkdir(exist_ok=True)
-    write_atomic(folder / VERSIONS / f"{version.number:06d}.json", text)
-    write_atomic(folder / CURRENT, text)
-    return version
 
 
 def require_dimension(queries_qd: np.ndarray, dimension: int) -> None:

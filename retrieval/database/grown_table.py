@@ -23,7 +23,7 @@ REPLACED = "replaced"
 def grown_table(root: Path, database: Database, before: str) -> Path:
     """The table of `database`, whose last segment is new to the table named `before` ("": there is none)."""
     first = int(database.documents.first_chunks[-2])
-    old = read_rows(root / before) if before else None
+    old = read_rows(database.artifact(before)) if before else None
 
     def rows_of(rows: np.ndarray) -> Rows:
         of_old, of_new = rows[rows < first], rows[rows >= first]
@@ -42,7 +42,7 @@ def grown_table(root: Path, database: Database, before: str) -> Path:
 
 def table_without(root: Path, database: Database, gone: np.ndarray) -> Path:
     """The table of `database` after the chunks `gone` (int64) were removed, out of the table it names."""
-    old = read_rows(database.artifact(database.version.table))
+    old = database.table
 
     def rows_of(rows: np.ndarray) -> Rows:
         distances, ids = (column[rows].copy() for column in old)

@@ -8,7 +8,6 @@ trained with, or a database of the user's own.
 """
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from retrieval.index.index import load_index
 from retrieval.index.nearest_outside_group import nearest_by_keys
 from retrieval.keys.embed import embed_store
 from retrieval.keys.encoders import KeyEncoder
-from storage.artifacts import MANIFEST
+from storage.artifacts import read_manifest
 
 
 class Retrieved(NamedTuple):
@@ -74,7 +73,7 @@ def open_retriever(
       InputError: the index is missing or damaged, holds fewer than k chunks, or was made from another store,
         tokenizer or encoder.
     """
-    made_of = _inputs(index.parent / MANIFEST)
+    made_of = _inputs(index.parent)
     for words, name, given in (
         ("token store", "store", store_hash(store)),
         ("tokenizer", "tokenizer", tokenizer.hash),
@@ -115,13 +114,13 @@ def _require_chunks(k: int, where: str, held: int) -> None:
         )
 
 
-def _inputs(manifest: Path) -> dict[str, str]:
+def _inputs(index: Path) -> dict[str, str]:
     try:
-        return json.loads(manifest.read_bytes())["inputs"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return read_manifest(index)["inputs"]
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"There is no index at {manifest.parent}, or a damaged one ({error}). Run the command that built "
-            "it again: only what is missing is built anew."
+            f"There is no index at {index}, or a damaged one ({error}). Run the command that built it again: "
+            "only what is missing is built anew."
         ) from error
 
 

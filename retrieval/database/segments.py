@@ -14,8 +14,8 @@ class Segments:
     """The documents of `stores` in order, under running numbers, and so their chunks.
 
     It answers as a `TokenStore` does: num_documents D, num_chunks and groups int64 [D], chunk_offsets int64
-    [D+1], sources and domains (D strings), pad_id, bos_id, eos_id, and the methods below. A document with the
-    text of an earlier segment's brings its group into that one's.
+    [D+1], sources, domains and packages (D strings), pad_id, bos_id, eos_id, and the methods below. A
+    document with the text of an earlier segment's brings its group into that one's.
 
     Raises:
         InputError: a store is missing or damaged.
@@ -25,6 +25,7 @@ class Segments:
         self.stores = tuple(stores)
         self.sources = tuple(source for store in stores for source in store.sources)
         self.domains = tuple(domain for store in stores for domain in store.domains)
+        self.packages = tuple(package for store in stores for package in store.packages)
         self.num_documents = len(self.sources)
         self.pad_id, self.bos_id, self.eos_id = stores[0].pad_id, stores[0].bos_id, stores[0].eos_id
         self.num_chunks = np.concatenate([store.num_chunks for store in stores])

@@ -74,8 +74,13 @@ def build_index(
 
 
 def resolved(factory: str, n: int, d: int) -> str:
-    """The factory string that "auto" stands for; any other string as it is."""
-    return choose_factory(n, d) if factory == "auto" else factory
+    """The factory string that "auto" stands for; any other string as it is, once an index of that kind can be
+    made: InputError, before anything is, where it cannot.
+    """
+    if factory == "auto":
+        return choose_factory(n, d)
+    make_index(factory, d)
+    return factory
 
 
 def write_index(

@@ -5,7 +5,6 @@ candidates.
 """
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,8 +13,9 @@ import faiss
 import numpy as np
 
 from errors import InputError
+from retrieval.index.factory import require_supported
 from retrieval.index.keys import Keys
-from storage.files import is_disk_full
+from storage.files import is_disk_full, regular, replacing
 
 INDEX, LISTS = "index.faiss", "lists.bin"
 BLOCK = 2**16  # keys that exact search holds at once
@@ -25,8 +25,20 @@ GATHERED = 2**24  # numbers of candidates' keys that re-ranking holds at once
 faiss.omp_set_num_threads(min(16, faiss.omp_get_max_threads()))
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, FAISS and its BLAS use one thread."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
 def make_index(factory: str, dimension: int) -> faiss.Index:
-    """An empty index by a FAISS factory string; InputError when FAISS does not know it."""
+    """An empty index by a FAISS factory string; InputError where there is none such for these vectors."""
+    require_supported(factory, dimension)
     try:
         return faiss.index_factory(dimension, factory, faiss.METRIC_L2)
     except RuntimeError as error:
@@ -192,16 +204,13 @@ def nearest_first(distances_qc: np.ndarray, ids_qc: np.ndarray, k: int) -> tuple
 
 def save_index(index: faiss.Index, path: Path) -> None:
     """Writes an index so that its file is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        faiss.write_index(index, str(temporary))
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            faiss.write_index(index, str(temporary))
     except RuntimeError as error:
         if is_disk_full(error):  # FAISS hides the errno that callers explain a full disk by
             raise OSError(errno.ENOSPC, reason(error), str(path)) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_index(path: Path, dimension: int | None = None) -> faiss.Index:
@@ -214,12 +223,13 @@ def load_index(path: Path, dimension: int | None = None) -> faiss.Index:
     path = path / INDEX if path.is_dir() else path
     lists = path.with_name(LISTS)
     try:
-        # FAISS would look for the lists from the working directory: they are mapped below, once their size
-        # is known to be right, since reading past the end of a mapped file kills the process.
-        index = faiss.read_index(str(path), faiss.IO_FLAG_SKIP_IVF_DATA if lists.exists() else 0)
+        # FAISS would look for the lists where the index says, be it anywhere: they are mapped below, once
+        # their size is known to be right, since reading past the end of a mapped file kills the process.
+        flag = faiss.IO_FLAG_SKIP_IVF_DATA if lists.exists() else faiss.IO_FLAG_ONDISK_SAME_DIR
+        index = faiss.read_index(str(regular(path)), flag)
         if (ivf := inverted_file(index)) is not None:
             _map_lists(faiss.downcast_InvertedLists(ivf.invlists), lists)
-    except RuntimeError as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         raise InputError(
             f"{path} is not a readable FAISS index ({reason(error)}). Remove the folder that holds it and "
             "run the command again to build it anew."
@@ -235,7 +245,7 @@ def load_index(path: Path, dimension: int | None = None) -> faiss.Index:
 def _map_lists(lists: faiss.InvertedLists, path: Path) -> None:
     if not isinstance(lists, faiss.OnDiskInvertedLists):
         return
-    size = path.stat().st_size if path.exists() else 0
+    size = regular(path).stat().st_size if path.exists() else 0
     if size != lists.totsize:
         raise RuntimeError(f"{path.name} beside it has {size:,} bytes where {lists.totsize:,} are due")
     lists.filename, lists.read_only = str(path), True
@@ -243,6 +253,6 @@ def _map_lists(lists: faiss.InvertedLists, path: Path) -> None:
         lists.do_mmap()
 
 
-def reason(error: RuntimeError) -> str:
+def reason(error: Exception) -> str:
     """What FAISS says is wrong, without the C++ function and line it says it in."""
     return str(error).rsplit("Error: ", 1)[-1].strip()

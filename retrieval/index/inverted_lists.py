@@ -18,6 +18,7 @@ from retrieval.index.index import (
     inverted_file,
     load_index,
     make_index,
+    one_thread,
     reason,
     rows_of,
     save_index,
@@ -111,10 +112,8 @@ def train(index: faiss.Index, sample_nd: np.ndarray) -> None:
         # A graph that several threads build depends on their timing.
         clustering = faiss.Clustering(ivf.d, ivf.nlist, ivf.cp)
         clustering.train(sample_nd, faiss.IndexFlatL2(ivf.d))
-        threads = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(1)
-        quantizer.add(faiss.vector_to_array(clustering.centroids).reshape(ivf.nlist, ivf.d))
-        faiss.omp_set_num_threads(threads)
+        with one_thread():
+            quantizer.add(faiss.vector_to_array(clustering.centroids).reshape(ivf.nlist, ivf.d))
     if isinstance(ivf, faiss.IndexIVFPQ):
         ivf.pq.cp.max_points_per_centroid = POINTS_PER_LIST
     ivf.train(sample_nd)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from errors import InputError
+from storage.arrays import read_array
 
 
 class StoredKeys:
@@ -73,8 +74,8 @@ class StoredKeys:
 
     def _mapped(self, path: Path) -> np.ndarray:
         try:
-            shard = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            shard = read_array(path, mapped=True)
+        except (OSError, ValueError) as error:
             raise InputError(
                 f"The keys {path} are missing or damaged ({error}). Run the command that made them again: "
                 "only what is missing is made anew."

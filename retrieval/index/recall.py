@@ -27,12 +27,16 @@ from retrieval.index.nearest_outside_group import (
     outside_group,
 )
 from storage.files import write_atomic
+from storage.json_files import check, read_json
 
 K = 2  # neighbours that RETRO reads
 QUERIES = 1000
 WARNED_BELOW = 0.9
 RECALL = "recall.json"
 ROUNDING = 1e-5  # of distances in float32
+FORM = {
+    "k": int, "queries": int, "nprobe": (int, None), "plain": float, "reranked": float, "curve": [[float]],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -150,15 +154,16 @@ def read_recall(folder: Path) -> Recall | None:
     if not path.exists():
         return None
     try:
-        return recall_of(json.loads(path.read_bytes()))
-    except (ValueError, KeyError, TypeError) as error:
+        return recall_of(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"{path} is damaged ({error}). Remove its folder and run the command again to build it anew."
         ) from error
 
 
 def recall_of(values: Mapping[str, Any]) -> Recall:
-    """What `dataclasses.asdict` and JSON made of a Recall."""
+    """What `dataclasses.asdict` and JSON made of a Recall; ValueError or TypeError where they did not."""
+    check(values, FORM)
     return Recall(**dict(values) | {"curve": tuple(tuple(point) for point in values["curve"])})
 
 

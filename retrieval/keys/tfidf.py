@@ -33,6 +33,7 @@ from sklearn.preprocessing import normalize
 from sklearn.random_projection import SparseRandomProjection
 
 from errors import InputError
+from storage.arrays import read_array
 from storage.artifacts import fingerprint
 
 PATTERN = r"(?u)\w+|[^\w\s]"  # identifiers and numbers whole, operators and punctuation one by one
@@ -77,10 +78,10 @@ def open_tfidf(folder: Path) -> tuple[str, Callable[[list[str], Callable[[int], 
         InputError: the folder does not hold what `fit_tfidf` wrote.
     """
     try:
-        parts = [np.load(Path(folder) / name, allow_pickle=False) for name in PARTS]
+        parts = [read_array(Path(folder) / name) for name in PARTS]
         weights_fd = csr_matrix(tuple(parts), shape=(WORDS, DIMENSION), dtype=np.float32)
         weights_fd.check_format()
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"The TF-IDF weights in {folder} are missing or damaged ({error}). Run the command that fitted "
             "them again, or bring back the folder."

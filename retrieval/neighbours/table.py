@@ -6,7 +6,6 @@ elsewhere in the same training sequence is skipped at lookup. The table keeps `s
 fill such gaps; what cannot be filled is masked.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,8 @@ from retrieval.index.index import load_index
 from retrieval.index.nearest_outside_group import nearest_outside_group
 from retrieval.keys.embed import embed_store
 from retrieval.keys.encoders import KeyEncoder
-from storage.artifacts import MANIFEST, artifact
+from storage.arrays import read_array
+from storage.artifacts import artifact, read_manifest
 
 ROWS = 2**16  # of a table are an artifact of their own: a kill loses at most these
 COLUMNS = ("distances", "ids")
@@ -111,8 +111,19 @@ def save_rows(folder: Path, rows: Rows) -> None:
 
 
 def read_rows(folder: Path) -> Rows:
-    """(distances float32, ids int64) [n, k] that `save_rows` wrote, memory-mapped."""
-    distances, ids = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in COLUMNS)
+    """(distances float32, ids int64) [n, k] that `save_rows` wrote, memory-mapped; InputError where they are
+    missing or damaged.
+    """
+    try:
+        distances, ids = (read_array(folder / f"{name}.npy", mapped=True) for name in COLUMNS)
+        kinds = distances.dtype == np.float32 and ids.dtype == np.int64
+        if not kinds or ids.ndim != 2 or distances.shape != ids.shape:
+            raise ValueError(f"{distances.dtype} {distances.shape} beside {ids.dtype} {ids.shape}")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"The neighbour table {folder} is missing or damaged ({error}). Remove it and run the command "
+            "again to build it anew."
+        ) from error
     return distances, ids
 
 
@@ -136,14 +147,14 @@ class NeighbourTable:
     def __init__(self, path: Path, store: TokenStore):
         self.path = path = Path(path)
         try:
-            made_for = json.loads((path / MANIFEST).read_bytes())["inputs"]["store"]
-            self.distances, self.ids = read_rows(path)
-        except (OSError, ValueError, KeyError) as error:
+            made_for = read_manifest(path)["inputs"].get("store")
+        except (OSError, ValueError) as error:
             raise InputError(
                 f"{path} is not a neighbour table, or a damaged one ({error}). Remove it and run the "
                 "command again to build it anew."
             ) from error
-        if made_for != store_hash(store):
+        self.distances, self.ids = read_rows(path)
+        if made_for != store_hash(store) or len(self.ids) != store.chunk_offsets[-1]:
             raise InputError(
                 f"The neighbour table {path} was made for another token store than {store.path}: its "
                 "chunk ids mean other text. Build the table for this store."

@@ -12,7 +12,9 @@ from errors import InputError
 from models.decoder import Model, Params
 from models.families import FAMILIES, build
 from parallelism.mesh import MeshShape, make_mesh
+from storage.json_files import check
 from storage.sealed import read_sealed
+from studies.prepare import FILE_NAME as DATA
 from studies.prepare import Prepared, reopen
 from studies.run_folder import FILE_NAME
 from studies.trials.train import strategy_of
@@ -46,6 +48,13 @@ def load_run(folder: Path, mesh: jax.sharding.Mesh | None = None) -> TrainedRun:
     """
     trial = read_trial(folder)
     prepared = reopen(folder)
+    # A trial that does not retrieve may be named by its store alone.
+    if trial.neighbours not in (prepared.neighbours_name, prepared.store_name):
+        raise InputError(
+            f"{folder / DATA} is of another run: it names the neighbour table {prepared.neighbours_name}, "
+            f"and {folder / FILE_NAME} says {trial.neighbours}. Put the run's own back, or run the command "
+            "that made it again: it writes the file anew and keeps what is trained."
+        )
     there = folder / CHECKPOINTS
     checkpoints = (
         Checkpoints(there, configuration=dataclasses.asdict(trial.config)) if there.is_dir() else None
@@ -74,7 +83,8 @@ def read_trial(folder: Path) -> Trial:
         )
     try:
         values = read_sealed(path)
-    except ValueError as error:
+        check(values, {})
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}). Restore it, or train the run anew.") from error
     values.pop("rounding", None)
     trial = rebuilt(values, (Trial,), path)

@@ -1,6 +1,7 @@
 """The rows of the tables: one changed field each, nothing compared with what is not there, equal budgets."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -9,12 +10,14 @@ from experiments import blocks, payoff, scaling, square, sweep
 from experiments.ablations.by_family import ablation_rows
 from judging.verdicts import DRAWS_FOR_A_VERDICT
 from models.families import count, family_of, parameter_shapes
-from studies.peaks import best_peaks, form_name
+from studies.peaks import PEAKS, best_peaks, form_name
 from studies.presets import train_flops_per_step
-from studies.study import StudyOptions, chosen, resolved
+from studies.results_file import read_results
+from studies.study import TUNING_SEED, StudyOptions, chosen, resolved
 from studies.trials.trial import Trial
 
 FAMILIES = ("palm", "gopher", "retro")
+RESULTS = Path(__file__).parents[2] / "experiments/results"
 STUDIES = {
     "scaling": scaling.rows(StudyOptions()), "payoff": payoff.rows(StudyOptions()),
     "blocks": blocks.rows(StudyOptions()),
@@ -131,7 +134,6 @@ def test_the_square_trains_a_block_with_and_without_retrieval_alike():
         assert [row.training["recipe"] for row in rows] == [recipe for recipe in ofs for _ in range(2)]
         for dense, retrieval in (rows[:2], rows[2:]):
             assert retrieval.against == dense.name and retrieval.config.decoder == dense.config
-            assert retrieval.peaks == dense.peaks
             assert z_loss_of(retrieval) == z_loss_of(dense)
 
 
@@ -157,9 +159,11 @@ def test_retro_trains_on_the_paper_s_numbers_of_neighbours_and_is_read_at_two():
 def test_the_sweep_has_every_form_that_a_table_trains():
     """But those that a table changes in one field, which take the peak of what they are compared with."""
     forms = sweep.forms("tiny")
-    assert len(forms) == 17
+    assert len(forms) == 19
     published = [TABLES["palm"][0], TABLES["gopher"][0], TABLES["retro"][0], *STUDIES["blocks"]]
-    for row in [*published, *STUDIES["payoff"], *STUDIES["scaling"], *STUDIES["square by own"]]:
+    others = [row for table in ("palm", "gopher") for row in TABLES[table] if "recipe" in row.training]
+    squares = STUDIES["square by own"] + STUDIES["square by retro"]
+    for row in [*published, *others, *STUDIES["payoff"], *STUDIES["scaling"], *squares]:
         if row.config is not None:
             recipe = row.training.get("recipe") or family_of(row.config).recipe
             assert form_name(row.config, recipe) in forms, row.name
@@ -170,6 +174,18 @@ def test_a_sweep_goes_on_while_the_best_lies_at_the_edge():
     assert sweep._widened(values, 2.0) == values
     assert sweep._widened(values, 1.0) == (0.5, *values) and sweep._widened(values, 4.0) == (*values, 8.0)
     assert len(sweep._widened(tuple(range(1, 9)), 8)) == 8, "not for ever"
+
+
+def test_the_peaks_are_the_best_of_the_committed_sweep():
+    """And none lies at the edge of what was tried, so that none would have been better beyond."""
+    results = read_results(RESULTS / "sweep/results.json")
+    assert results["config"]["corpus"] == "installed" and results["config"]["held_out"] == "group"
+    assert dict(PEAKS) == best_peaks(results)
+    for form, peak in PEAKS.items():
+        tried = [row["facts"]["peak"] for row in results["rows"] if row["group"] == form]
+        assert len(tried) >= 5 and min(tried) < peak < max(tried), form
+        assert {cell["seed"] for row in results["rows"] for cell in row["cells"]} == {TUNING_SEED}
+    assert set(PEAKS) <= set(sweep.forms("tiny"))
 
 
 def test_a_form_that_is_none_is_told_the_known_ones(tmp_path):

@@ -20,6 +20,7 @@ from models.decoder import Neighbours
 from models.families import configuration, with_decoder_fields
 from models.palm.config import PaLMConfig
 from parallelism.mesh import MeshShape, make_mesh
+from progress import printable
 from retrieval.database.changes import add as add_documents
 from retrieval.database.changes import build as build_database
 from retrieval.database.recipe import Recipe
@@ -111,7 +112,7 @@ def test_retro_prints_and_writes_what_it_says_and_where_its_neighbours_come_from
         assert row["tokens"][0] == tokenizer.bos_id
         assert tokenizer.decode(row["tokens"][: row["prompt_tokens"]]) == row["prompt"]
         assert tokenizer.decode(row["tokens"][row["prompt_tokens"] :]) == row["continuation"]
-        assert row["continuation"] in printed
+        assert printable(row["continuation"]) in printed
         assert [len(neighbours) for neighbours in row["chunks"]] == [3]
         for neighbour in row["chunks"][0]:
             text = (runs / neighbour["source"]).read_text()

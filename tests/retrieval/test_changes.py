@@ -13,8 +13,9 @@ from data.documents import Document
 from errors import InputError
 from retrieval.chunks import chunk_text
 from retrieval.database.changes import add, build, remove
-from retrieval.database.database import CURRENT, VERSIONS, Database, read_version
+from retrieval.database.database import Database
 from retrieval.database.recipe import Recipe
+from retrieval.database.version import CURRENT, VERSIONS, read_version, write_version
 from retrieval.neighbours.table import read_rows
 from tests.data.foreign_tokenizer import foreign_model
 
@@ -159,6 +160,7 @@ def test_bad_changes_are_refused_and_change_nothing(changed):
     before = contents(folder)
     for change, message in (
         (lambda: remove(folder, ["first/1"]), "first/1 was removed .* before"),
+        (lambda: remove(folder, [*REMOVED, "first/2"]), "first/1 was removed .* before"),
         (lambda: remove(folder, ["first/0", "first/11"]), "no document first/11. Close to it: first/"),
         (
             lambda: add(folder, [document("new", 20, 7), document("first/0", 20, 8)]),
@@ -180,6 +182,41 @@ def test_a_removed_document_may_come_back_under_new_ids(changed, tmp_path):
     assert (ids >= before).all() and database.version.number == 4
 
 
+def test_a_removal_that_was_killed_after_the_switch_is_finished_by_the_same_command(
+    changed, tmp_path, monkeypatch
+):
+    folder, whole = (shutil.copytree(changed[0], tmp_path / name) for name in ("killed", "whole"))
+    remove(whole, ["first/2"])
+
+    def killed(*switch):
+        write_version(*switch)
+        raise SystemExit(9)
+
+    monkeypatch.setattr("retrieval.database.changes.write_version", killed)
+    with pytest.raises(SystemExit):
+        remove(folder, ["first/2"])
+    monkeypatch.undo()
+    assert read_version(folder).number == 4 and contents(folder) != contents(whole)
+    for _ in range(2):
+        assert remove(folder, ["first/2"]).number == 4
+        assert contents(folder) == contents(whole)
+
+
+def test_what_was_added_alone_may_be_removed_and_come_back_again_and_again(changed, tmp_path):
+    """As it was, it is in a store of the same name as the one that was overwritten."""
+    folder, again = shutil.copytree(changed[0], tmp_path / "copy"), [document("again", 90, 77)]
+    held = len(Database(folder).present)
+    for _ in range(2):
+        add(folder, again)
+        assert len(Database(folder, thorough=True).present) == held + 1
+        Database(folder).require_whole()
+        remove(folder, ["again"])
+        database = Database(folder)
+        database.require_whole()
+        stored = database.tokenizer.encode(again[0].text).astype("<u2").tobytes()
+        assert not any(stored in content for content in contents(folder).values())
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -195,3 +232,15 @@ def test_keys_by_tfidf_go_where_the_folder_goes(tmp_path):
     distances, ids = database.search(database.encoder.encode(texts), 2)
     own = ids[:, 0] == chunks  # or the copy of it
     assert own.mean() > 0.8 and np.allclose(distances[:, 0], 0, atol=1e-5)
+
+
+def test_a_file_that_was_cut_into_several_documents_is_removed_by_its_name(tmp_path):
+    parts = [document(f"long.txt:{n}", 70, n) for n in range(3)]
+    others = [document(name, 70, 9 + n) for n, name in enumerate(("long.txt.old", "a/long.txt", "other"))]
+    build(tmp_path, parts + others, RECIPE)
+    version = remove(tmp_path, ["long.txt"])
+    assert version.documents == tuple(part.source for part in parts)
+    assert list(Database(tmp_path).present) == [other.source for other in others]
+    assert remove(tmp_path, ["long.txt"]) == version
+    with pytest.raises(InputError, match="no document long"):
+        remove(tmp_path, ["long"])

@@ -163,8 +163,32 @@ def test_too_few_vectors_are_counted_in_the_error(tmp_path, factory):
 
 
 def test_an_unknown_factory_string_is_named(tmp_path):
-    with pytest.raises(InputError, match="cannot make the index 'Nonsense'"):
+    with pytest.raises(InputError, match="index 'Nonsense' is not supported"):
         built(tmp_path, "Nonsense")
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        "HNSW0", "HNSW1", "HNSW99999999", "IVF0,Flat", "IVF-1,Flat", "IVF4_HNSW0,Flat", "IVF4_HNSW99999999,Flat",
+        "IVF4,PQ4x0", "PQ4x40", "PQ0", "PCA0,Flat", "PCA64,Flat", "OPQ0,PQ4", "RR99,Flat", "IMI2x0,Flat", "NSG8,Flat",
+        "NSG8", "NNDescent8", "LSH", "IDMap,Flat", "IDMap2,Flat", "IVF" + "9" * 6000 + ",Flat", "Flat,Flat", "", ",",
+        "flat", "Flat ", "IVF4,Flat,RFlat,RFlat", "IVF٤,Flat", "IVF2_NSG4,Flat", "Flat\n",
+    ],
+)  # fmt: skip
+def test_what_ends_the_process_or_is_unknown_never_reaches_faiss(factory, monkeypatch):
+    monkeypatch.setattr(faiss, "index_factory", None)
+    with pytest.raises(InputError, match="The index '"):
+        make_index(factory, 12)
+
+
+@pytest.mark.parametrize(
+    "factory", ["PQ3x4", "HNSW2", "HNSW8,SQ8", "OPQ3_6,IVF8,PQ3x4,RFlat", "RR8,SQ4", "IVF8,SQfp16"]
+)
+def test_supported_strings_make_an_index_that_finds(tmp_path, factory):
+    index = load_index(built(tmp_path, factory))
+    distances, ids = search(index, KEYS[IDS[:20]], 5)
+    assert index.ntotal == len(IDS) and np.isin(ids, IDS).all() and (np.diff(distances) >= 0).all()
 
 
 def test_every_size_has_an_index_that_can_be_made():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data.documents import Document
-from retrieval.database import changes, database
+from retrieval.database import changes, version
 from retrieval.database.recipe import Recipe
 from retrieval.index import inverted_lists
 from retrieval.keys import shards
@@ -33,7 +33,7 @@ def change(folder: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder.parent / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     shards.SHARD, inverted_lists.SHARD, neighbours.ROWS = 64, 100, 50
-    number = database.read_version(folder).number if (folder / database.CURRENT).exists() else 0
+    number = version.read_version(folder).number if (folder / version.CURRENT).exists() else 0
     if number < 2:
         changes.build(folder, documents("first", 120), RECIPE)
         changes.add(folder, documents("later", 30))

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import InputError
-from storage.artifacts import artifact, fingerprint
+from storage.artifacts import artifact, fingerprint, first_damaged_file, require_whole
 from storage.files import file_hash, write_atomic
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -208,3 +209,38 @@ def test_numpy_on_a_full_disk_is_recognised(tmp_path):
 
     with pytest.raises(InputError, match="full"):
         artifact(tmp_path, "embeddings", {}, write_array)
+
+
+def test_a_folder_that_is_another_artifact_or_names_files_elsewhere_is_rebuilt(tmp_path, capsys):
+    build = CountingBuild()
+    ours, other = (artifact(tmp_path, "tokens", {"n": n}, build) for n in (1, 2))
+    before = (ours / "manifest.json").read_bytes()
+    for damage in (
+        lambda: shutil.copy(other / "manifest.json", ours),
+        lambda: edit(ours, lambda manifest: manifest["files"].update({"../victim": "0" * 64})),
+        lambda: edit(ours, lambda manifest: manifest["files"].update({"tokens.bin": 7})),
+        lambda: edit(ours, lambda manifest: manifest.update(files=[])),
+    ):
+        damage()
+        assert first_damaged_file(ours) == "manifest.json"
+        assert artifact(tmp_path, "tokens", {"n": 1}, build) == ours
+        assert "manifest.json is damaged or missing" in capsys.readouterr().err
+        assert (ours / "manifest.json").read_bytes() == before
+
+
+def edit(folder: Path, change) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_files_that_need_not_be_compared_must_be_there(tmp_path):
+    folder = artifact(tmp_path, "tokens", {}, CountingBuild())
+    (folder / "tokens.bin").write_bytes(b"\x01\x02\x04")
+    assert first_damaged_file(folder) == "tokens.bin"
+    assert first_damaged_file(folder, ("tokens.bin",)) is None
+    assert require_whole(folder, "", ("tokens.bin",)) == folder
+    (folder / "tokens.bin").unlink()
+    assert first_damaged_file(folder, ("tokens.bin",)) == "tokens.bin"
+    with pytest.raises(InputError, match="tokens.bin is missing or damaged. Do something"):
+        require_whole(folder, "Do something.", ("tokens.bin",))

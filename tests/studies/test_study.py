@@ -134,6 +134,12 @@ def test_a_text_too_short_to_evaluate_is_told_before_anything_is_trained(tmp_pat
     assert not list((tmp_path / "cells").glob("*/metrics.jsonl"))
 
 
+def test_cells_whose_checkpoints_could_not_be_read_are_refused_before_anything_is_done(tmp_path):
+    with pytest.raises(InputError, match="could not be read again"):
+        ablate(Options(family="palm", cells=tmp_path / "lr=[0.1]", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_runs_do_not_write_the_same_table(tmp_path):
     with sole(tmp_path / "out"):
         with pytest.raises(InputError, match="Another command is writing into .*another --out"):
@@ -177,7 +183,7 @@ def test_a_share_of_the_database_is_read_on_every_draw_of_it(runs):
         save_array(other_evaluation_path(trained.folder, evaluation), read(trained, evaluation))
     write_atomic(trained.folder / COST, json.dumps({"peak_bytes": 1, "train_seconds": 1.0}))
     task = Task("retro", trained.trial, trained.folder, trained.prepared, larger)
-    record = trial_record(Source(shares[1], lambda seed: task, larger, None), 0, documents)
+    record = trial_record(Source(shares[1], lambda seed: task, larger), 0, documents)
     assert record["status"] == "finished" and len(record["draws"]) == 3
     np.testing.assert_allclose(record["nats"], np.mean(record["draws"], axis=0))
     assert len({tuple(nats_d) for nats_d in record["draws"]}) > 1

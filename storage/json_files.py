@@ -1,0 +1,81 @@
+"""JSON that is read with care: it may be cut short, edited by hand, or from somebody else.
+
+A form says what is due: a type; `[form]`, a list of such; `{"field": form}`, a record that has these fields
+and maybe others; `{str: form}`, a record of any fields; a tuple of forms, one of these (None among them); or
+a function that raises ValueError where a value is none.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from storage.files import regular
+
+WORDS: Mapping[Any, str] = {
+    str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list",
+    dict: "a record of fields", type(None): "null",
+}  # fmt: skip
+SHOWN = 60  # characters of a value that a message repeats
+
+
+def read_json(path: Path) -> Any:
+    """What a file of UTF-8 JSON holds.
+
+    Raises:
+        OSError: it is missing, or no file. ValueError: it is not JSON.
+    """
+    try:
+        return json.loads(regular(path).read_bytes())
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def check(value: Any, form: Any, field: str = "") -> None:
+    """Raises ValueError where `value` is not of this form; the message names the field."""
+    if isinstance(form, tuple):
+        form = next((one for one in form if _is(value, _kind(one))), form)
+    if not _is(value, _kind(form)):
+        due = " or ".join(WORDS[_kind(one)] for one in (form if isinstance(form, tuple) else (form,)))
+        raise ValueError(f"{field or 'all of it'} is {_shown(value)} where {due} is due")
+    if isinstance(form, list):
+        for number, item in enumerate(value):
+            check(item, form[0], f"{field}[{number}]")
+    elif isinstance(form, Mapping):
+        for name in value if str in form else form:
+            if name not in value:
+                raise ValueError(f"{_below(field, name)} is missing")
+            check(value[name], form.get(name, form.get(str)), _below(field, name))
+    elif callable(form) and not isinstance(form, type):
+        try:
+            form(value)
+        except ValueError as error:
+            raise ValueError(f"{field} is {_shown(value)}: {error}") from None
+
+
+def _kind(form: Any) -> Any:
+    """The type that a value of this form has; a tuple of types for a choice, None for a function."""
+    if isinstance(form, tuple):
+        return tuple(map(_kind, form))
+    if isinstance(form, Mapping):
+        return dict
+    return list if isinstance(form, list) else type(None) if form is None else form
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if isinstance(kind, tuple):
+        return any(_is(value, one) for one in kind)
+    if not isinstance(kind, type):
+        return True
+    if isinstance(value, bool):  # which Python takes for a number
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _below(field: str, name: str) -> str:
+    return f"{field}.{name}" if field else str(name)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
