@@ -7,6 +7,7 @@ hf:NAME[:CONFIG]  the training split of a Hugging Face dataset
 """
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from data.installed import installed_documents
 from data.stdlib import stdlib_documents
 from data.text_files import TEXT_SUFFIXES, file_documents
 from errors import InputError
+from progress import printable
 from storage.artifacts import fingerprint
 
 LIBRARIES = {"installed": installed_documents, "stdlib": stdlib_documents}
@@ -40,6 +42,11 @@ class Corpus:
     hash: str
     num_bytes: int
     total_bytes: int | None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a budget has left something, or may have."""
+        return self.total_bytes is None or self.total_bytes > self.num_bytes
 
 
 def load_corpus(corpus: str, max_bytes: int | None = None) -> Corpus:
@@ -77,6 +84,29 @@ def load_corpus(corpus: str, max_bytes: int | None = None) -> Corpus:
     num_bytes = sum(len(d.text.encode()) for d in documents)
     total_bytes = None if corpus in LIBRARIES and max_bytes is not None else read["bytes"]
     return Corpus(documents, dict(skipped), fingerprint(content), num_bytes, total_bytes)
+
+
+def announce(name: str, corpus: Corpus, max_bytes: int | None) -> None:
+    """Says on stderr how much of the corpus `name` was taken, and by reason what was left out."""
+    budget = "" if max_bytes is None else f"; the most is {_bytes(max_bytes)} (--corpus-bytes or its default)"
+    lines = [f"{name}: {taken(corpus)}{budget}"]
+    lines += [f"left out: {count:,} {reason}" for reason, count in sorted(corpus.skipped.items())]
+    print(printable("\n".join(lines)), file=sys.stderr)
+
+
+def taken(corpus: Corpus) -> str:
+    """How much was taken, in words."""
+    count = len(corpus.documents)
+    there = "" if corpus.total_bytes is None else f" of the {_bytes(corpus.total_bytes)} that can be read"
+    return f"{count:,} document{'' if count == 1 else 's'}, {_bytes(corpus.num_bytes)}{there}"
+
+
+def _bytes(number: int) -> str:
+    """To three digits: 8.00 MB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= 0.9995 * unit:
+            return f"{number / unit:#.3g}".rstrip(".") + f" {name}"
+    return f"{number} bytes"
 
 
 def _all_documents(corpus: str, max_bytes: int | None, skipped: Counter) -> Iterable[Document]:

@@ -19,7 +19,7 @@ class Document:
         package: what is independent of all else, so that verdicts count it: a package, a top-level module,
             a file that was cut into parts. Where nothing is said, the group.
 
-    Source, group and package may be made of a file's name, and stand as `printable` has them.
+    Source, group and package may be made of a file's name, and stand as `encodable` has them.
     """
 
     text: str
@@ -31,10 +31,10 @@ class Document:
     def __post_init__(self):
         names = {"source": self.source, "group": self.group, "package": self.package or self.group}
         for field, name in names.items():
-            object.__setattr__(self, field, printable(name))
+            object.__setattr__(self, field, encodable(name))
 
 
-def printable(name: str) -> str:
+def encodable(name: str) -> str:
     """A file's name with the bytes that are no UTF-8 escaped, as `caf\\xe9.txt`: Python reads them as lone
     surrogates, which no file, page or terminal takes.
     """

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.documents import Document
+from progress import bar
 
 SHINGLE_WORDS = 13
 # A shingle's hash is the sum of its words' hashes times these odd numbers, modulo 2^64.
@@ -18,13 +19,23 @@ def shared_ngram_fraction(documents: Sequence[Document], is_validation: np.ndarr
 
     Every different shingle counts once; 0 for training documents.
     """
-    shingles = [shingles_of(document.text) for document in documents]
+    shingles = shingles_of_all([document.text for document in documents], "words shared with training")
     sides = np.repeat(np.asarray(is_validation, bool), [len(own) for own in shingles])
     owners = np.repeat(np.arange(len(documents)), [len(own) for own in shingles])
     every = np.concatenate(shingles)
     shared = owners[sides][np.isin(every[sides], every[~sides])]
     counts = np.bincount(owners, minlength=len(documents))
     return np.bincount(shared, minlength=len(documents)) / np.maximum(counts, 1)
+
+
+def shingles_of_all(texts: Sequence[str], label: str) -> list[np.ndarray]:
+    """`shingles_of` each text, with a line of progress."""
+    shingles = []
+    with bar(label, len(texts), "document") as progress:
+        for text in texts:
+            shingles.append(shingles_of(text))
+            progress.update()
+    return shingles
 
 
 def shingles_of(text: str) -> np.ndarray:
@@ -40,8 +51,3 @@ def shingles_of(text: str) -> np.ndarray:
 
 def _word_hash(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-
-
-def jaccard(a: np.ndarray, b: np.ndarray) -> float:
-    shared = len(np.intersect1d(a, b, assume_unique=True))
-    return shared / (len(a) + len(b) - shared)

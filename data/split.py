@@ -23,8 +23,8 @@ def split_by_package(documents: Sequence[Document], validation_fraction: float) 
     positions = {d.package: _unit_interval(rank(d.package)) for d in documents}
     if len(positions) < 2:
         raise InputError(
-            f"The corpus cannot be split into training and validation: its {len(documents)} documents are of "
-            f"{len(positions)} package or file. Give a corpus of at least two, or --held-out document."
+            "The corpus cannot be split into training and validation: all that was taken of it is of one "
+            f"package or file, {', '.join(positions)}. Give a corpus of at least two, or --held-out document."
         )
     held_out = _lowest(positions, validation_fraction)
     return np.array([d.package in held_out for d in documents])
@@ -45,8 +45,9 @@ def split(documents: Sequence[Document], groups: np.ndarray, validation_fraction
     positions = {group: _unit_interval(content) for group, content in smallest.items()}
     if len(positions) < 2:
         raise InputError(
-            f"The corpus cannot be split into training and validation: its {len(documents)} documents form "
-            f"{len(positions)} group of near duplicates. Give a corpus of at least two different documents."
+            "The corpus cannot be split into training and validation: all that was taken of it is one "
+            f"document, {', '.join(d.source for d in documents[:1])}, or near duplicates of it. Give a "
+            "corpus of at least two different documents."
         )
     return np.isin(groups, list(_lowest(positions, validation_fraction)))
 

@@ -19,6 +19,7 @@ from data.ngrams import shared_ngram_fraction
 from data.split import split, split_by_package
 from data.token_store import TokenStore, write_token_store
 from data.tokenizers import Tokenizer, train_tokenizer
+from progress import printable
 from storage.artifacts import artifact
 
 TOKENIZER = "tokenizer.model"
@@ -137,10 +138,10 @@ def _say_what_is_unknown(store: TokenStore, tokenizer: Tokenizer) -> None:
     places = np.flatnonzero(store.tokens == tokenizer.unk_id)
     if len(places):
         documents = np.unique(np.searchsorted(store.offsets, places, side="right") - 1)
-        print(
+        said = (
             f"left out: {len(places):,} stretches of text, in {len(documents):,} of {store.num_documents:,} "
             f"documents, the first in {store.sources[documents[0]]}: the tokenizer {tokenizer.path} has no "
             "piece for their characters, and no bytes. Chunks are found and shown without them; a model that "
-            "was trained with byte_fallback=true keeps every character.",
-            file=sys.stderr,
+            "was trained with byte_fallback=true keeps every character."
         )
+        print(printable(said, kept=""), file=sys.stderr)

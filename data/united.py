@@ -1,11 +1,9 @@
 """Several corpora as one."""
 
 import dataclasses
-import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from data.corpora import load_corpus
+from data.corpora import announce, load_corpus
 from data.documents import Document
 from errors import InputError
 
@@ -21,9 +19,8 @@ def united(names: Sequence[str], max_bytes: int | None) -> tuple[list[Document],
     if not names:
         raise InputError("--corpus is missing: give `stdlib`, a path, a quoted glob or hf:NAME[:CONFIG].")
     corpora = [load_corpus(name, max_bytes) for name in names]
-    skipped = sum((Counter(corpus.skipped) for corpus in corpora), Counter())
-    for reason, count in sorted(skipped.items()):
-        print(f"left out: {count} {reason}", file=sys.stderr)
+    for name, corpus in zip(names, corpora):
+        announce(name, corpus, max_bytes)
     documents = distinct(document for corpus in corpora for document in corpus.documents)
     return documents, [corpus.hash for corpus in corpora]
 

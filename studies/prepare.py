@@ -6,13 +6,14 @@ remakes only what depends on it.
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data.corpora import load_corpus
+from data.corpora import Corpus, announce, load_corpus, taken
 from data.token_store import TokenStore
 from data.tokenised import TOKENIZER, HeldOut, learn_tokenizer, split_documents, store_tokens
 from data.tokenizers import Tokenizer
@@ -192,11 +193,12 @@ def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
     require_supported(text.index)
     with stages.measured("read corpus", may_reuse=False):
         corpus = load_corpus(text.corpus, text.max_bytes)
+    announce(text.corpus, corpus, text.max_bytes)
     inputs: dict[str, Any] = {"corpus": corpus.hash}
-    with stages.measured("split and de-duplicate"):
+    with stages.measured("split and de-duplicate"), _budget_named(corpus):
         documents = split_documents(root, inputs, corpus.documents, text.held_out)
     inputs |= {"held_out": text.held_out, "style": text.tokenizer, "vocab_size": text.vocab_size}
-    with stages.measured("train tokenizer"):
+    with stages.measured("train tokenizer"), _budget_named(corpus):
         tokenizer_folder = learn_tokenizer(
             root, inputs, documents.training_texts, text.tokenizer, text.vocab_size
         )
@@ -214,6 +216,20 @@ def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
         corpus.hash, dict(corpus.skipped),
         Path(encoder.spec["folder"]).name if text.keys == "tfidf" else None,
     )  # fmt: skip
+
+
+@contextmanager
+def _budget_named(corpus: Corpus) -> Iterator[None]:
+    """Where a text is too small because a budget left most of it, the InputError is to say so."""
+    try:
+        yield
+    except InputError as error:
+        if not corpus.is_cut:
+            raise
+        raise InputError(
+            f"{error} Of the corpus a budget took {taken(corpus)}: give a larger --corpus-bytes (where there "
+            "is no such option, --preset sets it)."
+        ) from error
 
 
 def _located(encoder: str | None) -> str | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.documents import Document, printable
+from data.documents import Document, encodable
 from data.token_store import TOKENS, TokenStore
 from data.tokenised import TOKENIZER
 from data.tokenizers import Tokenizer
@@ -130,7 +130,7 @@ def remove(folder: Path, names: Sequence[str], measured: Measured = unmeasured) 
     """
     with changing(folder) as root:
         database = Database(folder, thorough=True)
-        names = [*map(printable, names)]
+        names = [*map(encodable, names)]
         if _was_just_removed(database, names):
             return database.version
         numbers = dict.fromkeys(number for name in names for number in _present(database, name))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data.corpora import load_corpus
+from data.corpora import _bytes, announce, load_corpus
 from data.documents import Document, in_turns
 from data.split import split_by_package
 from data.token_store import TokenStore, write_token_store
@@ -244,6 +244,40 @@ def test_nothing_there_and_nothing_readable(tmp_path):
     write(tmp_path, {"a.png": b"", "b.txt": ""})
     with pytest.raises(InputError, match=r"\(1 empty, 1 unknown suffix\)"):
         load_corpus(str(tmp_path))
+
+
+def test_what_was_taken_and_what_was_left_out_is_said(tmp_path, capsys):
+    write(
+        tmp_path, {f"{i}.txt": "x" * 1000 for i in range(10)} | {"a.png": "", "b.txt": "", "c.txt": b"\xff"}
+    )
+    announce("notes/\x1b[2J", load_corpus(str(tmp_path), max_bytes=3500), 3500)
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == (
+        "notes/\\x1b[2J: 3 documents, 3.00 kB of the 10.0 kB that can be read; "
+        "the most is 3.50 kB (--corpus-bytes or its default)"
+    )
+    assert others == ["left out: 1 empty", "left out: 1 invalid UTF-8", "left out: 1 unknown suffix"]
+    announce("one", load_corpus(str(tmp_path / "1.txt")), None)
+    assert capsys.readouterr().err == "one: 1 document, 1.00 kB of the 1.00 kB that can be read\n"
+    announce("stdlib", library := load_corpus("stdlib", max_bytes=300_000), 300_000)
+    assert library.total_bytes is None and library.is_cut
+    assert f"documents, {library.num_bytes / 1000:.0f} kB; the most is 300 kB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "number, words",
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.00 kB"),
+        (999_500, "1.00 MB"),
+        (12_345_678, "12.3 MB"),
+        (312_000_000, "312 MB"),
+        (5_000_000_000, "5.00 GB"),
+    ],
+)
+def test_bytes_in_words(number, words):
+    assert _bytes(number) == words
 
 
 def install_datasets(monkeypatch, rows, **features):

@@ -4,11 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
+from datasketch import MinHash, MinHashLSH
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
 
 from data.documents import Document
 from data.duplicates import duplicate_groups
+from data.near_duplicates import _Shared
 from data.ngrams import shared_ngram_fraction
 from data.split import split
 from errors import InputError
@@ -58,6 +61,68 @@ def test_groups_are_what_equality_similarity_and_declaration_link(documents):
     for _ in documents:
         linked = linked @ linked
     assert same_partition(duplicate_groups(documents), linked.argmax(axis=1))
+
+
+def by_minhash(documents):
+    """The groups as MassiveText finds them: candidates by MinHash (32 bands of 4), then compared."""
+    linked = np.eye(len(documents), dtype=bool)
+    index = MinHashLSH(num_perm=128, params=(32, 4))
+    for d, document in enumerate(documents):
+        signature = MinHash(128, seed=1)
+        signature.update_batch([" ".join(shingle).encode() for shingle in shingles(document.text)])
+        for other in index.query(signature):
+            linked[d, other] = linked[other, d] = jaccard(document.text, documents[other].text) >= 0.8
+        index.insert(d, signature)
+    return connected_components(linked)[1]
+
+
+def records(kind, number):
+    """Texts of one template: what differs is unique, drawn from few values, or a word here and there."""
+    random = np.random.default_rng(0)
+    letter = [f"word{i}" for i in random.integers(300, size=60)]
+    for i in range(number):
+        if kind == "unique":
+            yield " ".join([f"order {i}", *letter[:20], f"reference{i}"])
+        elif kind == "near duplicates":
+            yield " ".join([*letter, f"number {i}"])
+        elif kind == "few values":
+            slots = [f"{letter[j]} {letter[j + 20]} value{random.integers(12)}" for j in range(9)]
+            yield " ".join(slots)
+        else:
+            changed = {*random.choice(60, random.integers(4), replace=False)}
+            yield " ".join(
+                f"x{random.integers(40)}" if j in changed else word for j, word in enumerate(letter)
+            )
+
+
+KINDS = ["unique", "near duplicates", "few values", "a word here and there"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_templated_records_have_the_groups_that_minhash_finds(kind):
+    documents = documents_of([*records(kind, 150)])
+    assert same_partition(duplicate_groups(documents), by_minhash(documents))
+
+
+def test_a_chain_of_windows_is_one_group():
+    """Of the many that share a shingle with it, each is similar to its next ones alone."""
+    texts = [" ".join(words(start, start + 112)) for start in np.random.default_rng(0).permutation(400)]
+    assert jaccard(texts[0], texts[1]) < 0.8
+    assert len(set(duplicate_groups(documents_of(texts)).tolist())) == 1
+    every_twelfth = [" ".join(words(start, start + 112)) for start in range(0, 400, 12)]
+    assert len(set(duplicate_groups(documents_of(every_twelfth)).tolist())) == len(every_twelfth)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_work_grows_with_the_number_of_records_not_with_its_square(kind, monkeypatch):
+    """By MinHash, two thousand records of 25 words took two million comparisons."""
+    compared = []
+    any_similar = _Shared.any_similar
+    monkeypatch.setattr(
+        _Shared, "any_similar", lambda *them: compared.append(len(them[2])) or any_similar(*them)
+    )
+    duplicate_groups(documents_of([*records(kind, 2000)]))
+    assert sum(compared) < 20_000
 
 
 def test_near_duplicates_around_the_threshold():
