@@ -11,6 +11,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from errors import InputError
+from storage.files import regular
+
+FLOATS = "fV"  # kinds of numpy's own, and of others such as bfloat16
 
 
 def read_tensors(
@@ -22,23 +25,40 @@ def read_tensors(
       InputError: the file cannot be read, lacks a tensor that is expected, or holds another that does not
         begin with a prefix in `unused`.
     """
+    shards = path.with_name(f"{path.name}.index.json")
+    if shards.exists() and not path.exists():
+        raise InputError(
+            f"The weights in {path.parent} are cut into several files ({shards.name}), and one is read: load "
+            f"the checkpoint with its library and save it as a single {path.name}."
+        )
     try:
-        tensors = {canonical(name): np.asarray(x, np.float32) for name, x in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
+        loaded = {canonical(name): tensor for name, tensor in load_file(regular(path)).items()}
+    # Of types that numpy does not have, and of files that lie about their sizes, it raises what comes.
+    except (OSError, SafetensorError, TypeError, ValueError, KeyError, AttributeError, MemoryError) as error:
         raise InputError(
             f"The weights {path} cannot be read ({error}). Fetch a damaged file again; save a checkpoint "
             "that has only pytorch_model.bin as safetensors first."
         ) from error
+    tensors = {name: _as_float32(path, name, loaded[name]) for name in sorted(loaded.keys() & set(expected))}
     if missing := sorted(set(expected) - tensors.keys()):
         raise InputError(
             f"{path} lacks {len(missing)} tensors of its configuration: {', '.join(missing[:8])}."
         )
-    if foreign := sorted(x for x in tensors.keys() - set(expected) if not x.startswith(unused)):
+    if foreign := sorted(x for x in loaded.keys() - set(expected) if not x.startswith(unused)):
         raise InputError(
             f"{path} holds {len(foreign)} tensors that its configuration has no place for: "
             f"{', '.join(foreign[:8])}."
         )
     return tensors
+
+
+def _as_float32(path: Path, name: str, tensor: np.ndarray) -> np.ndarray:
+    if tensor.dtype.kind not in FLOATS:
+        raise InputError(f"{path}: {name} holds {tensor.dtype}, and floats are due: save it as such first.")
+    values = np.asarray(tensor, np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: {name} holds what is no number. Fetch the file again.")
+    return values
 
 
 def parameters(

@@ -19,10 +19,11 @@ def load_bert(folder: Path) -> Bert:
     config = read_config(folder / CONFIG)
     params = read_params(folder / WEIGHTS, config)
     tokenizer = read_tokenizer(folder)
-    if tokenizer.get_vocab_size() > config.vocab_size:
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
+    if largest >= config.vocab_size:
         raise InputError(
-            f"The BERT checkpoint {folder} has {tokenizer.get_vocab_size()} wordpieces, but its {CONFIG} "
-            f"says vocab_size {config.vocab_size}: they do not belong together."
+            f"The BERT checkpoint {folder} has {largest + 1} wordpieces, but its {CONFIG} says vocab_size "
+            f"{config.vocab_size}: they do not belong together."
         )
     parts = (json.dumps(asdict(config), sort_keys=True), tokenizer.to_str())
     digest = hashlib.sha256("\n".join(parts).encode())

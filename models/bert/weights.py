@@ -1,9 +1,9 @@
 """A Hugging Face BERT checkpoint, safetensors and config.json, as parameters of models.bert.model."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,8 +11,16 @@ import numpy as np
 from errors import InputError
 from models.bert.model import ACTIVATIONS, BertConfig, encoder
 from models.weights import parameters, read_tensors
+from storage.json_files import check, read_json
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+# Of whole numbers in a configuration, least and most: a damaged one could otherwise ask for any memory. The
+# largest BERTs have 48 layers of 2,560.
+BOUNDS = {
+    "vocab_size": (1, 2**22), "hidden_size": (1, 2**15), "num_hidden_layers": (1, 512),
+    "num_attention_heads": (1, 2**10), "intermediate_size": (1, 2**18), "max_position_embeddings": (4, 2**20),
+    "type_vocab_size": (1, 2**10),
+}  # fmt: skip
 # Heads and buffers that the hidden states do not depend on.
 UNUSED = ("pooler.", "cls.", "classifier.", "qa_outputs.", "embeddings.position_ids")
 # Our module -> the Hugging Face modules that are joined along the output axis to make it.
@@ -27,7 +35,7 @@ NORMS = {"attention_norm": "attention.output.LayerNorm", "feed_forward_norm": "o
 
 def read_config(path: Path) -> BertConfig:
     """The BertConfig of a Hugging Face config.json; InputError where it describes anything else."""
-    values = read_json(path)
+    values = read_record(path)
     if values.get("model_type") != "bert":
         raise InputError(
             f"{path}: model_type is {values.get('model_type')!r}; only 'bert' encoders can embed chunks."
@@ -40,7 +48,14 @@ def read_config(path: Path) -> BertConfig:
         raise InputError(
             f"{path} lacks a field that the configuration of a BERT must have: {error}."
         ) from error
-    if config.hidden_act not in ACTIVATIONS:
+    for name, (least, most) in BOUNDS.items():
+        value = getattr(config, name)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise InputError(f"{path}: {name} is {value!r}; give a whole number from {least} to {most:,}.")
+    eps = config.layer_norm_eps
+    if not isinstance(eps, int | float) or isinstance(eps, bool) or not 0 <= eps < 1:
+        raise InputError(f"{path}: layer_norm_eps is {eps!r}; give a number from 0 on, below 1.")
+    if not isinstance(config.hidden_act, str) or config.hidden_act not in ACTIVATIONS:
         raise InputError(
             f"{path}: hidden_act is {config.hidden_act!r}; it must be one of {', '.join(ACTIVATIONS)}."
         )
@@ -51,14 +66,17 @@ def read_config(path: Path) -> BertConfig:
     return config
 
 
-def read_json(path: Path) -> Mapping:
+def read_record(path: Path) -> dict[str, Any]:
+    """The fields of a JSON file of a checkpoint."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
+        check(values, {})
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read as JSON ({error}). A BERT checkpoint is a folder that holds {CONFIG}, "
             f"{WEIGHTS} and tokenizer.json or vocab.txt."
         ) from error
+    return values
 
 
 def tensor_names(config: BertConfig) -> Mapping:

@@ -69,13 +69,16 @@ def embedder(
     )
 
     def embed(texts: list[str], progress: Callable[[int], object]) -> np.ndarray:
-        wordpieces = bert.encode(texts, min(MAX_WORDPIECES, bert.config.max_position_embeddings))
+        most = min(MAX_WORDPIECES, bert.config.max_position_embeddings)
+        wordpieces = bert.encode(texts, most)
         order = np.argsort([len(ids) for ids in wordpieces], kind="stable")
         rows = len(devices) * min(most_rows, power_of_two_from(-(-len(texts) // len(devices))))
         batches = [order[start : start + rows] for start in range(0, len(texts), rows)]
 
         def keys(batch: np.ndarray) -> np.ndarray:
-            return np.asarray(run(params, *pad([wordpieces[text] for text in batch], rows)))[: len(batch)]
+            return np.asarray(run(params, *pad([wordpieces[text] for text in batch], rows, most)))[
+                : len(batch)
+            ]
 
         keys_nd = np.empty([len(texts), bert.config.hidden_size], np.float32)
         pool = concurrent.futures.ThreadPoolExecutor(at_once)
@@ -95,11 +98,13 @@ def power_of_two_from(count: int) -> int:
     return 1 << max(0, count - 1).bit_length()
 
 
-def pad(wordpieces: list[list[int]], rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """(ids int32, mask bool) [rows, t], t a multiple of LENGTH_STEP: few shapes, hence few compilations."""
+def pad(wordpieces: list[list[int]], rows: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """(ids int32, mask bool) [rows, t], t a multiple of LENGTH_STEP, so that few shapes are compiled, or else
+    `most`, beyond which the model has no positions.
+    """
     lengths = np.zeros(rows, np.int64)
     lengths[: len(wordpieces)] = [len(ids) for ids in wordpieces]
-    t = -(-int(lengths.max()) // LENGTH_STEP) * LENGTH_STEP
+    t = min(-(-int(lengths.max()) // LENGTH_STEP) * LENGTH_STEP, most)
     mask_nt = np.arange(t) < lengths[:, None]
     ids_nt = np.zeros([rows, t], np.int32)
     ids_nt[mask_nt] = np.concatenate(wordpieces)

@@ -1,5 +1,7 @@
 """A chunk's key depends on its text alone, and a killed run keeps its finished shards."""
 
+import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from models.bert.load import load_bert
 from retrieval.keys import bert as bert_keys
@@ -43,6 +46,23 @@ def test_a_key_is_the_mean_over_unpadded_wordpieces(encoder, tiny_bert):
         ids = np.array(tiny_bert.encode([text], bert_keys.MAX_WORDPIECES))
         mask = np.ones(ids.shape, bool)
         expected = mean_over_time(apply(tiny_bert.params, ids, mask), mask)[0]
+        np.testing.assert_allclose(key, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("positions", [29, 30, 31, 32])
+def test_a_model_of_few_positions_is_not_asked_for_more(encoder, tmp_path, positions):
+    """Padding to a multiple of four ends where its positions do."""
+    folder = Path(shutil.copytree(encoder.spec["checkpoint"], tmp_path / "few"))
+    config = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": positions}
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "model.safetensors")
+    (name,) = (name for name in tensors if name.endswith("position_embeddings.weight"))
+    save_file(tensors | {name: tensors[name][:positions].copy()}, folder / "model.safetensors")
+    bert, texts = load_bert(folder), ["ab " * 500, "cd"]
+    for text, key in zip(texts, embedder(bert)(texts, no_progress), strict=True):
+        ids = np.array(bert.encode([text], positions))
+        mask = np.ones(ids.shape, bool)
+        expected = mean_over_time(jax.jit(bert.apply)(bert.params, ids, mask), mask)[0]
         np.testing.assert_allclose(key, expected, rtol=0, atol=TOLERANCE)
 
 

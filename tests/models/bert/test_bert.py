@@ -1,6 +1,7 @@
 """The BERT encoder equals transformers' BertModel, and the loader refuses what it cannot read by name."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,16 @@ def without(name):
     )
 
 
+def without_piece(folder, piece):
+    path = folder / "vocab.txt"
+    path.write_text(path.read_text().replace(f"{piece}\n", ""))
+
+
+def replaced(path):
+    path.unlink()
+    return path
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [
@@ -130,9 +141,61 @@ def without(name):
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors cannot be read"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\x01" * 99), "model.safetensors cannot be read"),
         (lambda f: (f / "vocab.txt").unlink(), "neither tokenizer.json nor vocab.txt"),
+        (lambda f: (f / "config.json").write_text("[]"), "config.json cannot be read"),
+        (lambda f: os.mkfifo(replaced(f / "config.json")), "config.json cannot be read.*a pipe"),
+        (
+            lambda f: edit_config(f, num_hidden_layers=10**9),
+            "num_hidden_layers is 1000000000; give .* to 512",
+        ),
+        (lambda f: edit_config(f, hidden_size=10**30), "hidden_size is 10+; give a whole number"),
+        (
+            lambda f: edit_config(f, num_attention_heads=0),
+            "num_attention_heads is 0; give a whole number from 1",
+        ),
+        (lambda f: edit_config(f, vocab_size="30"), "vocab_size is '30'; give a whole number"),
+        (lambda f: edit_config(f, layer_norm_eps="x"), "layer_norm_eps is 'x'; give a number"),
+        (lambda f: edit_config(f, hidden_act=[]), r"hidden_act is \[\]; it must be one of"),
+        (lambda f: edit_config(f, max_position_embeddings=1), "max_position_embeddings is 1; give"),
+        (lambda f: (f / "tokenizer_config.json").write_text("[]"), "tokenizer_config.json cannot be read"),
+        (
+            lambda f: (f / "tokenizer_config.json").write_text('{"do_lower_case": "x"}'),
+            "do_lower_case is 'x'",
+        ),
+        (
+            lambda f: (f / "tokenizer.json").write_text('{"version": "1.0",'),
+            "tokenizer.json holds no wordpieces",
+        ),
+        (lambda f: (f / "tokenizer.json").write_text("{}"), "tokenizer.json holds no wordpieces"),
+        (lambda f: os.mkfifo(f / "tokenizer.json"), "tokenizer.json holds no wordpieces.*a pipe"),
+        (lambda f: without_piece(f, "[UNK]"), "vocab.txt holds no wordpieces.*needs .UNK., .CLS. and .SEP."),
+        (lambda f: without_piece(f, "[SEP]"), "vocab.txt holds no wordpieces"),
+        (lambda f: (f / "vocab.txt").write_text(""), "vocab.txt holds no wordpieces"),
+        (lambda f: os.mkfifo(replaced(f / "model.safetensors")), "model.safetensors cannot be read.*a pipe"),
+        (
+            lambda f: edit_tensors(f, lambda t: {k: v.astype(np.int8) for k, v in t.items()}),
+            "holds int8, and floats",
+        ),
+        (
+            lambda f: edit_tensors(f, lambda t: {k: v * np.nan for k, v in t.items()}),
+            "holds what is no number",
+        ),
+        (
+            lambda f: (
+                replaced(f / "model.safetensors").with_name("model.safetensors.index.json").write_text("{}")
+            ),
+            "cut into several files .model.safetensors.index.json., and one is read",
+        ),
     ],
 )
 def test_bad_checkpoints_are_named(tiny, damage, message):
     damage(tiny)
     with pytest.raises(InputError, match=message):
         load_bert(tiny)
+
+
+def test_weights_of_half_precision_are_read(tiny):
+    plain = load_bert(tiny).params
+    edit_tensors(tiny, lambda tensors: {name: value.astype(np.float16) for name, value in tensors.items()})
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5), load_bert(tiny).params, plain
+    )
