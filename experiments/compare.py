@@ -10,6 +10,7 @@ Must reach over three seeds, on the text and split of commit f8a5c403342b: PaLM 
 """
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from studies.results_file import write_results
 from studies.run_folder import claim, require_free, sole
 from studies.stages import Stages
 from studies.summary import Trained, summarise
-from studies.trials.held_out import require_text
+from studies.trials.held_out import few_in_view, require_text, share_beside_neighbours
 from studies.trials.train import run_trial, strategy_of
 from studies.trials.trial import Trial
 from studies.worked_example import FILE_NAME as SOURCES_NAME
@@ -132,6 +133,9 @@ def compare(options: Options) -> None:
         prepared = prepare_for_all(text, options.artifacts, stages, options.out)
         for trial in planned.values():
             require_text(trial, prepared.neighbours)
+        warning = few_in_view(share_beside_neighbours(planned["retro"], prepared.neighbours))
+        if warning and is_leader():
+            print(f"Warning: {warning}", file=sys.stderr)
         claim(options.out, _what_makes_the_run(config))
         with stages.measured("measure the machine's peak", may_reuse=False):
             peak = peak_flops()

@@ -12,6 +12,7 @@ core (docs/retrieval.md).
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from retrieval.database.database import Database
 from retrieval.database.recipe import Recipe
 from retrieval.database.version import own
 from retrieval.index.recall import announce
+from retrieval.keys.encoders import cut_sentence, cut_share
 from studies.prepare import reopen
 from studies.run_folder import claim
 from studies.stages import Stages
@@ -162,6 +164,8 @@ def _build(options: Build) -> None:
     print(overview(database))
     if database.version.recall is not None:
         announce(database.version.recall)
+    if warning := cut_sentence(cut_share(database.documents, database.tokenizer, database.encoder)):
+        print(f"Warning: {warning}", file=sys.stderr)
 
 
 def _search(options: Search) -> None:

@@ -99,6 +99,7 @@ def _composition(results: Mapping) -> dict[str, str]:
         "Tokens": ", ".join(f"{number:,} {part}" for part, number in corpus["tokens"].items()),
         "Bytes per token": f"{corpus['bytes_per_token']:.2f}",
         **_chunks(corpus),
+        **_limits_of_neighbours(corpus),
     }
     if "documents" in results:
         sizes = [document["bytes"] for document in results["documents"]]
@@ -113,6 +114,15 @@ def _chunks(corpus: Mapping) -> dict[str, str]:
     if "database_chunks" in corpus:
         return {"Chunks of the retrieval database": f"{corpus['database_chunks']:,}"}
     return {"Chunks of the whole text, held-out documents included": f"{corpus['chunks']:,}"}
+
+
+def _limits_of_neighbours(corpus: Mapping) -> dict[str, str]:
+    """As far as the file says."""
+    names = {
+        "cut_chunks": "Chunks that are longer than what the encoder reads",
+        "beside_neighbours": "Held-out tokens that are predicted with neighbours in view",
+    }
+    return {words: f"{corpus[name]:.1%}" for name, words in names.items() if name in corpus}
 
 
 def _collection(results: Mapping) -> list[str]:

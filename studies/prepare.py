@@ -6,6 +6,7 @@ remakes only what depends on it.
 
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from retrieval.database.database import MAPPED
 from retrieval.database.recipe import encoder_of
 from retrieval.index.factory import require_supported
 from retrieval.index.index import INDEX
-from retrieval.keys.encoders import KeyEncoder, bert_encoder, tfidf_encoder
+from retrieval.keys.encoders import KeyEncoder, bert_encoder, cut_sentence, cut_share, tfidf_encoder
 from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
 from storage.artifacts import large, name_of, named, require_whole
 from storage.json_files import check
@@ -48,7 +49,8 @@ class Prepared:
 
     encoder: the BERT that embeds chunks, None for the MiniLM installed with the project. corpus_hash names
     the documents, skipped counts what could not be read, by reason. tfidf_name: what makes keys where no BERT
-    does.
+    does. cut_chunks: the share of chunks that are too long for what makes keys, None where older code did not
+    look.
     """
 
     root: Path
@@ -60,6 +62,7 @@ class Prepared:
     corpus_hash: str
     skipped: Mapping[str, int]
     tfidf_name: str | None = None
+    cut_chunks: float | None = None
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -130,6 +133,7 @@ def reopen(folder: Path) -> Prepared:
         check(names, FORM)
         if names.get("tfidf_name") is not None:
             check(names["tfidf_name"], name_of("tfidf"), "tfidf_name")
+        check(names.get("cut_chunks"), (float, None), "cut_chunks")
         return Prepared(**names | {"root": folder / names["root"]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -211,10 +215,14 @@ def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
         table = build_neighbour_table(
             root, store, tokenizer, encoder, text.num_neighbours, SPARE_NEIGHBOURS, text.index
         )
+        cut = cut_share(store, tokenizer, encoder)
+    if warning := cut_sentence(cut):
+        print(f"Warning: {warning}", file=sys.stderr)
     return Prepared(
         root, tokenizer_folder.name, store.path.name, index.name, table.name, _located(text.encoder),
         corpus.hash, dict(corpus.skipped),
         Path(encoder.spec["folder"]).name if text.keys == "tfidf" else None,
+        cut,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ judged by judging.verdicts.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -25,7 +26,7 @@ from studies.rows import MOST_NEIGHBOURS, Row
 from studies.run_folder import sole
 from studies.stages import Stages
 from studies.trials.grid import finished, number_of_workers, run_grid, trial_folder
-from studies.trials.held_out import require_text
+from studies.trials.held_out import few_in_view, require_text, share_beside_neighbours
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial
 from studies.trials.worker import Evaluation, Task
@@ -146,6 +147,10 @@ class Study:
         for task in tasks:
             for evaluation in (Evaluation(), *task.evaluations):
                 require_text(task.trial, task.prepared.neighbours, evaluation.length, evaluation.stride)
+        if retrieving := next((task for task in tasks if task.trial.retrieves), None):
+            share = share_beside_neighbours(retrieving.trial, retrieving.prepared.neighbours)
+            if warning := few_in_view(share):
+                print(f"Warning: {warning}", file=sys.stderr)
         run(tasks)
         tasks = [self._task(row, seed) for seed in seeds for row in dependent]
         run([task for task in tasks if task.trial.pretrained != NOT_YET])

@@ -10,7 +10,7 @@ from judging.intervals import Interval, paired_over_seeds, ratio
 from models.families import count, family_of, parameter_shapes
 from retrieval.chunks import training_chunks
 from studies.prepare import Prepared
-from studies.trials.held_out import evaluated_documents
+from studies.trials.held_out import evaluated_documents, share_beside_neighbours
 from studies.trials.train import typical_speed
 from studies.trials.trial import Trial, TrialResult
 
@@ -66,7 +66,7 @@ def summarise(
     ]  # fmt: skip
     unigram_d = unigram_nats(store, evaluated)
     return {
-        "corpus": corpus_facts(prepared, evaluated),
+        "corpus": corpus_facts(prepared, evaluated) | _in_view(prepared, trials),
         "unigram": [
             {"domain": domain, "bits_per_byte": bits_per_byte(unigram_d[inside], num_bytes[inside])}
             for domain, inside in domains.items()
@@ -76,6 +76,14 @@ def summarise(
         "comparisons": _comparisons(nats, texts, domains),
         "curves": [_curve(trials[key], results[key]) for key in trials],
     }
+
+
+def _in_view(prepared: Prepared, trials: dict[tuple[str, int], Trial]) -> dict[str, float]:
+    """beside_neighbours: the share of held-out tokens that a retrieving trial predicts with some in view."""
+    for trial in trials.values():
+        if trial.retrieves:
+            return {"beside_neighbours": share_beside_neighbours(trial, prepared.neighbours)}
+    return {}
 
 
 def score(nats_d: np.ndarray, documents: Documents) -> dict[str, Any]:
@@ -184,5 +192,6 @@ def corpus_facts(prepared: Prepared, evaluated: np.ndarray) -> dict:
         "chunks": int(store.num_chunks.sum()),
         "database_chunks": len(training_chunks(store)),
         "skipped": dict(prepared.skipped),
+        **({} if prepared.cut_chunks is None else {"cut_chunks": prepared.cut_chunks}),
         "near_duplicate_threshold": NEAR_DUPLICATE_SHARE,
     }

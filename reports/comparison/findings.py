@@ -11,6 +11,8 @@ from statistics import mean
 from judging.verdicts import BETTER, SEEDS_FOR_A_VERDICT, UNDECIDED, WORSE
 from reports.forms import ALL, GOPHER, NO_NEAR_DUPLICATES, Form, form_name, form_of, forms, pair_name
 from reports.words import count, plural, signed
+from retrieval.keys.encoders import cut_sentence
+from studies.trials.held_out import few_in_view
 
 INITIALISATIONS = {
     "published": "with the published initialisation",
@@ -100,6 +102,13 @@ def unigram_sentence(results: Mapping) -> str:
         return ""
     names = ", ".join(form_name(form) for form in behind)
     return f"Not below the unigram reference, so too early for any conclusion: {names}."
+
+
+def neighbours_sentences(results: Mapping) -> str:
+    """What keeps RETRO from neighbours, or from good ones; empty where nothing does, or the file is older."""
+    corpus = results["corpus"]
+    in_view, cut = corpus.get("beside_neighbours", 1), corpus.get("cut_chunks", 0)
+    return " ".join(filter(None, (few_in_view(in_view), cut_sentence(cut))))
 
 
 def against_the_papers(results: Mapping) -> list[tuple[str, str]]:

@@ -77,7 +77,8 @@ def save_plot(results: Mapping, path: Path) -> None:
 
 
 def _reservations(results: Mapping) -> str:
-    return f"{findings.seeds_sentence(results)} {findings.unigram_sentence(results)}".strip()
+    sentences = (findings.seeds_sentence, findings.unigram_sentence, findings.neighbours_sentences)
+    return " ".join(filter(None, (sentence(results) for sentence in sentences)))
 
 
 def _model_table_that_fits(results: Mapping) -> str:

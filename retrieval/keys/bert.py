@@ -36,6 +36,17 @@ def mean_over_time(hidden_ntd: jax.Array, mask_nt: jax.Array) -> jax.Array:
     return total_nd / jnp.maximum(weight_nt.sum(axis=1, keepdims=True), 1.0)
 
 
+def most_wordpieces(bert: Bert) -> int:
+    """How many of a text are read, [CLS] and [SEP] among them."""
+    return min(MAX_WORDPIECES, bert.config.max_position_embeddings)
+
+
+def are_cut(bert: Bert, texts: list[str]) -> np.ndarray:
+    """bool [len(texts)]: those that have more wordpieces than are read."""
+    most = most_wordpieces(bert)
+    return np.array([len(ids) > most for ids in bert.encode(texts, most + 1)], bool)
+
+
 def embedder(
     bert: Bert, devices: Sequence[jax.Device] | None = None, batches_at_once: int | None = None
 ) -> Callable[[list[str], Callable[[int], object]], np.ndarray]:
@@ -69,7 +80,7 @@ def embedder(
     )
 
     def embed(texts: list[str], progress: Callable[[int], object]) -> np.ndarray:
-        most = min(MAX_WORDPIECES, bert.config.max_position_embeddings)
+        most = most_wordpieces(bert)
         wordpieces = bert.encode(texts, most)
         order = np.argsort([len(ids) for ids in wordpieces], kind="stable")
         rows = len(devices) * min(most_rows, power_of_two_from(-(-len(texts) // len(devices))))

@@ -5,24 +5,31 @@ Shape suffixes: n texts or chunks, d the encoder's dimension.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.token_store import TokenStore
+from data.token_store import Chunked, TokenStore
 from data.tokenizers import Tokenizer
 from models.bert.load import load_bert
 from models.bert.model import Bert
 from retrieval.chunks import chunk_text, store_hash, training_chunks
-from retrieval.keys.bert import MAX_WORDPIECES, embedder
+from retrieval.keys.bert import MAX_WORDPIECES, are_cut, embedder
 from retrieval.keys.bert_checkpoint import checkpoint_folder
 from retrieval.keys.tfidf import DIMENSION, PATTERN, SIGNS, WORDS, fit_tfidf, open_tfidf
 from storage.artifacts import artifact
 
+LOOKED_AT = 1024  # chunks: a share of them is known to 0.03
+
 
 def no_progress(count: int) -> None:
     pass
+
+
+def none_is_cut(texts: list[str]) -> np.ndarray:
+    return np.zeros(len(texts), bool)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class KeyEncoder:
     texts that became keys since the last call. A key does not depend on the texts it is encoded with, up to
     rounding.
     spec: JSON from which `open_encoder` opens it again, in another process.
+    are_cut(texts) -> bool [len(texts)]: those of which only the beginning makes the key.
     """
 
     name: str
@@ -44,10 +52,31 @@ class KeyEncoder:
     dimension: int
     encode_texts: Callable[[list[str], Callable[[int], object]], np.ndarray]
     spec: Mapping[str, Any]
+    are_cut: Callable[[list[str]], np.ndarray] = none_is_cut
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], object] = no_progress) -> np.ndarray:
         """float32 [len(texts), d]."""
         return self.encode_texts(list(texts), progress)
+
+
+def cut_share(store: Chunked, tokenizer: Tokenizer, encoder: KeyEncoder) -> float:
+    """The share of a store's chunks that `encoder` reads the beginning of alone, by up to 1,024 of them that
+    stand evenly in it.
+    """
+    total = int(store.chunk_offsets[-1])
+    chunks = np.linspace(0, total - 1, min(total, LOOKED_AT)).astype(np.int64)
+    return float(np.mean(encoder.are_cut([chunk_text(store, tokenizer, chunk) for chunk in chunks])))
+
+
+def cut_sentence(share: float) -> str:
+    """What is to be said of that share: nothing below one chunk in twenty."""
+    if share < 0.05:
+        return ""
+    return (
+        f"{share:.0%} of the chunks have more wordpieces than the {MAX_WORDPIECES} that the encoder reads at "
+        "most, and are found by their beginnings alone: an encoder of the text's language needs fewer "
+        "(--encoder)."
+    )
 
 
 def open_encoder(spec: Mapping[str, Any]) -> KeyEncoder:
@@ -77,6 +106,7 @@ def encoder_of_bert(bert: Bert, checkpoint: str | None) -> KeyEncoder:
         dimension=bert.config.hidden_size,
         encode_texts=embedder(bert),
         spec={"name": "bert", "checkpoint": checkpoint},
+        are_cut=partial(are_cut, bert),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from data.batches import Batch, TrainBatches
+from data.token_store import CHUNK
 from models.decoder import Neighbours
 from retrieval.chunks import neighbour_tokens
 from retrieval.neighbours.table import NeighbourTable
@@ -48,6 +49,15 @@ def with_neighbours(
         "weights": batch.weights,
         "neighbours": neighbours,
     }
+
+
+def beside_neighbours(batch: Batch, table: NeighbourTable, k: int) -> np.ndarray:
+    """bool [B, T]: the predicted tokens at which a model reads neighbours, those of the chunk before: from
+    that one's last token on, as far as the sequence goes.
+    """
+    has_some_bu = (table.neighbours(batch.chunks, k) >= 0).any(axis=-1)
+    read_bt = np.pad(np.repeat(has_some_bu, CHUNK, axis=1), ((0, 0), (CHUNK - 1, 0)))
+    return read_bt[:, : batch.weights.shape[1]] & (batch.weights > 0)
 
 
 def _before_another(chunks: np.ndarray, table: NeighbourTable) -> np.ndarray:

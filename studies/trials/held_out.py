@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from data.batches import Batch, TrainBatches, evaluation_batches
+from data.token_store import CHUNK
 from evaluation.bits_per_byte import document_nats
 from models.decoder import Params
 from parallelism.interface import Strategy
 from processes.start import is_leader
 from progress import Progress
-from retrieval.neighbours.batches import with_neighbours
+from retrieval.neighbours.batches import beside_neighbours, with_neighbours
 from retrieval.neighbours.table import NeighbourTable
 from studies.trials.trial import Trial
 
@@ -38,6 +39,27 @@ def require_text(
     """
     TrainBatches(table.store, trial.batch_size, trial.length, trial.seed)
     held_out(trial if length is None else dataclasses.replace(trial, length=length), table, stride=stride)
+
+
+def share_beside_neighbours(trial: Trial, table: NeighbourTable) -> float:
+    """Of the held-out tokens that `trial` predicts, the share that it predicts with neighbours in view."""
+    predicted = beside = 0
+    for batch, _ in held_out(trial, table):
+        predicted += int((batch.weights > 0).sum())
+        beside += int(beside_neighbours(batch, table, trial.config.k_evaluation).sum())
+    return beside / predicted  # at least one sequence is predicted: `require_text`
+
+
+def few_in_view(share: float) -> str:
+    """What is to be said where that `share` is less than a half: RETRO then has little to differ by."""
+    if share >= 0.5:
+        return ""
+    none = "No held-out token is predicted with neighbours in view, and RETRO on is RETRO off"
+    few = f"Only {share:.2%} of the held-out tokens are predicted with neighbours in view"
+    return (
+        f"{few if share else none}: those of a chunk are read from its last token, the {CHUNK}th, on, and "
+        "not beyond its document or sequence. Longer documents or a larger --length bring more into view."
+    )
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def test_results_have_every_row_and_field(run):
         if row["interval"] is not None:  # a single document has none
             assert row["interval"][0] <= row["bits_per_byte"] <= row["interval"][1]
         assert row["train_tokens"] > 0 and row["tokens_per_second"] > 0 and 0 < row["mfu"] < 1
+    assert 0 < results["corpus"]["beside_neighbours"] < 1 and 0 <= results["corpus"]["cut_chunks"] <= 1
     assert "RETRO on (copying, ours)" in printed
     assert (out / "report.html").stat().st_size > 10_000
     assert (out / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -245,6 +245,17 @@ def test_models_that_do_not_beat_the_unigram_reference_are_named(tmp_path):
     assert sentence in " ".join(terminal_table(results).split()) and sentence in page_of(results, tmp_path)
 
 
+def test_what_keeps_retro_from_its_neighbours_is_said(tmp_path):
+    results = make_results()
+    assert findings.neighbours_sentences(results) == "", "an older file does not say"
+    results["corpus"] |= {"beside_neighbours": 0.9, "cut_chunks": 0.04}
+    assert findings.neighbours_sentences(results) == ""
+    results["corpus"] |= {"beside_neighbours": 0.0, "cut_chunks": 0.84}
+    for text in (" ".join(terminal_table(results).split()), page_of(results, tmp_path)):
+        assert "No held-out token is predicted with neighbours in view, and RETRO on is RETRO off" in text
+        assert "84% of the chunks have more wordpieces" in text
+
+
 def test_what_may_be_missing_is_a_dash_or_left_out(tmp_path):
     """No example, one document (no interval), nothing measured, nothing trained, a form of no known name."""
     results = make_results(seeds=1, domains=("all", "a domain of one's own"))

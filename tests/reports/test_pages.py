@@ -73,6 +73,16 @@ def test_a_card_counts_the_chunks_that_neighbours_are_found_among(made, tmp_path
     assert "28,441" not in pages_of["cards/square.md"]
 
 
+def test_a_card_says_how_much_of_the_text_neighbours_can_help_with(made, tmp_path):
+    assert "encoder reads" not in made[1]["cards/square.md"], "an older file does not say"
+    corpus = MADE["square"]["corpus"] | {"cut_chunks": 0.843, "beside_neighbours": 0.9}
+    pages_of = pages(sections(put(tmp_path, {"square": MADE["square"] | {"corpus": corpus}})))
+    assert "- Chunks that are longer than what the encoder reads: 84.3%" in pages_of["cards/square.md"]
+    assert (
+        "- Held-out tokens that are predicted with neighbours in view: 90.0%" in pages_of["cards/square.md"]
+    )
+
+
 def test_every_row_and_number_stands_on_both_pages(made):
     for results in MADE.values():
         for row in judge(results):

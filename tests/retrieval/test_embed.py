@@ -1,5 +1,6 @@
 """A chunk's key depends on its text alone, and a killed run keeps its finished shards."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from models.bert.load import load_bert
+from retrieval.chunks import chunk_text
 from retrieval.keys import bert as bert_keys
 from retrieval.keys import embed
 from retrieval.keys.bert import embedder, mean_over_time
 from retrieval.keys.embed import embed_store
-from retrieval.keys.encoders import no_progress
+from retrieval.keys.encoders import LOOKED_AT, KeyEncoder, cut_sentence, cut_share, no_progress, none_is_cut
 from retrieval.keys.shards import embed_chunks
 
 TOLERANCE = 1e-5  # absolute, on keys of order one
@@ -47,6 +49,37 @@ def test_a_key_is_the_mean_over_unpadded_wordpieces(encoder, tiny_bert):
         mask = np.ones(ids.shape, bool)
         expected = mean_over_time(apply(tiny_bert.params, ids, mask), mask)[0]
         np.testing.assert_allclose(key, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_texts_of_more_wordpieces_than_are_read_are_cut(encoder, tiny_bert):
+    texts = [f"{'ab ' * number}{last}" for number in range(150) for last in ("cd", "a")] + ["", "\u6570" * 500]
+    lengths = np.array([len(tiny_bert.encode([text], 10**6)[0]) for text in texts])
+    most = min(bert_keys.MAX_WORDPIECES, tiny_bert.config.max_position_embeddings)
+    np.testing.assert_array_equal(encoder.are_cut(texts), lengths > most)
+    assert most in lengths and most + 1 in lengths, "the edge is not among them any more"
+    assert encoder.are_cut([]).shape == (0,)
+
+
+def test_the_share_of_chunks_that_are_cut(make_store, tokenizer, tmp_path):
+    """By some of them where there are many."""
+    store = make_store(tmp_path, [640, 300, 64 * 1200])
+    cut = {number for number in range(int(store.chunk_offsets[-1])) if number % 4 == 0}
+    texts = {
+        chunk_text(store, tokenizer, chunk): chunk in cut for chunk in range(int(store.chunk_offsets[-1]))
+    }
+    looked_at = []
+
+    def are_cut(some):
+        looked_at.append(len(some))
+        return np.array([texts[text] for text in some])
+
+    encoder = KeyEncoder("some", "some", {}, 1, lambda texts, progress: None, {}, are_cut)
+    assert cut_share(store, tokenizer, encoder) == pytest.approx(0.25, abs=0.05)
+    assert looked_at == [LOOKED_AT]
+    assert cut_share(store, tokenizer, dataclasses.replace(encoder, are_cut=none_is_cut)) == 0
+    assert cut_sentence(0.049) == "" and cut_sentence(0.84).startswith(
+        "84% of the chunks have more wordpieces"
+    )
 
 
 @pytest.mark.parametrize("positions", [29, 30, 31, 32])

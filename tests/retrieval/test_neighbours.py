@@ -17,7 +17,7 @@ from retrieval.index.index import inverted_file, make_index, search
 from retrieval.index.nearest_outside_group import nearest_by_keys, nearest_outside_group
 from retrieval.keys.shards import embed_chunks
 from retrieval.neighbours import table as neighbours
-from retrieval.neighbours.batches import with_neighbours
+from retrieval.neighbours.batches import beside_neighbours, with_neighbours
 from retrieval.neighbours.table import NeighbourTable, build_neighbour_table
 
 K, SPARE = 2, 2
@@ -217,6 +217,20 @@ def test_a_document_of_a_row_reads_no_neighbours_of_the_one_before_it(stored):
     for batch, _ in evaluation_batches(store, 2, 128):
         given = [with_neighbours(batch, table, K, across)["neighbours"] for across in (False, True)]
         np.testing.assert_array_equal(*(neighbours.mask for neighbours in given))
+
+
+@pytest.mark.parametrize("length", [64, 128, 256])
+def test_tokens_with_neighbours_in_view(stored, length):
+    """Token p reads the neighbours of chunk (p + 1) // 64 - 1 (RETRO section 2.4)."""
+    _, store, table = stored
+    for batch, _ in evaluation_batches(store, 2, length, stride=64):
+        mask_buk = with_neighbours(batch, table, K)["neighbours"].mask.any(-1)
+        beside_bt = beside_neighbours(batch, table, K)
+        for b, p in np.ndindex(batch.tokens.shape):
+            u = (p + 1) // 64 - 1
+            in_view = u >= 0 and mask_buk[b, u].any()
+            assert beside_bt[b, p] == (in_view and batch.weights[b, p] > 0)
+        assert beside_bt.any() or length == 64
 
 
 def test_more_neighbours_than_the_table_keeps_are_refused(stored):
