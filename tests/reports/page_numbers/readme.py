@@ -1,17 +1,13 @@
 """README.md: what stands around its table, from the comparison's file."""
 
-from tests.reports.page_numbers.measured import compared, results
+from tests.reports.page_numbers.comparison import APART, COMPARE, COPYING, ahead, sizes
+from tests.reports.page_numbers.measured import results
 from tests.reports.page_numbers.page import Page, Sentence
-
-COMPARE = "experiments/results/compare/results.json"
 
 
 def in_short():
     """Bits per byte that PaLM and the copying start are ahead by, and millions of training tokens."""
-    copying = "RETRO on − off (copying, ours)"
-    tokens = min(row["train_tokens"] for row in results("compare")["rows"]) / 1e6
-    gains = [-compared(copying, domain)["difference"] for domain in ("no_near_duplicates", "all")]
-    return -compared("PaLM − Gopher")["difference"], tokens, *gains
+    return ahead("PaLM − Gopher"), sizes()[2], ahead(COPYING, APART), ahead(COPYING)
 
 
 PAGE = Page(
@@ -26,9 +22,9 @@ PAGE = Page(
             f"{COMPARE} (config and environment)",
         ),
         Sentence(
-            "PaLM, block and recipe together, is ahead of Gopher by {:.3f}. Whether RETRO as published gains from its "
-            "neighbours cannot be told at {:.1f}M training tokens; with the copying start it gains {:.3f} without "
-            "near-duplicates. (Over all documents it is {:.3f}, most of it",
+            "PaLM, block and recipe together, is ahead of Gopher by {:.3f}. Whether RETRO as published gains "
+            "from its neighbours cannot be told at {:.1f}M training tokens; with the copying start it gains "
+            "{:.3f} without near-duplicates. (Over all documents it is {:.3f}, most of it",
             in_short,
             f"{COMPARE} (comparisons)",
         ),
