@@ -1,6 +1,7 @@
 # make compare   train and compare PaLM, Gopher and RETRO; ARGS="--seeds 3" hands on options
 # make ablations the papers' tables, and curves over size, tokens and database; resumable
 # make test      the tests; ARGS="tests/models -k retro" runs some of them
+# make chaos     kills, damage, full disks and bad input for ten minutes; ARGS="--minutes 60 --seed 7"
 # make lint      ruff (errors and format) and mypy (types)
 # make bench     speed beside peers and the machine's ceiling; ARGS="--only decoding"
 # make report    pages in docs and the README's tables, from experiments/results
@@ -12,7 +13,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 PEERS := .venv-bench
 
-.PHONY: setup compare ablations test lint bench report help
+.PHONY: setup compare ablations test chaos lint bench report help
 
 setup: $(READY)
 
@@ -20,11 +21,14 @@ compare: $(READY)
 	$(VENV)/bin/python -m experiments.compare $(ARGS)
 
 ablations: $(READY)
-	for table in "ablate palm" "ablate gopher" "ablate retro" square scaling payoff; do \
+	for table in "ablate palm" "ablate gopher" "ablate retro" blocks square scaling payoff; do \
 		$(VENV)/bin/python -m experiments.$$table $(ARGS) || exit $$?; done
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+chaos: $(READY)
+	$(VENV)/bin/python -m tests.chaos $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -1,8 +1,8 @@
 """JSON that is read with care: it may be cut short, edited by hand, or from somebody else.
 
 A form says what is due: a type; `[form]`, a list of such; `{"field": form}`, a record that has these fields
-and maybe others; `{str: form}`, a record of any fields; a tuple of forms, one of these (None among them); or
-a function that raises ValueError where a value is none.
+and maybe others, with `"field?"` for one that may be missing; `{str: form}`, a record of any fields; a tuple
+of forms, one of these (None among them); or a function that raises ValueError where a value is none.
 """
 
 import json
@@ -39,13 +39,19 @@ def check(value: Any, form: Any, field: str = "") -> None:
         due = " or ".join(WORDS[_kind(one)] for one in (form if isinstance(form, tuple) else (form,)))
         raise ValueError(f"{field or 'all of it'} is {_shown(value)} where {due} is due")
     if isinstance(form, list):
+        if form[0] in (str, int) and set(map(type, value)) <= {form[0]}:
+            return  # at once: there may be millions
         for number, item in enumerate(value):
             check(item, form[0], f"{field}[{number}]")
     elif isinstance(form, Mapping):
-        for name in value if str in form else form:
-            if name not in value:
-                raise ValueError(f"{_below(field, name)} is missing")
-            check(value[name], form.get(name, form.get(str)), _below(field, name))
+        if str in form:
+            form = dict.fromkeys((f"{name}?" for name in value), form[str])
+        for name in form:
+            known, here = name.removesuffix("?"), f"{field}." if field else ""
+            if known in value:
+                check(value[known], form[name], here + known)
+            elif known == name:
+                raise ValueError(f"{here}{name} is missing")
     elif callable(form) and not isinstance(form, type):
         try:
             form(value)
@@ -72,10 +78,6 @@ def _is(value: Any, kind: Any) -> bool:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return False
     return isinstance(value, (int, float) if kind is float else kind)
-
-
-def _below(field: str, name: str) -> str:
-    return f"{field}.{name}" if field else str(name)
 
 
 def _shown(value: Any) -> str:

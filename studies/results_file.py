@@ -123,7 +123,9 @@ class _Misfit(Exception):
 
 
 def _way_out(results: Mapping) -> str:
-    command = results.get("command") or f"python -m experiments.{str(results['experiment']).split()[0]}"
+    command = results.get("command")
+    if not isinstance(command, str):
+        command = f"python -m experiments.{results['experiment'].split()[0]}"
     return f"Run `{command}` again: what is finished is not run again, and the file is written anew."
 
 

@@ -16,6 +16,7 @@ from reports.comparison import findings, leakage_findings, leakage_plots, tables
 from reports.comparison import plots as drawings
 from reports.comparison.plots import summary_png
 from reports.forms import DOCUMENTS
+from reports.sources import PAGE_NAME
 from reports.tables import WIDTH, Table, github, terminal
 from reports.templates.fill import template
 from storage.files import write_atomic
@@ -65,6 +66,7 @@ def write_report(results: Mapping, path: Path) -> None:
         example=results["example"] and _example(results["example"]),
         longest_stage=max((stage["seconds"] for stage in results["stages"]), default=0) or 1,
         strong_nats=f"{plots.STRONG_NATS:g}",
+        sources_page=PAGE_NAME,  # a link leads nowhere else, whatever the results say
         configurations=json.dumps(results["config"]["models"], indent=1),
     )
     # Text of a corpus may hold control characters, and half a surrogate pair, which UTF-8 has no bytes for.

@@ -3,6 +3,7 @@ nothing yet.
 """
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-SECONDS = 300  # after which a child that should have ended is said to hang
+SECONDS = 600  # after which a child that should have ended is said to hang
 WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate")
 
 
@@ -92,6 +93,7 @@ def _run(act: Callable[..., None], arguments: tuple, log: str, dies_at: int | No
     os.dup2(out, 2)
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    faulthandler.dump_traceback_later(SECONDS - 10, file=sys.stderr)  # where it hangs, should it
     if dies_at is not None:
         _die_at(dies_at)
     try:

@@ -19,7 +19,7 @@ from experiments import ablate, compare, generate, publish, retrieval, retrofit
 from models.families import configuration, with_decoder_fields
 from reports.pages import pages, write
 from reports.sections import sections
-from retrieval.database.database import CURRENT, read_version
+from retrieval.database.version import CURRENT, read_version
 from studies import presets
 from studies.prepare import Text, prepare
 from studies.stages import Stages

@@ -49,7 +49,7 @@ def test_the_command_measures_what_it_says(tmp_path, capsys):
     # For the forward and for the backward pass, unless the compiler keeps them in between.
     assert 0.9 * weights < free["collective_bytes"]["all-gather"] * 4 / 3 < 2.1 * weights
     content = {"config", "rows", "timelines", "published_systems"}
-    assert content | {"experiment", "layout", "command", "environment"} == set(results)
+    assert content | {"experiment", "layout", "command", "environment", "crc32"} == set(results)
     assert len(results["timelines"]["1f1b"]) == 2 * 2 * 4
     assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
     assert terminal_tables(results) in capsys.readouterr().out

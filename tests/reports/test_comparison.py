@@ -144,6 +144,28 @@ def test_the_page_loads_nothing(tmp_path):
     assert not re.findall(r"url\((?!#)", page)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        " JavaScript:alert(1)",
+        "data:text/html,x",
+        "https://example.org/",
+        "../x",
+        "",
+        None,
+        7,
+        [],
+    ],
+)
+def test_no_address_of_a_results_file_becomes_a_link(tmp_path, address):
+    results = make_results()
+    page = page_of(results, tmp_path)
+    assert page_of(results | {"sources": address}, tmp_path) == page
+    linked = page_of(results | {"sources": "sources.html"}, tmp_path)
+    assert {a for a in re.findall(r'href="([^"]*)"', linked) if not a.startswith("#")} == {"sources.html"}
+
+
 def test_ids_are_unique_and_every_reference_meets_one(tmp_path):
     page = page_of(make_results(), tmp_path)
     ids = re.findall(r'\bid="([^"]*)"', page)

@@ -5,7 +5,7 @@ number is one that no file has to give. What a new number needs: page_numbers/pa
 import pytest
 
 from reports.words import signed
-from tests.reports.page_numbers import benchmarks, docs, retrieval
+from tests.reports.page_numbers import benchmarks, docs, findings, readme, retrieval
 from tests.reports.page_numbers.measured import ROOT, compared, difference, gain, gain_apart, reversed_sign
 from tests.reports.page_numbers.page import (
     Page,
@@ -17,7 +17,9 @@ from tests.reports.page_numbers.page import (
     unexplained,
 )
 
-PAGES = {page.path: page for page in (benchmarks.PAGE, retrieval.PAGE, *docs.PAGES)}
+PAGES = {
+    page.path: page for page in (readme.PAGE, findings.PAGE, benchmarks.PAGE, retrieval.PAGE, *docs.PAGES)
+}
 SENTENCES = [
     pytest.param(page, sentence, id=f"{path}: {sentence.template[:40]}")
     for path, page in PAGES.items()

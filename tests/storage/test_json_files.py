@@ -12,7 +12,7 @@ def even(value):
 
 FORM = {
     "name": str, "count": int, "share": float, "held": bool, "names": [str], "spec": (None, {"size": int}),
-    "hashes": {str: str}, "even": even, "either": (int, str), "points": [[float]], "open": {},
+    "hashes": {str: str}, "even": even, "either": (int, str), "points": [[float]], "open": {}, "maybe?": int,
 }  # fmt: skip
 GOOD = {
     "name": "a", "count": 1, "share": 0.5, "held": True, "names": ["a"], "spec": {"size": 1}, "hashes": {"a": "b"},
@@ -21,7 +21,8 @@ GOOD = {
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"spec": None}, {"share": 1}, {"either": 3}, {"names": []}, {"hashes": {}}]
+    "change",
+    [{}, {"spec": None}, {"share": 1}, {"either": 3}, {"names": []}, {"hashes": {"a?": ""}}, {"maybe": 1}],
 )
 def test_what_is_of_the_form(change):
     check(GOOD | change, FORM)
@@ -44,6 +45,8 @@ def test_what_is_of_the_form(change):
         ({"even": 3}, "even is 3: an even number is due"),
         ({"either": None}, "either is None where a whole number or text is due"),
         ({"points": [[1], [None]]}, r"points\[1\]\[0\] is None where a number is due"),
+        ({"maybe": "x"}, "maybe is 'x' where a whole number is due"),
+        ({"hashes": {"a?": 1}}, r"hashes.a\? is 1 where text is due"),
         ({"open": []}, r"open is \[\] where a record of fields is due"),
     ],
 )
