@@ -37,7 +37,7 @@ FILE_NAME = "data.json"
 FORM = {
     "root": str, "tokenizer_name": name_of("tokenizer"), "store_name": name_of("tokens"),
     "index_name": name_of("index"), "neighbours_name": name_of("neighbours"), "encoder": (str, None),
-    "corpus_hash": str, "skipped": {str: int},
+    "corpus_hash": str, "skipped": {str: int}, "cut_chunks?": (float, None),
 }  # fmt: skip
 WAY_OUT = "Run the command that made the run again: only what is missing or damaged is made anew."
 
@@ -133,7 +133,6 @@ def reopen(folder: Path) -> Prepared:
         check(names, FORM)
         if names.get("tfidf_name") is not None:
             check(names["tfidf_name"], name_of("tfidf"), "tfidf_name")
-        check(names.get("cut_chunks"), (float, None), "cut_chunks")
         return Prepared(**names | {"root": folder / names["root"]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

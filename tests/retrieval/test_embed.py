@@ -52,7 +52,10 @@ def test_a_key_is_the_mean_over_unpadded_wordpieces(encoder, tiny_bert):
 
 
 def test_texts_of_more_wordpieces_than_are_read_are_cut(encoder, tiny_bert):
-    texts = [f"{'ab ' * number}{last}" for number in range(150) for last in ("cd", "a")] + ["", "\u6570" * 500]
+    texts = [f"{'ab ' * number}{last}" for number in range(150) for last in ("cd", "a")] + [
+        "",
+        "\u6570" * 500,
+    ]
     lengths = np.array([len(tiny_bert.encode([text], 10**6)[0]) for text in texts])
     most = min(bert_keys.MAX_WORDPIECES, tiny_bert.config.max_position_embeddings)
     np.testing.assert_array_equal(encoder.are_cut(texts), lengths > most)
