@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NoReturn
 
 import tyro
@@ -55,6 +56,7 @@ def command(
         if os.environ.get("JAX_ENABLE_X64", "").lower() not in ("", "0", "false", "f", "no", "n", "off"):
             raise InputError("Models here have numbers of 32 bits or less: unset JAX_ENABLE_X64.")
         require_values(sys.argv[1:] if arguments is None else arguments, parsed)
+        _require_utf8_paths(parsed)
         if many_processes:
             team = start(_alike(parsed))
         elif member := membership(os.environ):
@@ -122,6 +124,17 @@ def require_values(arguments: Sequence[str], parsed: Any) -> None:
             empty = not argument
         if empty and option.replace("_", "-") not in may_be_empty:
             raise InputError(f"{option} is empty. Give a value; a shell variable in its place is not set.")
+
+
+def _require_utf8_paths(parsed: Any) -> None:
+    """SentencePiece, FAISS and orbax open no folder by a name that is not UTF-8."""
+    for field in dataclasses.fields(parsed):
+        path = getattr(parsed, field.name)
+        if isinstance(path, Path) and any("\ud800" <= letter <= "\udfff" for letter in str(path.absolute())):
+            raise InputError(
+                f"--{field.name.replace('_', '-')} {path}: the name of {path.absolute()} is not UTF-8, and "
+                "some libraries cannot open it. Give a folder of another name."
+            )
 
 
 def _alike(options: Any) -> dict[str, dict[str, str]]:

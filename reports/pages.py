@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data.documents import encodable
 from judging.margin import EQUAL_SHARE, YARDSTICK
 from judging.null_check import DRAWS
 from judging.verdicts import DRAWS_FOR_A_VERDICT, GROUPS_FOR_A_VERDICT, SEEDS_FOR_A_VERDICT
@@ -96,11 +97,12 @@ def pages(sections: Sequence[Section]) -> dict[str, str]:
         "terms": TERMS, "github": github, "plots": plots, "set_up": set_up, "from_docs": _from_docs,
     }  # fmt: skip
     cards = {f"cards/{section.name}.md": card(section) for section in carded}
-    return {
+    made = {
         "results.md": _tidy(template("results.md.j2", html=False).render(fields)),
         "report.html": template("results.html.j2", html=True).render(fields) + "\n",
         **{name: _tidy(text) for name, text in cards.items()},
     }
+    return {name: encodable(text) for name, text in made.items()}  # a path of --corpus may be no UTF-8
 
 
 def with_tables(text: str, sections: Sequence[Section]) -> str:

@@ -130,3 +130,9 @@ def test_what_may_be_empty_and_the_working_directory_by_its_name(capsys):
 def test_no_command_takes_an_empty_path(options, arguments, option, capsys):
     code, said = ends_with(capsys, never, *arguments, option, "", options=options)
     assert code == 2 and f"{option} is empty" in said
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_refused_before_anything_is_made(capsys):
+    """SentencePiece ended with a TypeError there, after a tokenizer was trained."""
+    code, said = ends_with(capsys, never, "--out", "runs/caf\udce9", options=Several)
+    assert code == 2 and "error: --out runs/caf\\udce9: the name of" in said and "is not UTF-8" in said

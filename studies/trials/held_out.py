@@ -51,8 +51,10 @@ def share_beside_neighbours(trial: Trial, table: NeighbourTable) -> float:
 
 
 def few_in_view(share: float) -> str:
-    """What is to be said where that `share` is less than a half: RETRO then has little to differ by."""
-    if share >= 0.5:
+    """What is to be said where that `share` is less than a quarter: RETRO then has little to differ by. (In
+    sequences of two chunks it is a half.)
+    """
+    if share >= 0.25:
         return ""
     none = "No held-out token is predicted with neighbours in view, and RETRO on is RETRO off"
     few = f"Only {share:.2%} of the held-out tokens are predicted with neighbours in view"

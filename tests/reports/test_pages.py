@@ -73,6 +73,17 @@ def test_a_card_counts_the_chunks_that_neighbours_are_found_among(made, tmp_path
     assert "28,441" not in pages_of["cards/square.md"]
 
 
+def test_a_corpus_whose_path_is_no_utf_8_has_pages(tmp_path):
+    """Its bytes are escaped; both kinds of results, in the command and in the configuration."""
+    name = "notes/caf\udce9"
+    square = MADE["square"] | {"command": f"python -m experiments.square --corpus '{name}'"}
+    square["config"] = square["config"] | {"corpus": name}
+    written = pages(sections(put(tmp_path, {"square": square})))
+    write(written, tmp_path / "docs")
+    assert not differing(written, tmp_path / "docs")
+    assert "notes/caf\\xe9" in (tmp_path / "docs/cards/square.md").read_text(encoding="utf-8")
+
+
 def test_a_card_says_how_much_of_the_text_neighbours_can_help_with(made, tmp_path):
     assert "encoder reads" not in made[1]["cards/square.md"], "an older file does not say"
     corpus = MADE["square"]["corpus"] | {"cut_chunks": 0.843, "beside_neighbours": 0.9}
