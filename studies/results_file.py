@@ -125,7 +125,7 @@ class _Misfit(Exception):
 def _way_out(results: Mapping) -> str:
     command = results.get("command")
     if not isinstance(command, str):
-        command = f"python -m experiments.{results['experiment'].split()[0]}"
+        command = f"python -m experiments.{results['experiment']}"
     return f"Run `{command}` again: what is finished is not run again, and the file is written anew."
 
 

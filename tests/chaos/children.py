@@ -100,6 +100,8 @@ def _run(act: Callable[..., None], arguments: tuple, log: str, dies_at: int | No
         act(*arguments)
     except SystemExit as ended:
         os._exit(_flushed(ended.code if isinstance(ended.code, int) else int(ended.code is not None)))
+    except KeyboardInterrupt:  # before the command could know of it
+        os._exit(_flushed(130))
     except BaseException:
         traceback.print_exc()
         os._exit(_flushed(1))

@@ -3,7 +3,7 @@
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,21 +28,21 @@ def whole(job: Job, template: Path, folder: Path) -> tuple[float, dict[str, str]
 
 def kills(
     job: Job, template: Path, folder: Path, seconds: float, expected: dict[str, str], random: np.random.Generator,
-    count: int,
+    count: int, signals: Sequence[signal.Signals] = SIGNALS,
 ) -> Iterator[Case]:  # fmt: skip
-    """`count` kills in one folder, by signals at random times and before random changes to the file system;
+    """`count` kills in one folder, by `signals` at random times and before random changes to the file system;
     then the command runs to its end.
     """
     shutil.copytree(template, folder, dirs_exist_ok=True)
     told = []
     for number in range(count):
         log = folder.with_name(f"{folder.name}-{number}.log")
-        if random.random() < 0.5:
+        if not signals or random.random() < 0.5:
             dies_at = int(random.integers(1, 120))
             child = Child(job.run, folder, log=log, dies_at=dies_at)
             what, by = f"before change {dies_at} of the file system", signal.SIGKILL
         else:
-            child, by = Child(job.run, folder, log=log), SIGNALS[random.integers(len(SIGNALS))]
+            child, by = Child(job.run, folder, log=log), signals[random.integers(len(signals))]
             after = float(random.uniform(0, 1.1 * seconds))
             what = f"{by.name} after {after:.2f} s"
             wait_until(lambda child=child: not child.running(), after)

@@ -119,6 +119,8 @@ PAGE = Page(
         *(kept(f"codes of {size} bytes and ids") for size in (64, 32, 8)),
     ),
     not_measured=(
+        "beyond 256 MiB",
+        "exit code 2",
         "4,096 chunks",
         "(RETRO, section 2.3)",
         "(1 + log tf) · idf, through random signs into 768 places",
