@@ -25,7 +25,7 @@ from retrieval.index.factory import require_supported
 from retrieval.index.index import INDEX
 from retrieval.keys.encoders import KeyEncoder, bert_encoder, tfidf_encoder
 from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
-from storage.artifacts import large, name_of, named, require_whole
+from storage.artifacts import large, name_of, named, read_manifest, require_whole
 from storage.files import write_atomic
 from storage.json_files import check, read_json
 from studies.stages import Stages
@@ -66,7 +66,14 @@ class Prepared:
 
     @cached_property
     def store(self) -> TokenStore:
-        return TokenStore(self.artifact(self.store_name))
+        folder = self.artifact(self.store_name)
+        made_of = read_manifest(folder)["inputs"]
+        if made_of.get("corpus", self.corpus_hash) != self.corpus_hash:
+            raise InputError(
+                f"{folder} is of the corpus {made_of['corpus']}, and {FILE_NAME} says {self.corpus_hash}: "
+                f"one of the two is damaged, or of another run. {WAY_OUT}"
+            )
+        return TokenStore(folder)
 
     @cached_property
     def neighbours(self) -> NeighbourTable:
