@@ -15,7 +15,8 @@ from typing import Any
 from command import command_line
 from errors import InputError
 from storage.files import write_atomic
-from storage.json_files import read_json
+from storage.json_files import check, read_json
+from studies import results_forms
 from studies.environment import environment
 
 LAYOUT = 1
@@ -93,7 +94,7 @@ def _json_of(path: Path) -> dict[str, Any]:
             f"{path} is cut short or damaged ({error}). Run the command that wrote it again: what is "
             "finished is not run again, and the file is written anew."
         ) from error
-    if not isinstance(results, dict) or "experiment" not in results:
+    if not isinstance(results, dict) or not isinstance(results.get("experiment"), str):
         raise InputError(f"{path} holds no results of an experiment: give the results.json of one.")
     return results
 
@@ -108,14 +109,21 @@ def _way_out(results: Mapping) -> str:
 
 
 def _check(results: Mapping) -> None:
-    if "layout" not in results and not is_study(results):
+    study = is_study(results)
+    if "layout" in results or study:
+        if results.get("layout") != LAYOUT:
+            there = f"layout {results['layout']!r}" if "layout" in results else "an older layout"
+            raise _Misfit(f"this is {there} where layout {LAYOUT} is read")
+        _has(results, HEAD + (STUDY if study else ()), "the file")
+    else:
         _has(results, ("environment",), "the file")
-        return
-    if results.get("layout") != LAYOUT:
-        there = f"layout {results['layout']!r}" if "layout" in results else "an older layout"
-        raise _Misfit(f"this is {there} where layout {LAYOUT} is read")
-    _has(results, HEAD + (STUDY if is_study(results) else ()), "the file")
-    if is_study(results):
+    kind = results_forms.if_there(results_forms.STUDY) if study else None
+    try:
+        check(results, results_forms.HEAD)
+        check(results, kind or results_forms.OF.get(results["experiment"], {}))
+    except ValueError as error:
+        raise _Misfit(str(error)) from error
+    if study:
         _check_study(results)
 
 
