@@ -26,7 +26,7 @@ from retrieval.index.factory import require_supported
 from retrieval.index.index import INDEX
 from retrieval.keys.encoders import KeyEncoder, bert_encoder, cut_sentence, cut_share, tfidf_encoder
 from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
-from storage.artifacts import large, name_of, named, require_whole
+from storage.artifacts import large, name_of, named, read_manifest, require_whole
 from storage.json_files import check
 from storage.sealed import read_sealed, write_sealed
 from studies.run_folder import FILE_NAME as CLAIM
@@ -70,7 +70,14 @@ class Prepared:
 
     @cached_property
     def store(self) -> TokenStore:
-        return TokenStore(self.artifact(self.store_name))
+        folder = self.artifact(self.store_name)
+        made_of = read_manifest(folder)["inputs"]
+        if made_of.get("corpus", self.corpus_hash) != self.corpus_hash:
+            raise InputError(
+                f"{folder} is of the corpus {made_of['corpus']}, and {FILE_NAME} says {self.corpus_hash}: "
+                f"one of the two is damaged, or of another run. {WAY_OUT}"
+            )
+        return TokenStore(folder)
 
     @cached_property
     def neighbours(self) -> NeighbourTable:

@@ -16,39 +16,13 @@ from command import command_line
 from errors import InputError
 from storage.json_files import check, read_json
 from storage.sealed import opened, write_sealed
+from studies import results_forms
 from studies.environment import environment
 
 LAYOUT = 1
-HEAD = ("experiment", "layout", "command", "environment")
 OTHER_KINDS = ("compare", "generate", "parallelism", "plan", "retrofit", "sizes")  # all others are studies
 STATES = ("finished", "diverged", "failed")
 EXPECTED = ("worse", "better", "equal", None)
-NUMBER = (float, None)
-CELL = {
-    "seed": int, "cell": str, "status": str, "reason": (str, None), "last_finite": (dict, None),
-    "nats": ([float], None), "nats_off": ([float], None), "tokens_per_second": NUMBER, "mfu": NUMBER,
-    "peak_bytes": NUMBER, "seconds": NUMBER,
-}  # fmt: skip
-ROW = {
-    "name": str, "group": str, "against": (str, None), "change": dict, "note": str,
-    "paper": ({"figure": str, "expects": (str, None), "source": str}, None), "facts": dict,
-    "parameters": float, "train_tokens": float, "train_flops": float, "cells": [CELL],
-}  # fmt: skip
-STUDY = {
-    "config": {
-        "size": str, "vocab_size": int, "length": int, "batch_size": int, "steps": int, "corpus": str,
-        "seeds": int,
-    },
-    "peak": {"flops_per_second": float, "convention": str},
-    "corpus": {
-        "documents": {str: int}, "validation_documents": int, "evaluated_documents": int,
-        "tokens": {str: int, "train": int, "evaluated": int}, "bytes_per_token": float,
-        "skipped": {str: int}, "near_duplicate_threshold": float,
-    },
-    "documents": [{"source": str, "domain": str, "bytes": int, "shared_ngrams": float}],
-    "rows": [ROW], "null": ({"of": str, "cells": [CELL]}, None),
-}  # fmt: skip
-ENVIRONMENT = {"python": str, "jax": str, "device": str, "cores": int, "commit": str, "date": str}
 
 
 def write_results(path: Path, experiment: str, content: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
@@ -130,20 +104,17 @@ def _way_out(results: Mapping) -> str:
 
 
 def _check(results: Mapping) -> None:
-    if "layout" not in results and not is_study(results):
-        _has(results, ("environment",), "the file")
-        return
-    if results.get("layout") != LAYOUT:
+    study = is_study(results)
+    if ("layout" in results or study) and results.get("layout") != LAYOUT:
         there = f"layout {results['layout']!r}" if "layout" in results else "an older layout"
         raise _Misfit(f"this is {there} where layout {LAYOUT} is read")
-    _has(results, HEAD + tuple(STUDY if is_study(results) else ()), "the file")
+    kind = results_forms.STUDY if study else results_forms.OF.get(results["experiment"], {})
     try:
-        check(results, {"experiment": str, "command": str, "environment": ENVIRONMENT})
-        if is_study(results):
-            check(results, STUDY)
+        check(results, results_forms.HEAD if "layout" in results else results_forms.OLDER_HEAD)
+        check(results, kind)
     except ValueError as error:
         raise _Misfit(str(error)) from None
-    if is_study(results):
+    if study:
         _check_study(results)
 
 
@@ -216,10 +187,3 @@ def _check_nats(nats: Sequence[float] | None, of: str, num_documents: int) -> No
         raise _Misfit(f"{of} are {len(nats)} numbers for {num_documents} documents")
     if not all(isinstance(value, int | float) and math.isfinite(value) for value in nats):
         raise _Misfit(f"{of} are not all finite numbers")
-
-
-def _has(record: Any, fields: Sequence[str], of: str) -> None:
-    if not isinstance(record, Mapping):
-        raise _Misfit(f"{of} is no record of fields")
-    if missing := [field for field in fields if field not in record]:
-        raise _Misfit(f"{of} lacks {', '.join(missing)}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -219,6 +220,82 @@ def test_help_answers(capsys):
     assert stopped.value.code == 0 and "--top-p" in capsys.readouterr().out
 
 
+RUN_FILES = [
+    "tokens-*/tokens.bin", "tokens-*/groups.npy", "tokens-*/store.json", "tokens-*/manifest.json",
+    "tokens-*/shared_ngrams.npy", "index-*/index.faiss", "index-*/manifest.json", "keys-*/keys.npy",
+    "tokenizer-*/tokenizer.model", "neighbours-*/ids.npy",
+]  # fmt: skip
+DAMAGES = {
+    "flip": lambda content: content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :],
+    "cut": lambda content: content[:-5], "empty": lambda content: b"", "delete": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [
+        pytest.param(
+            pattern, damage,
+            marks=[] if damage == "flip" and pattern in RUN_FILES[::2] else pytest.mark.exhaustive,
+        )
+        for pattern in RUN_FILES for damage in DAMAGES
+    ],
+)  # fmt: skip
+def test_data_of_a_run_that_is_damaged_is_named_or_made_anew_or_not_needed(
+    runs, explained, capsys, tmp_path, pattern, damage
+):
+    """What is said and shown is what the whole data give, or nothing."""
+    arguments, expected = explained
+    for name in ("retro", "artifacts"):
+        shutil.copytree(runs / name, tmp_path / name)
+    (path,) = (tmp_path / "artifacts").glob(pattern)
+    prepared = load_run(tmp_path / "retro").prepared
+    dataclasses.replace(prepared, root=tmp_path / "artifacts").save(tmp_path / "retro")
+    content = path.read_bytes()
+    path.unlink() if DAMAGES[damage] is None else path.write_bytes(DAMAGES[damage](content))
+    given = ["--run", tmp_path / "retro", *arguments, "--out", tmp_path]
+    try:
+        command(generate, Options, "", [*map(str, given)])
+    except SystemExit as stopped:
+        message = capsys.readouterr().err
+        assert stopped.code == 2 and path.parent.name in message and "un the command" in message
+        assert "neighbours" not in pattern and "keys" not in pattern  # not read, and made anew
+    else:
+        assert json.loads((tmp_path / "generation.json").read_text())["generations"] == expected
+
+
+@pytest.fixture(scope="module")
+def explained(runs, tmp_path_factory):
+    """(options, generations) of a text and its sources."""
+    text = (runs / "0.txt").read_text()[:500]
+    arguments, out = ["--prompt", text, *EXPLAINED], tmp_path_factory.mktemp("explained")
+    command(generate, Options, "", ["--run", str(runs / "retro"), *arguments, "--out", str(out)])
+    generations = json.loads((out / "generation.json").read_text())["generations"]
+    assert generations[0]["chunks"]
+    return arguments, generations
+
+
+def test_data_of_another_run(fails, copy):
+    folder, values = copy("retro"), {}
+    for name, change in (
+        ("neighbours_name", lambda name: "neighbours-" + "0" * 16),
+        ("corpus_hash", lambda corpus: corpus[::-1]),
+        ("tokenizer_name", lambda name: "../tokenizer"),
+        ("root", lambda root: 7),
+    ):
+        whole = json.loads((folder / "data.json").read_text())
+        (folder / "data.json").write_text(json.dumps(whole | {name: change(whole[name])}))
+        values[name] = fails("--run", folder, "--prompt", "ab")
+        (folder / "data.json").write_text(json.dumps(whole))
+    assert "data.json is of another run" in values["neighbours_name"]
+    assert "data.json says" in values["corpus_hash"]
+    assert (
+        "data.json" in values["tokenizer_name"]
+        and "tokenizer_name is '../tokenizer'" in values["tokenizer_name"]
+    )
+    assert "root is 7 where text is due" in values["root"]
+
+
 def test_no_run(fails, runs, tmp_path):
     assert "no run at" in fails("--run", tmp_path / "nowhere")
 
@@ -297,7 +374,7 @@ def test_a_retro_whose_artifacts_are_gone_can_do_without(runs, fails, start, kin
     [
         ("--tokens", "-1"), ("--tokens", "0"), ("--temperature", "-0.1"), ("--temperature", "nan"),
         ("--temperature", "inf"), ("--top-p", "0"), ("--top-p", "1.1"), ("--seed", "-1"), ("--stop", ""),
-        ("--neighbours", "0"),
+        ("--neighbours", "0"), ("--neighbours", "9" * 30), ("--tokens", "1000001"), ("--tokens", "9" * 30),
     ],
 )  # fmt: skip
 def test_options_out_of_range(fails, runs, option, value):
@@ -319,6 +396,16 @@ def test_prompts(fails, runs, tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     assert "latin.txt" in fails("--run", runs / "palm", "--prompt-file", tmp_path / "latin.txt")
     assert "none.txt" in fails("--run", runs / "palm", "--prompt-file", tmp_path / "none.txt")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        assert f"--prompt-file {path} cannot be read" in fails("--run", runs / "palm", "--prompt-file", path)
+
+
+def test_what_a_terminal_would_obey_is_printed_as_escapes(runs, start, tmp_path):
+    (tmp_path / "prompt.txt").write_text("ab\x1b[31m\x9b")
+    told, printed = start("--run", runs / "palm", "--prompt-file", tmp_path / "prompt.txt", "--tokens", "9")
+    assert told["generations"][0]["prompt"] == "ab\x1b[31m\x9b"
+    assert "ab\\x1b[31m\\x9b" in printed and "\x1b" not in printed and "\x9b" not in printed
 
 
 def test_learned_positions_end(fails, start, runs):

@@ -149,6 +149,25 @@ def test_every_version_is_kept(changed):
     assert read_version(folder) == versions[-1]
 
 
+@pytest.mark.parametrize("file", [CURRENT, f"{VERSIONS}/000003.json"])
+@pytest.mark.parametrize(
+    "damage", [b'"number": 3|"number": 1', b"first/1|first/3", b'"k": 2|"k": 3', b"removed|removep"]
+)
+def test_the_newest_version_is_compared_with_what_was_kept_of_it(changed, tmp_path, file, damage):
+    """A number of another bit would bring back what was removed, or remove another document."""
+    folder = shutil.copytree(changed[0], tmp_path / "copy")
+    was, becomes = damage.split(b"|")
+    content = (folder / file).read_bytes()
+    assert was in content
+    (folder / file).write_bytes(content.replace(was, becomes))
+    for change in (Database, lambda folder: add(folder, FIRST), lambda folder: remove(folder, ["first/2"])):
+        with pytest.raises(InputError, match=r"database\.json (says that it is version|is not a database)"):
+            change(folder)
+    (folder / file).write_bytes(content)
+    shutil.rmtree(folder / VERSIONS)
+    assert Database(folder).version == changed[1][-1], "who keeps no versions has none to compare with"
+
+
 def test_adding_what_is_there_changes_nothing(changed):
     folder, versions = changed
     there = [d for d in FIRST + LATER if d.source not in REMOVED]

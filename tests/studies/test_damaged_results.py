@@ -38,7 +38,7 @@ BROKEN = {
     "has a seed twice": lambda made: made["rows"][0]["cells"][0].update(seed=1),
     "status 'lost'": lambda made: made["rows"][0]["cells"][0].update(status="lost"),
     "two rows are named 'published'": lambda made: made["rows"][1].update(name="published"),
-    "the file lacks corpus": lambda made: made.pop("corpus"),
+    "corpus is missing": lambda made: made.pop("corpus"),
     "rows[1].note is missing": lambda made: made["rows"][1].pop("note"),
     "rows[1].cells[0].mfu is missing": lambda made: made["rows"][1]["cells"][0].pop("mfu"),
     "paper.expects 'faster'": lambda made: made["rows"][1].update(paper={"figure": "", "expects": "faster", "source": ""}),

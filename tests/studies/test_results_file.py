@@ -32,7 +32,7 @@ def test_a_lost_head_is_named(tmp_path, lost):
     path = tmp_path / "results.json"
     results = write_results(path, "plan", {"rows": []})
     path.write_text(json.dumps({name: value for name, value in results.items() if name != lost}))
-    with pytest.raises(InputError, match=f"lacks {lost}.*experiments.plan"):
+    with pytest.raises(InputError, match=f"{lost} is missing.*experiments.plan"):
         read_results(path)
 
 
