@@ -1,4 +1,4 @@
-"""Does every published size have its paper's parameters, FLOPs per token and utilisation?
+"""Which sizes are there, and does every published one have its paper's parameters, FLOPs and utilisation?
 
 python -m experiments.sizes
 
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from command import command
-from models.families import configuration, count, parameter_shapes
+from models.families import FAMILIES, configuration, count, parameter_shapes
 from models.flops import mfu, recomputed_flops_per_token, train_flops_per_token
+from models.ladder import RUNGS
 from reports.tables import table_of, terminal
 from studies.results_file import write_results
 
@@ -51,7 +52,12 @@ def sizes(options: Options) -> None:
     print(f"As computed: W_r of relative positions, which no token passes, once for {BATCH} sequences.\n")
     print(terminal(table_of(systems, form=".3f")))
     print("\nMFU and HFU in %, from published throughput and chips, as the papers count; by our accountant.")
-    content = {"config": {"length": LENGTH, "batch_size": BATCH}, "rows": rows, "systems": systems}
+    ladder = ladder_rows()
+    print("\nBetween the small sizes and the published ones, all parameters counted:\n")
+    print(terminal(table_of([_rung_line(row) for row in ladder], form=".4g")))
+    content = {
+        "config": {"length": LENGTH, "batch_size": BATCH}, "rows": rows, "systems": systems, "ladder": ladder
+    }  # fmt: skip
     write_results(options.out / "results.json", "sizes", content)
 
 
@@ -70,6 +76,31 @@ def size_rows() -> list[dict[str, Any]]:
         }
         for name, published in PUBLISHED.items()
     ]
+
+
+def ladder_rows() -> list[dict[str, Any]]:
+    """One row per size that all families have: parameters and FLOPs per token by family."""
+    every = [(family, size) for size in ("smoke", "tiny", *RUNGS) for family in FAMILIES]
+    return [
+        {
+            "family": family,
+            "size": size,
+            "parameters": count(parameter_shapes(config)),
+            "vocab_size": config.vocab_size,
+            "flops_per_token": train_flops_per_token(config, LENGTH),
+        }
+        for family, size in every
+        for config in [configuration(f"{family}/{size}")]
+    ]
+
+
+def _rung_line(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model": f"{row['family']}/{row['size']}",
+        "parameters": f"{row['parameters']:,}",
+        "vocabulary": f"{row['vocab_size']:,}",
+        "GFLOP per token": row["flops_per_token"] / 1e9,
+    }
 
 
 def _configuration(name: str) -> Any:

@@ -8,6 +8,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import jax
@@ -68,7 +69,11 @@ def configuration(name: str) -> Any:
     """
     known = {f"{f.name}/{size}": config for f in FAMILIES.values() for size, config in f.sizes.items()}
     if name not in known:
-        raise InputError(f"There is no model {name!r}; choose one of {', '.join(known)}.")
+        near = get_close_matches(name, known, n=5, cutoff=0.6) or known
+        raise InputError(
+            f"There is no model {name!r}; choose one of {', '.join(near)}. "
+            "`python -m experiments.sizes` shows all."
+        )
     return known[name]
 
 

@@ -5,6 +5,7 @@ RETRO.
 from dataclasses import dataclass
 
 from models.decoder import REMATERIALISATION
+from models.ladder import HEAD_SIZE, RUNGS, Rung
 from models.layers.feed_forward import ACTIVATIONS
 from models.layers.norms import NORMS
 from models.switches import Dense, require_known
@@ -41,6 +42,14 @@ class GopherConfig(Dense):
         require_known(self, activation=ACTIVATIONS, norm=NORMS, positions=POSITIONS, remat=REMATERIALISATION)
 
 
+def of_rung(rung: Rung) -> GopherConfig:
+    """The published form at the width and depth of a rung."""
+    return GopherConfig(
+        rung.num_layers, rung.num_heads, HEAD_SIZE, rung.d_model, d_ff=4 * rung.d_model,
+        vocab_size=rung.vocab_size,
+    )  # fmt: skip
+
+
 SIZES = {
     "44m": GopherConfig(num_layers=8, num_heads=16, head_size=32, d_model=512, d_ff=2048),
     "117m": GopherConfig(num_layers=12, num_heads=12, head_size=64, d_model=768, d_ff=3072),
@@ -51,3 +60,4 @@ SIZES = {
     "tiny": GopherConfig(num_layers=4, num_heads=2, head_size=64, d_model=128, d_ff=512, vocab_size=4096),
     "smoke": GopherConfig(num_layers=2, num_heads=2, head_size=16, d_model=32, d_ff=128, vocab_size=1024),
 }
+SIZES |= {name: of_rung(rung) for name, rung in RUNGS.items()}

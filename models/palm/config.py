@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from models.decoder import REMATERIALISATION
+from models.ladder import HEAD_SIZE, RUNGS, Rung
 from models.layers.attention import KEY_VALUE_HEADS, POSITIONS
 from models.layers.norms import NORMS
 from models.switches import Dense, require_known
@@ -54,6 +55,16 @@ class PaLMConfig(Dense):
         )  # fmt: skip
 
 
+def of_rung(rung: Rung) -> PaLMConfig:
+    """The published block, with d_ff such that it has the parameters of Gopher's of that rung: 13 · d_model²,
+    of which 2 · d_model² are queries and outputs and 2 · d_model · head_size the one key and value.
+    """
+    d_ff = 8 * round((11 * rung.d_model - 2 * HEAD_SIZE) / 3 / 8)
+    return PaLMConfig(
+        rung.num_layers, rung.num_heads, rung.d_model, d_ff, HEAD_SIZE, vocab_size=rung.vocab_size
+    )
+
+
 SIZES = {
     "8b": PaLMConfig(num_layers=32, num_heads=16, d_model=4096, d_ff=16384),
     "62b": PaLMConfig(num_layers=64, num_heads=32, d_model=8192, d_ff=32768),
@@ -63,3 +74,4 @@ SIZES = {
     "tiny": PaLMConfig(num_layers=4, num_heads=2, d_model=128, d_ff=424, head_size=64, vocab_size=4096),
     "smoke": PaLMConfig(num_layers=2, num_heads=2, d_model=32, d_ff=112, head_size=16, vocab_size=1024),
 }
+SIZES |= {name: of_rung(rung) for name, rung in RUNGS.items()}

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from errors import InputError
 from models.gopher.config import GopherConfig
+from models.gopher.config import of_rung as gopher_of_rung
+from models.ladder import HEAD_SIZE, RUNGS, Rung
 from models.layers.feed_forward import ACTIVATIONS
 from models.palm.config import PaLMConfig
 from models.switches import require_known
@@ -114,6 +116,18 @@ def _published(num_layers: int, num_heads: int, head_size: int, d_model: int) ->
     return RETROConfig(decoder, cca_layers=tuple(range(6, num_layers + 1, 3)))
 
 
+def of_rung(rung: Rung) -> RETROConfig:
+    """The dense Gopher of the rung, with an encoder as wide as the decoder, but not wider than the published
+    896, and the published layers of cross-attention.
+    """
+    width = min(896, rung.d_model)
+    return RETROConfig(
+        gopher_of_rung(rung), tuple(range(6, rung.num_layers + 1, 3)),
+        encoder_d_model=width, encoder_d_ff=4 * width, encoder_num_heads=width // HEAD_SIZE,
+        encoder_head_size=HEAD_SIZE,
+    )  # fmt: skip
+
+
 SIZES = {
     "172m": _published(num_layers=12, num_heads=16, head_size=64, d_model=896),
     "425m": _published(num_layers=12, num_heads=12, head_size=128, d_model=1536),
@@ -128,5 +142,6 @@ SIZES = {
         cca_layers=(2,), encoder_d_model=32, encoder_d_ff=64, encoder_num_heads=2, encoder_head_size=16,
     ),
 }  # fmt: skip
+SIZES |= {name: of_rung(rung) for name, rung in RUNGS.items()}
 # Each once more as the form that starts out copying, such as 172m-copying; the published ones stay first.
 SIZES |= {f"{size}-copying": copying(config) for size, config in SIZES.items()}

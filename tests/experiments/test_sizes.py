@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from experiments.sizes import Options, size_rows, sizes, system_rows
+from experiments.sizes import Options, ladder_rows, size_rows, sizes, system_rows
+from models.families import configuration
+from models.ladder import RUNGS
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +39,26 @@ def test_systems_agree_with_palms_tables():
         assert row["ours"] == pytest.approx(row["published"], abs=digit), row["figure"]
 
 
+def test_the_families_of_a_rung_have_the_same_parameters_and_its_name_says_how_many():
+    rows = {(row["family"], row["size"]): row for row in ladder_rows()}
+    for size in RUNGS:
+        gopher = rows["gopher", size]["parameters"]
+        assert rows["palm", size]["parameters"] == pytest.approx(gopher, rel=0.03)
+        assert gopher == pytest.approx(1e6 * float(size.removesuffix("m")), rel=0.03)
+
+
+def test_retro_is_the_dense_gopher_of_its_rung_and_what_retrieval_adds():
+    for size in RUNGS:
+        config = configuration(f"retro/{size}")
+        assert config.decoder == configuration(f"gopher/{size}")
+        assert config.cca_layers == tuple(range(6, config.decoder.num_layers + 1, 3))
+        # The published 896 where the decoder is as wide, as wide as the decoder below.
+        assert config.encoder_d_model == min(896, config.decoder.d_model)
+
+
 def test_command_writes_results(tmp_path, capsys):
     sizes(Options(out=tmp_path))
     results = json.loads((tmp_path / "results.json").read_text())
     assert len(results["rows"]) == 17
-    assert "540,3" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "540,3" in printed and "retro/40m" in printed

@@ -58,6 +58,12 @@ def test_unknown_name_lists_the_known():
         configuration("palm/9b")
 
 
+@pytest.mark.parametrize(("wrong", "near"), [("gopher/44M", "gopher/44m"), ("retro/40", "retro/40m")])
+def test_unknown_name_suggests_the_nearest(wrong, near):
+    with pytest.raises(InputError, match=f"choose one of .*{near}"):
+        configuration(wrong)
+
+
 def test_unknown_field_raises():
     with pytest.raises(TypeError, match="layers"):
         type(configuration("palm/tiny"))(layers=4)
