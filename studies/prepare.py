@@ -25,7 +25,12 @@ from retrieval.database.recipe import encoder_of
 from retrieval.index.factory import require_supported
 from retrieval.index.index import INDEX
 from retrieval.keys.encoders import KeyEncoder, bert_encoder, cut_sentence, cut_share, tfidf_encoder
-from retrieval.neighbours.table import NeighbourTable, build_neighbour_table, build_training_index
+from retrieval.neighbours.table import (
+    NeighbourTable,
+    NoNeighbours,
+    build_neighbour_table,
+    build_training_index,
+)
 from storage.artifacts import large, name_of, named, read_manifest, require_whole
 from storage.json_files import check
 from storage.sealed import read_sealed, write_sealed
@@ -36,9 +41,13 @@ SPARE_NEIGHBOURS = 8
 FILE_NAME = "data.json"
 FORM = {
     "root": str, "tokenizer_name": name_of("tokenizer"), "store_name": name_of("tokens"),
-    "index_name": name_of("index"), "neighbours_name": name_of("neighbours"), "encoder": (str, None),
+    "index_name": (str, None), "neighbours_name": (str, None), "encoder": (str, None),
     "corpus_hash": str, "skipped": {str: int}, "cut_chunks?": (float, None),
 }  # fmt: skip
+NO_INDEX = (
+    "The text of this run was prepared for a model that does not retrieve, and has no index. Give the folder "
+    "of a RETRO that was trained on it."
+)
 WAY_OUT = "Run the command that made the run again: only what is missing or damaged is made anew."
 
 
@@ -49,15 +58,16 @@ class Prepared:
 
     encoder: the BERT that embeds chunks, None for the MiniLM installed with the project. corpus_hash names
     the documents, skipped counts what could not be read, by reason. tfidf_name: what makes keys where no BERT
-    does. cut_chunks: the share of chunks that are too long for what makes keys, None where older code did not
+    does. index_name, neighbours_name: None where the text was prepared for models that do not retrieve.
+    cut_chunks: the share of chunks that are too long for what makes keys, None where older code did not
     look.
     """
 
     root: Path
     tokenizer_name: str
     store_name: str
-    index_name: str
-    neighbours_name: str
+    index_name: str | None
+    neighbours_name: str | None
     encoder: str | None
     corpus_hash: str
     skipped: Mapping[str, int]
@@ -81,6 +91,8 @@ class Prepared:
 
     @cached_property
     def neighbours(self) -> NeighbourTable:
+        if self.neighbours_name is None:
+            return NoNeighbours(self.store)
         return NeighbourTable(self.artifact(self.neighbours_name), self.store)
 
     @cached_property
@@ -91,6 +103,8 @@ class Prepared:
 
     @property
     def index_path(self) -> Path:
+        if self.index_name is None:
+            raise InputError(NO_INDEX)
         return self.artifact(self.index_name) / INDEX
 
     def artifact(self, name: str, thorough: bool = False) -> Path:
@@ -112,8 +126,10 @@ class Prepared:
 
     @property
     def _names(self) -> list[str]:
-        names = [self.tokenizer_name, self.store_name, self.index_name, self.neighbours_name]
-        return names + ([self.tfidf_name] if self.tfidf_name else [])
+        names = (
+            self.tokenizer_name, self.store_name, self.index_name, self.neighbours_name, self.tfidf_name
+        )  # fmt: skip
+        return [name for name in names if name is not None]
 
     def save(self, folder: Path) -> None:
         """Writes the names into `folder`, so that `reopen` finds everything again.
@@ -138,8 +154,9 @@ def reopen(folder: Path) -> Prepared:
     try:
         names = read_sealed(path)
         check(names, FORM)
-        if names.get("tfidf_name") is not None:
-            check(names["tfidf_name"], name_of("tfidf"), "tfidf_name")
+        for kind in ("index", "neighbours", "tfidf"):
+            if names.get(f"{kind}_name") is not None:
+                check(names[f"{kind}_name"], name_of(kind), f"{kind}_name")
         return Prepared(**names | {"root": folder / names["root"]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -154,8 +171,8 @@ class Text:
 
     corpus, max_bytes: as in data.corpora.load_corpus. tokenizer: palm or gopher, the manner of SentencePiece.
     encoder: the BERT that embeds chunks, None for the MiniLM installed with the project. index: a FAISS
-    factory string, or `auto`. num_neighbours: k of the models. keys: `bert` or `tfidf`. held_out: whole
-    packages, or documents.
+    factory string, or `auto`. num_neighbours: k of the models, 0 where none retrieves. keys: `bert` or
+    `tfidf`. held_out: whole packages, or documents.
     """
 
     corpus: str
@@ -215,6 +232,15 @@ def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
         tokenizer = Tokenizer(tokenizer_folder / TOKENIZER)
     with stages.measured("tokenize"):
         store = store_tokens(root, inputs, tokenizer, lambda: documents)
+    prepared = Prepared(
+        root, tokenizer_folder.name, store.path.name, None, None, None, corpus.hash, dict(corpus.skipped)
+    )
+    return retrieving(prepared, text, stages) if text.num_neighbours else prepared
+
+
+def retrieving(prepared: Prepared, text: Text, stages: Stages) -> Prepared:
+    """`prepared` with the index and the neighbours that `text` asks for: found, or made."""
+    root, store, tokenizer = prepared.root, prepared.store, prepared.tokenizer
     with stages.measured("embed and search"):
         encoder = encoder_of(root, text.keys, text.encoder, store, tokenizer)
         index = build_training_index(root, store, tokenizer, encoder, text.index)
@@ -224,12 +250,14 @@ def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
         cut = cut_share(store, tokenizer, encoder)
     if warning := cut_sentence(cut):
         print(f"Warning: {warning}", file=sys.stderr)
-    return Prepared(
-        root, tokenizer_folder.name, store.path.name, index.name, table.name, _located(text.encoder),
-        corpus.hash, dict(corpus.skipped),
-        Path(encoder.spec["folder"]).name if text.keys == "tfidf" else None,
-        cut,
-    )  # fmt: skip
+    return dataclasses.replace(
+        prepared,
+        index_name=index.name,
+        neighbours_name=table.name,
+        encoder=_located(text.encoder),
+        tfidf_name=Path(encoder.spec["folder"]).name if text.keys == "tfidf" else None,
+        cut_chunks=cut,
+    )
 
 
 @contextmanager

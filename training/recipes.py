@@ -11,8 +11,9 @@ Optimiser state mirrors the parameter tree leaf for leaf: a moment's path ends i
 every other leaf is a scalar.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -28,12 +29,11 @@ STACKED = frozenset({"attention", "feed_forward", "parallel_block", "cca", "cros
 class Adafactor:
     """PaLM's optimiser (2204.02311, section 5).
 
-    `peak` is ours, for models of a few million parameters over a few hundred steps; `published_peak` is the
-    paper's, for every size. `block_rms_clip` is T5X's default; the paper does not say whether PaLM kept it.
+    `peak` is ours, for models of a few million parameters over a few hundred steps; training.published has
+    the paper's. `block_rms_clip` is T5X's default; the paper does not say whether PaLM kept it.
     """
 
     peak: float = 6e-2
-    published_peak: float = 1e-2
     plateau: int = 10_000
     published_steps: int = 255_000
     beta1: float = 0.9
@@ -59,6 +59,13 @@ class Adafactor:
 
         return learning_rate
 
+    start = 0.0  # no field: there is no warm-up
+
+    def warm_up_steps(self, steps: int) -> int:
+        """Of a run of `steps`."""
+        del steps
+        return 0
+
     def optimiser(self, schedule: optax.Schedule) -> optax.GradientTransformation:
         """In T5X's order: momentum averages the finished, scaled updates, and is not debiased."""
         return optax.chain(
@@ -77,14 +84,13 @@ class Adafactor:
 class Adam:
     """Gopher's Adam and, with a weight decay, RETRO's AdamW.
 
-    `peak` is ours, for models of a few million parameters over a few hundred steps; `published_peaks` holds
-    the papers' by size. The papers do not give betas, epsilon, or RETRO's clip: these are the values of the
-    sister papers. Weight decay acts on every parameter, as in optax, since RETRO names no exception.
+    `peak` is ours, for models of a few million parameters over a few hundred steps; training.published has
+    the papers'. The papers do not give betas, epsilon, or RETRO's clip: these are the values of the sister
+    papers. Weight decay acts on every parameter, as in optax, since RETRO names no exception.
     """
 
     warm_up: int
     weight_decay: float
-    published_peaks: Mapping[str, float] = field(hash=False)
     peak: float = 3e-3
     start: float = 1e-7
     final_fraction: float = 0.1
@@ -102,10 +108,14 @@ class Adam:
         return optax.warmup_cosine_decay_schedule(
             init_value=self.start,
             peak_value=peak,
-            warmup_steps=min(self.warm_up, steps // 10),
+            warmup_steps=self.warm_up_steps(steps),
             decay_steps=steps,
             end_value=peak * self.final_fraction,
         )
+
+    def warm_up_steps(self, steps: int) -> int:
+        """Of a run of `steps`."""
+        return min(self.warm_up, steps // 10)
 
     def optimiser(self, schedule: optax.Schedule) -> optax.GradientTransformation:
         return optax.chain(
@@ -116,36 +126,58 @@ class Adam:
 
 RECIPES: Mapping[str, Adafactor | Adam] = {
     "palm": Adafactor(),
-    # Gopher Table 1. Its 7.1B and 280B models clip at 0.25.
-    "gopher": Adam(
-        warm_up=1500,
-        weight_decay=0.0,
-        published_peaks={
-            "44m": 6e-4, "117m": 6e-4, "417m": 2e-4, "1.4b": 2e-4, "7.1b": 1.2e-4, "280b": 4e-5,
-        },
-    ),
-    "retro": Adam(
-        warm_up=750,
-        weight_decay=0.1,
-        published_peaks={"172m": 2e-4, "425m": 2e-4, "1.5b": 2e-4, "7.5b": 1e-4},
-    ),
-}  # fmt: skip
+    "gopher": Adam(warm_up=1500, weight_decay=0.0),
+    "retro": Adam(warm_up=750, weight_decay=0.1),
+}
 
 
-def recipe(name: str, steps: int, peak: float | None = None) -> optax.GradientTransformation:
+def recipe(
+    name: str, steps: int, peak: float | None = None, clip: float | None = None, decay: float | None = None
+) -> optax.GradientTransformation:
     """The optimiser of the recipe `name` (a family's: models.families) for a run of `steps` updates.
 
-    `peak` is the largest learning rate; None takes the recipe's value for small models.
+    Args:
+        peak: the largest learning rate; None takes the recipe's value for small models.
+        clip: of the gradient's global norm; None takes the recipe's 1.0.
+        decay: see `learning_rate`.
 
     Raises:
-        InputError: no such recipe, or `steps` below 1.
+        InputError: no such recipe, `steps` below 1, or a number that is none.
     """
-    return _lookup(name, steps).optimiser(learning_rate(name, steps, peak))
+    of_name = _lookup(name, steps)
+    if clip is not None:
+        _require_positive("clip", clip)
+        of_name = replace(of_name, global_norm_clip=clip)
+    return of_name.optimiser(learning_rate(name, steps, peak, decay))
 
 
-def learning_rate(name: str, steps: int, peak: float | None = None) -> optax.Schedule:
-    """The schedule inside `recipe`, from the number of updates already made to the learning rate."""
-    return _lookup(name, steps).schedule(steps, peak)
+def learning_rate(
+    name: str, steps: int, peak: float | None = None, decay: float | None = None
+) -> optax.Schedule:
+    """The schedule inside `recipe`, from the number of updates already made to the learning rate.
+
+    decay: the last share of the run, over which the rate falls in a straight line to a tenth of the peak at
+    which it stood since the warm-up; None for the recipe's own curve. So a run whose length is not known yet
+    can go on from where it stood.
+    """
+    of_name = _lookup(name, steps)
+    if peak is not None:
+        _require_positive("peak", peak)
+    if decay is None:
+        return of_name.schedule(steps, peak)
+    if not 0 < decay <= 1:
+        raise InputError(f"decay {decay}: give a share of the run, above 0 and at most 1.")
+    peak = of_name.peak if peak is None else peak
+    warm_up = of_name.warm_up_steps(steps)
+    falls_from = max(warm_up, steps - round(decay * steps))
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(of_name.start, peak, warm_up),
+            optax.constant_schedule(peak),
+            optax.linear_schedule(peak, peak / 10, max(1, steps - falls_from)),
+        ],
+        [warm_up, falls_from],
+    )
 
 
 def _lookup(name: str, steps: int) -> Adafactor | Adam:
@@ -154,6 +186,11 @@ def _lookup(name: str, steps: int) -> Adafactor | Adam:
     if steps < 1:
         raise InputError(f"A run needs at least one step to train for; steps is {steps}.")
     return RECIPES[name]
+
+
+def _require_positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise InputError(f"{name} {value}: give a number above 0.")
 
 
 class SecondMomentState(NamedTuple):

@@ -195,3 +195,15 @@ class NeighbourTable:
             ids_buk = np.where(own_buk, -1, ids_buk)
         first = np.argsort(ids_buk < 0, axis=-1, kind="stable")[..., :k]
         return np.take_along_axis(ids_buk, first, axis=-1)
+
+
+class NoNeighbours(NeighbourTable):
+    """The table of a text that no model retrieves from: no neighbour of any chunk. path: of the store, which
+    alone names a trial's data.
+    """
+
+    def __init__(self, store: TokenStore):
+        self.store, self.path = store, store.path
+        num_chunks = int(store.chunk_offsets[-1])
+        self.distances = np.empty((num_chunks, 0), np.float32)
+        self.ids = np.empty((num_chunks, 0), np.int64)

@@ -26,7 +26,6 @@ from training.loop import CHECKPOINTS, Training, train
 from training.metrics import read_metrics
 from training.objective import loss_parts, objective
 from training.precision import optimiser_under
-from training.recipes import learning_rate, recipe
 
 CHECKPOINTS_PER_RUN = 10
 
@@ -55,7 +54,7 @@ def run_trial(
         trial.config.num_neighbours,
         trial.neighbours_across_documents,
     )
-    schedule = jax.jit(learning_rate(*trial.taught_by))
+    schedule = jax.jit(trial.learning_rate)
     for step in milestones(trial):
         paths = {retrieval: evaluation_path(folder, retrieval, step, trial) for retrieval in trial.retrievals}
         missing = [retrieval for retrieval, path in paths.items() if not path.exists()]
@@ -120,7 +119,7 @@ def strategy_of(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism = Parall
     family = family_of(trial.config).name
     parts = loss_parts(trial.batch_size, trial.length, mesh.size)
     trained = objective(build(trial.config), family, trial.precision, parts, trial.z_loss)
-    optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by), trial.seed)
+    optimiser = optimiser_under(trial.precision, trial.optimiser, trial.seed)
     if trial.pretrained:
         trained, optimiser = freeze(parameter_shapes(trial.config.decoder).keys(), trained, optimiser)
     return strategy(trained, optimiser, mesh, how)

@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+import optax
 
 from models.families import FAMILIES, family_of
 from training.precision import STOCHASTIC
+from training.recipes import learning_rate, recipe
+
+LATER = ("clip", "decay")  # fields that trials of before lack
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Trial:
     name in training.recipes of what trains it, peak: its largest learning rate, z_loss: the coefficient
     of log²Z; None for the family's own. evaluate_at: steps before the last at which it is evaluated too.
     neighbours_across_documents: whether the first chunk of a document reads, in training, the neighbours of
-    the chunk of another document that stands before it in the row (retrieval.neighbours.batches).
+    the chunk of another document that stands before it in the row (retrieval.neighbours.batches). clip,
+    decay: as in training.recipes.
     """
 
     name: str
@@ -43,6 +48,8 @@ class Trial:
     z_loss: float | None = None
     evaluate_at: tuple[int, ...] = ()
     neighbours_across_documents: bool = False
+    clip: float | None = None
+    decay: float | None = None
 
     @property
     def with_its_recipe(self) -> Self:
@@ -60,12 +67,16 @@ class Trial:
     @property
     def recorded(self) -> dict[str, Any]:
         """What its folder says of it, and is named by. Trials from before `neighbours_across_documents` read
-        across, and say nothing of it: whatever is the same as they are says as little, and is found again.
+        across, and say nothing of it: whatever is the same as they are says as little, and is found again; so
+        with the fields of LATER.
         Those from before the noise of rounding followed the seed are not, since they would go on otherwise.
         """
         fields = dataclasses.asdict(self)
         if self.neighbours_across_documents or not self.retrieves:
             del fields["neighbours_across_documents"]
+        for later in LATER:
+            if fields[later] is None:
+                del fields[later]
         return fields | ({"rounding": "of its seed"} if self.precision == STOCHASTIC else {})
 
     @property
@@ -78,9 +89,18 @@ class Trial:
         return ("off", "on") if self.retrieves else (None,)
 
     @property
-    def taught_by(self) -> tuple[str, int, float | None]:
-        """What training.recipes.recipe and learning_rate take."""
-        return self.recipe or family_of(self.config).recipe, self.steps, self.peak
+    def optimiser(self) -> optax.GradientTransformation:
+        """What trains it, by its recipe."""
+        return recipe(self._recipe, self.steps, self.peak, self.clip, self.decay)
+
+    @property
+    def learning_rate(self) -> optax.Schedule:
+        """From the number of updates already made."""
+        return learning_rate(self._recipe, self.steps, self.peak, self.decay)
+
+    @property
+    def _recipe(self) -> str:
+        return self.recipe or family_of(self.config).recipe
 
 
 @dataclass(frozen=True)

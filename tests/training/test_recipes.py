@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from errors import InputError
-from models.families import configuration, parameter_shapes
+from models.families import configuration, count, parameter_shapes
+from training.published import PUBLISHED, published
 from training.recipes import RECIPES, STACKED, learning_rate, recipe
 
 LAYERS = 3
@@ -142,7 +143,7 @@ def test_warm_up_is_as_published_but_at_most_a_tenth_of_the_run(family, warm_up)
 
 @pytest.mark.parametrize("k", [1, 9_999, 10_000, 40_000, 255_000])
 def test_palm_at_its_published_length_is_the_papers_formula(k):
-    schedule = learning_rate("palm", 255_000, RECIPES["palm"].published_peak)
+    schedule = learning_rate("palm", 255_000, PUBLISHED["palm"]["540b"].peak)
     assert schedule(k - 1) == pytest.approx(1 / np.sqrt(max(k, 10_000)), rel=1e-5)
 
 
@@ -167,3 +168,42 @@ def test_bad_input():
         recipe("chinchilla", 100)
     with pytest.raises(InputError, match="steps is 0"):
         recipe("palm", 0)
+
+
+@pytest.mark.parametrize(("family", "start"), [("gopher", 1e-7), ("retro", 1e-7), ("palm", 0.5)])
+def test_a_rate_that_is_stable_and_then_decays(family, start):
+    rates = np.asarray(learning_rate(family, 100, 0.5, decay=0.2)(jnp.arange(101)))
+    np.testing.assert_allclose(rates[0], start, atol=2e-8)  # of float32 below 0.5
+    np.testing.assert_allclose(rates[10:81], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(rates[90], 0.275, rtol=1e-5)
+    np.testing.assert_allclose(rates[100], 0.05, rtol=1e-5)
+
+
+def test_a_clip_bounds_the_gradients_norm():
+    """AdamW's second step after a huge gradient tells how much of it was let through."""
+    params, gradients = {"embedding": jnp.ones(4)}, {"embedding": jnp.full(4, 100.0)}
+    for clip in (1.0, 0.25):
+        _, state = _run(recipe("gopher", 10, clip=clip), params, [gradients])
+        moment = [leaf for leaf in jax.tree.leaves(state) if leaf.shape == (4,)][0]
+        np.testing.assert_allclose(jnp.linalg.norm(moment), 0.1 * clip, rtol=1e-5)
+
+
+@pytest.mark.parametrize("given", [{"peak": 0.0}, {"peak": float("nan")}, {"clip": -1.0}, {"decay": 1.5}])
+def test_a_number_that_is_none_is_named(given):
+    with pytest.raises(InputError, match=next(iter(given))):
+        recipe("gopher", 10, **given)
+
+
+def test_published_sizes_are_trained_as_published_and_those_between_on_a_line_through_them():
+    for family, sizes in PUBLISHED.items():
+        for size, one in sizes.items():
+            assert published(family, size, 1) == one
+            assert count(parameter_shapes(configuration(f"{family}/{size}"))) > 0.9 * one.parameters
+    assert published("retro", "172m-copying", 1) == PUBLISHED["retro"]["172m"]
+    assert PUBLISHED["gopher"]["280b"].clip == PUBLISHED["gopher"]["7.1b"].clip == 0.25
+    between = published("gopher", "125m", 124_000_000)
+    assert 2e-4 < between.peak < 6e-4 and between.clip == 1.0 and between.batch_tokens == 2**18
+    assert (
+        published("gopher", "5m", 5_000_000).peak > published("gopher", "40m", 40_000_000).peak > between.peak
+    )
+    assert published("palm", "40m", 40_000_000).peak == pytest.approx(1e-2)
