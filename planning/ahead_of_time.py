@@ -15,14 +15,13 @@ import jax.numpy as jnp
 from tqdm import tqdm
 
 from errors import InputError
-from models.decoder import Neighbours
 from models.families import build, family_of, with_decoder_fields
 from parallelism.interface import Parallelism
 from parallelism.strategies.spmd import spmd
 from planning.collectives import Collective, collectives
 from planning.topologies import Topology, ahead_of_time_mesh
 from planning.workload import Run
-from training.objective import objective
+from training.objective import batch_shapes, objective
 from training.precision import optimiser_under
 from training.recipes import recipe
 
@@ -89,7 +88,7 @@ def compile_step(run: Run, topology: Topology, label: str) -> Compiled:
     start, cpu = time.perf_counter(), _cpu_seconds()
     with _seconds_shown(label):
         try:
-            compiled = step.lower(batch_of(run)).compile()
+            compiled = step.lower(batch_shapes(run.config, run.batch, run.length)).compile()
         except jax.errors.JaxRuntimeError as error:
             needed = _memory_needed(str(error))
             if needed is None:
@@ -99,21 +98,15 @@ def compile_step(run: Run, topology: Topology, label: str) -> Compiled:
             return Compiled(False, arguments, max(needed - arguments, 0.0), *spent, [])
         spent = time.perf_counter() - start, _cpu_seconds() - cpu
         sent = collectives(compiled.as_text(), run.mesh)
+    arguments, temporaries = map(_gib, held(compiled))
+    return Compiled(True, arguments, temporaries, *spent, sent)
+
+
+def held(compiled: jax.stages.Compiled) -> tuple[int, int]:
+    """(bytes of what a step is given, bytes of what it makes beside that) on each device, as XLA says."""
     memory = compiled.memory_analysis()
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    temporaries = _gib(memory.temp_size_in_bytes + outputs)
-    return Compiled(True, _gib(memory.argument_size_in_bytes), temporaries, *spent, sent)
-
-
-def batch_of(run: Run) -> dict:
-    """The shapes of a batch."""
-    tokens = jax.ShapeDtypeStruct((run.batch, run.length), jnp.int32)
-    near = None
-    if run.config.retrieves:
-        shape = (run.batch, run.length // run.config.chunk, run.config.num_neighbours, run.config.neighbour)
-        near = Neighbours(jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, jnp.bool_))
-    weights = jax.ShapeDtypeStruct((run.batch, run.length), jnp.float32)
-    return {"tokens": tokens, "targets": tokens, "weights": weights, "neighbours": near}
+    return memory.argument_size_in_bytes, memory.temp_size_in_bytes + outputs
 
 
 def _memory_needed(message: str) -> float | None:

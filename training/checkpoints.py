@@ -95,6 +95,13 @@ class Checkpoints:
         if not (self.folder / str(step) / "state" / MERGED).exists():
             raise RuntimeError(f"Orbax says that it saved step {step}, which does not lie in {self.folder}.")
 
+    def remove_after(self, step: int) -> int:
+        """Removes the checkpoints of later steps, and returns the step of the newest left, 0 for none."""
+        for later in self._manager.all_steps():
+            if later > step:
+                self._manager.delete(later)
+        return self.latest() or 0
+
     def _steps(self) -> list[int]:
         """The steps that have a manifest: a folder without is none of ours."""
         return [step for step in self._manager.all_steps() if (self.folder / str(step) / "manifest").is_dir()]

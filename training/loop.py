@@ -6,6 +6,7 @@ a step changes, so a run that is killed and started again ends with the same bit
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,11 +18,12 @@ import jax
 from errors import InputError
 from models.flops import mfu
 from parallelism.interface import Strategy, TrainState
-from processes.start import any_process, is_leader
+from processes.start import any_process, barrier, is_leader
 from progress import Progress
 from training.checkpoints import Checkpoints
 from training.interruption import stop_requests
-from training.metrics import MetricsWriter
+from training.metrics import MetricsWriter, read_metrics
+from training.spikes import MOST, Skipped, SpikeRule, read_skipped, write_skipped
 
 CHECKPOINTS = "checkpoints"
 
@@ -31,7 +33,9 @@ class Training:
     """How long and how loudly.
 
     tokens_per_step, flops_per_token and peak_flops give the tokens/s and MFU that are shown and written.
-    configuration: the model's, by which checkpoints are told from those of another.
+    configuration: the model's, by which checkpoints are told from those of another. keep: so many
+    checkpoints, the newest. spikes: what is gone back before; None goes on whatever the loss. first: the step
+    that is not gone back beyond, where the model was evaluated.
     """
 
     steps: int
@@ -42,10 +46,21 @@ class Training:
     peak_flops: float
     label: str
     configuration: Mapping[str, Any]
+    keep: int = 2
+    spikes: SpikeRule | None = None
+    first: int = 0
 
 
 class Diverged(InputError):
     """The loss or the gradient stopped being a finite number."""
+
+
+class _Spike(Exception):
+    """line: the step, its loss and gradient norm."""
+
+    def __init__(self, line: dict[str, Any]):
+        super().__init__(line)
+        self.line = line
 
 
 def train(
@@ -58,7 +73,8 @@ def train(
     """Trains to the last step, from the newest checkpoint in `folder` where there is one.
 
     The report of a step is read only when the next one is dispatched and the batch after that is there, so
-    that the devices never wait for the host; before a checkpoint it is read at once.
+    that the devices never wait for the host; before a checkpoint it is read at once. Batches that
+    `training.spikes` left out, or somebody wrote into the folder, are passed over.
 
     Args:
       batch_of: step -> a tree of arrays [B, ...], the same for the same step whenever it is asked; of many
@@ -69,7 +85,22 @@ def train(
       Diverged: naming the step and the last good checkpoint.
       KeyboardInterrupt: after SIGINT or SIGTERM in any process, once the step in flight is saved.
     """
-    checkpoints = Checkpoints(folder / CHECKPOINTS, configuration=training.configuration)
+    keep = training.keep
+    if training.spikes is not None:  # one is left that lies far enough back
+        keep = max(keep, 2 + -(-training.spikes.back // training.checkpoint_every))
+    checkpoints = Checkpoints(folder / CHECKPOINTS, keep, configuration=training.configuration)
+    while True:
+        try:
+            return _trained(training, strategy, batch_of, learning_rate, folder, checkpoints)
+        except _Spike as spike:
+            _go_back(training, spike.line, folder, checkpoints)
+
+
+def _trained(
+    training: Training, strategy: Strategy, batch_of: Callable[[int], Any], learning_rate: Callable,
+    folder: Path, checkpoints: Checkpoints,
+) -> TrainState:  # fmt: skip
+    """To the last step, or to a spike."""
     if checkpoints.latest() is None:
         start, state = 0, strategy.init(jax.random.key(training.seed))
     else:
@@ -77,18 +108,20 @@ def train(
     if start >= training.steps:
         return state
 
+    skipped = read_skipped(folder)
     progress = Progress(training.label, training.steps, start, shown=is_leader())
     writer = MetricsWriter(folder, start) if is_leader() else contextlib.nullcontext()
     with writer as metrics, stop_requests() as asked_to_stop:
-        reports = _Reports(training, checkpoints, metrics, progress)
-        batch = batch_of(start)
+        lines = read_metrics(folder) if training.spikes and start else []
+        reports = _Reports(training, checkpoints, metrics, progress, lines)
+        batch = batch_of(skipped.batch_number(start))
         for step in range(start, training.steps):
             rate = learning_rate(step)  # dispatched first: after the step it would wait for it
             with jax.transfer_guard("disallow"):
                 state, report = strategy.step(state, batch)
             done = step + 1
             if done < training.steps:
-                batch = batch_of(done)
+                batch = batch_of(skipped.batch_number(done))
             reports.dispatched(done, report, rate)
             stop = any_process(asked_to_stop())
             if stop or done % training.checkpoint_every == 0 or done == training.steps:
@@ -101,17 +134,45 @@ def train(
     return state
 
 
+def _go_back(training: Training, line: Mapping[str, Any], folder: Path, checkpoints: Checkpoints) -> None:
+    """Leaves out the batches around a spike, and removes the checkpoints that are too near before it.
+
+    They go first: killed in between, the run meets the same spike again. Of many processes all do so.
+    """
+    rule, spiked = training.spikes, line["step"] - 1  # updates made before the one that spiked
+    skipped = read_skipped(folder)
+    if len(skipped.spikes) == MOST:
+        raise Diverged(
+            f"{training.label}: spike {MOST + 1}, at step {line['step']}; the run stops here. A lower peak "
+            "learning rate, float32 or a higher threshold is the usual way out."
+        )
+    to = checkpoints.remove_after(max(spiked - rule.back, training.first))
+    batches = skipped.batch_number(to), skipped.batch_number(spiked) + 1 + rule.skip
+    barrier("the spike is known to all")
+    if is_leader():
+        spike = {**line, "back_to": to, "batches": list(batches)}
+        write_skipped(folder, Skipped((*skipped.ranges, batches), (*skipped.spikes, spike)))
+        print(
+            f"{training.label}: spike at step {line['step']}, loss {line['loss']:.4f}, gradient norm "
+            f"{line['grad_norm']:.4g}. Back to step {to}; batches {batches[0]}:{batches[1]} are left out.",
+            file=sys.stderr,
+        )
+    barrier("what is left out is written")
+
+
 @dataclass
 class _Reports:
     """Reads what steps report, in their order and one step late: checks, writes and shows it.
 
-    clock: when the step before the one in flight was done. in_flight: a step, its report and learning rate.
+    lines: what was written so far, of which a spike is told. clock: when the step before the one in flight
+    was done. in_flight: a step, its report and learning rate.
     """
 
     training: Training
     checkpoints: Checkpoints
     metrics: MetricsWriter | None
     progress: Progress
+    lines: list[dict[str, Any]]
     clock: float = field(default_factory=time.perf_counter)
     in_flight: tuple[int, Mapping[str, jax.Array], Any] | None = None
 
@@ -125,6 +186,7 @@ class _Reports:
 
         Raises:
           Diverged: its loss or gradient is not finite.
+          _Spike: it is one by the rule.
         """
         if self.in_flight is None:
             return
@@ -136,6 +198,11 @@ class _Reports:
             raise self._diverged(step, report)
         tokens_per_second = self.training.tokens_per_step / seconds
         utilisation = mfu(tokens_per_second, self.training.flops_per_token, self.training.peak_flops)
+        if (rule := self.training.spikes) is not None:
+            line = {"step": step, "loss": report["loss"], "grad_norm": report["grad_norm"]}
+            if rule.says(line, self.lines):
+                raise _Spike(line)
+            self.lines.append(line)
         if self.metrics is not None:
             self.metrics.write(
                 step, **report, learning_rate=float(learning_rate), seconds=seconds,

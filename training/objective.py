@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from errors import InputError
-from models.decoder import Carry, Model
+from models.decoder import Carry, Model, Neighbours
 from models.families import FAMILIES
 from parallelism.interface import Objective, Part
 from training.losses import in_parts, next_token_sums, token_nats
@@ -30,6 +31,19 @@ PART = 512
 def loss_parts(batch_size: int, length: int, devices: int) -> int:
     """In how many parts of the length the loss of a batch is best taken; see training.losses.in_parts."""
     return 1 if devices > 1 else math.gcd(length, max(1, batch_size * length // PART))
+
+
+def batch_shapes(config: Any, batch_size: int, length: int) -> DeviceBatch:
+    """The shapes of a batch of a model."""
+    tokens = jax.ShapeDtypeStruct((batch_size, length), jnp.int32)
+    neighbours = None
+    if config.retrieves:
+        shape = (batch_size, length // config.chunk, config.num_neighbours, config.neighbour)
+        neighbours = Neighbours(
+            jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, jnp.bool_)
+        )
+    weights = jax.ShapeDtypeStruct((batch_size, length), jnp.float32)
+    return {"tokens": tokens, "targets": tokens, "weights": weights, "neighbours": neighbours}
 
 
 def objective(

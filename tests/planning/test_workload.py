@@ -9,14 +9,14 @@ from models.families import FAMILIES, build, configuration
 from models.flops import train_flops_per_token
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.strategies.spmd import spmd
-from planning.ahead_of_time import batch_of, compile_step, planned
+from planning.ahead_of_time import compile_step, planned
 from planning.collectives import collectives
 from planning.plans import PUBLISHED_MFU, PUBLISHED_RUNS, Request, run_of
 from planning.roofline import predict
 from planning.search import divides
 from planning.topologies import has_libtpu, parse_topology, rings
 from planning.workload import Run, estimated_bytes, estimated_gib, memory_traffic, work
-from training.objective import objective
+from training.objective import batch_shapes, objective
 from training.precision import optimiser_under
 from training.recipes import recipe
 
@@ -49,7 +49,9 @@ def test_bytes_are_what_the_compiled_step_sends(family):
         optimiser_under("float32", recipe(family, 10)),
         make_mesh(run.mesh),
     )
-    program = collectives(step.lower(batch_of(run)).compile().as_text(), run.mesh)
+    program = collectives(
+        step.lower(batch_shapes(run.config, run.batch, run.length)).compile().as_text(), run.mesh
+    )
     estimated = estimated_bytes(run)
     for axis in ("model", "data"):
         sent = sum(one.sent for one in program if one.axes == (axis,))
