@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import platform
+import re
 import shlex
 import sys
 import traceback
@@ -105,6 +106,22 @@ def require_positive(options: object, *names: str) -> None:
             raise InputError(f"--{name.replace('_', '-')} {value}: give a whole number of at least 1.")
         if value is not None and value >= 2**63:
             raise InputError(f"--{name.replace('_', '-')} {str(value)[:20]}…: give a number below 2^63.")
+
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+
+
+def amount(text: str, option: str) -> int:
+    """A number with or without a unit: "2B" -> 2,000,000,000, "0.25M" -> 250,000, "512" -> 512.
+
+    Raises:
+        InputError: it is none, or not a whole number of at least 1; the message names the option.
+    """
+    match = re.fullmatch(r"(\d+(?:_\d+)*(?:\.\d+)?(?:e\d+)?)([kmbt]?)", text.strip().lower())
+    value = float(match[1]) * UNITS[match[2]] if match else 0.0
+    if not 1 <= value < 2**63 or round(value) != value:
+        raise InputError(f"{option} {text}: give a whole number, such as 2B, 0.25M, 200k or 512.")
+    return round(value)
 
 
 def require_values(arguments: Sequence[str], parsed: Any) -> None:

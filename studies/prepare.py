@@ -16,8 +16,15 @@ from typing import Any
 
 from data.corpora import Corpus, announce, load_corpus, taken
 from data.token_store import TokenStore
-from data.tokenised import TOKENIZER, HeldOut, learn_tokenizer, split_documents, store_tokens
-from data.tokenizers import Tokenizer
+from data.tokenised import (
+    TOKENIZER,
+    HeldOut,
+    copy_tokenizer,
+    learn_tokenizer,
+    split_documents,
+    store_tokens,
+)
+from data.tokenizers import STYLES, Tokenizer
 from errors import InputError
 from processes.start import barrier, is_leader
 from retrieval.database.database import MAPPED
@@ -169,7 +176,8 @@ def reopen(folder: Path) -> Prepared:
 class Text:
     """What to prepare.
 
-    corpus, max_bytes: as in data.corpora.load_corpus. tokenizer: palm or gopher, the manner of SentencePiece.
+    corpus, max_bytes: as in data.corpora.load_corpus. tokenizer: palm or gopher, the manner of SentencePiece;
+    or the path of a SentencePiece model that is there already.
     encoder: the BERT that embeds chunks, None for the MiniLM installed with the project. index: a FAISS
     factory string, or `auto`. num_neighbours: k of the models, 0 where none retrieves. keys: `bert` or
     `tfidf`. held_out: whole packages, or documents.
@@ -226,10 +234,19 @@ def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
         documents = split_documents(root, inputs, corpus.documents, text.held_out)
     inputs |= {"held_out": text.held_out, "style": text.tokenizer, "vocab_size": text.vocab_size}
     with stages.measured("train tokenizer"), _budget_named(corpus):
-        tokenizer_folder = learn_tokenizer(
-            root, inputs, documents.training_texts, text.tokenizer, text.vocab_size
-        )
+        if text.tokenizer in STYLES:
+            tokenizer_folder = learn_tokenizer(
+                root, inputs, documents.training_texts, text.tokenizer, text.vocab_size
+            )
+        else:
+            tokenizer_folder = copy_tokenizer(root, Path(text.tokenizer))
+            del inputs["style"]  # the store is named by the tokenizer itself
         tokenizer = Tokenizer(tokenizer_folder / TOKENIZER)
+        if tokenizer.vocab_size > text.vocab_size:
+            raise InputError(
+                f"The tokenizer {text.tokenizer} has {tokenizer.vocab_size:,} pieces, and the model "
+                f"{text.vocab_size:,}: give a larger vocabulary, or another tokenizer."
+            )
     with stages.measured("tokenize"):
         store = store_tokens(root, inputs, tokenizer, lambda: documents)
     prepared = Prepared(

@@ -20,7 +20,15 @@ from studies import results_forms
 from studies.environment import environment
 
 LAYOUT = 1
-OTHER_KINDS = ("compare", "generate", "parallelism", "plan", "retrofit", "sizes")  # all others are studies
+OTHER_KINDS = (
+    "compare",
+    "generate",
+    "parallelism",
+    "plan",
+    "retrofit",
+    "sizes",
+    "train",
+)  # all others are studies
 STATES = ("finished", "diverged", "failed")
 EXPECTED = ("worse", "better", "equal", None)
 

@@ -6,6 +6,7 @@ batch, t length, v vocabulary.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,6 +84,15 @@ def in_parts(loss: Callable, parts: int) -> Callable:
 
     whole.defvjp(forward, backward)
     return whole
+
+
+def over_length(function: Callable, parts: int, arrays: Any) -> jax.Array:
+    """function(arrays), arrays [B, T, ...] -> [B, T], taken part by part of the length; parts: divides T."""
+    if parts == 1:
+        return function(arrays)
+    batch, length = jax.tree.leaves(arrays)[0].shape[:2]
+    split = jax.tree.map(lambda x: x.reshape(batch, parts, -1, *x.shape[2:]).swapaxes(0, 1), arrays)
+    return jax.lax.map(function, split).swapaxes(0, 1).reshape(batch, length)
 
 
 def _nats_and_log_z(logits_btv, targets_bt):

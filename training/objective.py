@@ -12,7 +12,7 @@ from errors import InputError
 from models.decoder import Carry, Model, Neighbours
 from models.families import FAMILIES
 from parallelism.interface import Objective, Part
-from training.losses import in_parts, next_token_sums, token_nats
+from training.losses import in_parts, next_token_sums, over_length, token_nats
 from training.precision import cast_for_compute
 
 # A batch on its way to the device: tokens, targets [B, T] int32, weights [B, T] float32, neighbours
@@ -23,6 +23,9 @@ DeviceBatch = Mapping[str, Any]
 # The operators of a model that `unembed` reads.
 HEAD = ("embedding", "final_norm")
 
+
+# So many are held at once in evaluation: 256 MiB.
+MOST_LOGITS = 2**26
 
 # Tokens whose logits fit into a CPU's cache beside the embedding.
 PART = 512
@@ -76,8 +79,17 @@ def objective(
         return of_head(head_of(params), model.hidden(params, batch["tokens"], batch["neighbours"]), batch)
 
     def metric(params: Any, batch: DeviceBatch) -> jax.Array:
-        logits = model.apply(cast_for_compute(params, precision), batch["tokens"], batch["neighbours"])
-        return token_nats(logits, batch["targets"]) * batch["weights"]
+        params = cast_for_compute(params, precision)
+        x_btd = model.hidden(params, batch["tokens"], batch["neighbours"])
+        parts = 1
+        if loss_parts > 1:
+            logits = batch["targets"].size * model.config.vocab_size
+            parts = math.gcd(x_btd.shape[1], max(1, logits // MOST_LOGITS))
+
+        def of_part(part):
+            return token_nats(model.unembed(params, part[0]), part[1])
+
+        return over_length(of_part, parts, (x_btd, batch["targets"])) * batch["weights"]
 
     def take(start, stop, params):
         taken = {"layers": model.take(params, start, stop)}

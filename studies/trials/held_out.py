@@ -27,8 +27,13 @@ def held_out(
     every model of a comparison. stride: as in `evaluation_batches`.
     """
     return evaluation_batches(
-        table.store, trial.batch_size, trial.length, trial.evaluation_tokens, rows, stride
+        table.store, sequences_evaluated(trial), trial.length, trial.evaluation_tokens, rows, stride
     )
+
+
+def sequences_evaluated(trial: Trial) -> int:
+    """At once."""
+    return trial.evaluation_batch or trial.batch_size
 
 
 def require_text(
@@ -100,7 +105,7 @@ def evaluate(
     label: str | None = None, stride: int | None = None,
 ) -> np.ndarray:  # fmt: skip
     """float32 [S, T]: the loss of every held-out token with k neighbours, zero where nothing is predicted."""
-    batches = list(held_out(trial, table, strategy.rows(trial.batch_size), stride))
+    batches = list(held_out(trial, table, strategy.rows(sequences_evaluated(trial)), stride))
     kind = f" retrieval {label}" if label else ""
     progress = Progress(f"{trial.name} seed {trial.seed}{kind}: evaluation", len(batches), shown=is_leader())
     results = []

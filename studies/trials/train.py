@@ -1,6 +1,7 @@
 """Trains a trial and evaluates it at its milestones, resuming from whatever is there."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -26,13 +27,26 @@ from training.loop import CHECKPOINTS, Training, train
 from training.metrics import read_metrics
 from training.objective import loss_parts, objective
 from training.precision import optimiser_under
+from training.spikes import SpikeRule, read_skipped
 
 CHECKPOINTS_PER_RUN = 10
 
 
+@dataclass(frozen=True)
+class Upkeep:
+    """How a run is kept, which changes no number but by a spike. checkpoint_every: steps, None for a tenth of
+    the run. keep: so many checkpoints. spikes: what is gone back before.
+    """
+
+    checkpoint_every: int | None = None
+    keep: int = 2
+    spikes: SpikeRule | None = None
+
+
 def run_trial(
-    trial: Trial, prepared: Prepared, strategy: Strategy, peak_flops: float, folder: Path
-) -> TrialResult:
+    trial: Trial, prepared: Prepared, strategy: Strategy, peak_flops: float, folder: Path,
+    upkeep: Upkeep = Upkeep(),  # noqa: B008 (frozen)
+) -> TrialResult:  # fmt: skip
     """Trains and evaluates `trial` in `folder`, resuming from whatever is there. The folder then says all
     that studies.trials.trained.load_run needs.
 
@@ -45,7 +59,7 @@ def run_trial(
     claim(folder, trial.recorded)
     if is_leader():
         prepared.save(folder)
-    training, table = training_of(trial, peak_flops), prepared.neighbours
+    training, table = training_of(trial, peak_flops, upkeep), prepared.neighbours
     batches = Batches(
         TrainBatches(
             table.store, trial.batch_size, trial.length, trial.seed, strategy.rows(trial.batch_size)
@@ -55,7 +69,9 @@ def run_trial(
         trial.neighbours_across_documents,
     )
     schedule = jax.jit(trial.learning_rate)
+    before = 0
     for step in milestones(trial):
+        training, before = dataclasses.replace(training, steps=step, first=before), step
         paths = {retrieval: evaluation_path(folder, retrieval, step, trial) for retrieval in trial.retrievals}
         missing = [retrieval for retrieval, path in paths.items() if not path.exists()]
         reached = Checkpoints(folder / CHECKPOINTS).latest() or 0
@@ -66,7 +82,7 @@ def run_trial(
                 f"{paths[missing[0]]} is missing, and training has gone on from step {step} to {reached}: it "
                 f"cannot be made any more. Remove {folder} to train this trial anew."
             )
-        state = train(dataclasses.replace(training, steps=step), strategy, batches, schedule, folder)
+        state = train(training, strategy, batches, schedule, folder)
         for retrieval in missing:
             k = trial.config.k_evaluation if retrieval == "on" else 0
             nats_st = evaluate(trial, strategy, state.params, table, k, retrieval)
@@ -76,23 +92,26 @@ def run_trial(
     return result_of(trial, folder, training, batches.train)
 
 
-def training_of(trial: Trial, peak_flops: float) -> Training:
+def training_of(trial: Trial, peak_flops: float, upkeep: Upkeep = Upkeep()) -> Training:  # noqa: B008
     """What the loop is told of `trial`; peak_flops: of the mesh, in FLOP/s."""
     flops_per_token = retrofit_flops_per_token if trial.pretrained else train_flops_per_token
     return Training(
         steps=trial.steps,
         seed=trial.seed,
-        checkpoint_every=-(-trial.steps // CHECKPOINTS_PER_RUN),
+        checkpoint_every=upkeep.checkpoint_every or -(-trial.steps // CHECKPOINTS_PER_RUN),
         tokens_per_step=trial.batch_size * trial.length,
         flops_per_token=flops_per_token(trial.config, trial.length, batch_size=trial.batch_size),
         peak_flops=peak_flops,
         label=f"{trial.name} seed {trial.seed}",
         configuration=dataclasses.asdict(trial.config),
+        keep=upkeep.keep,
+        spikes=upkeep.spikes,
     )
 
 
 def result_of(trial: Trial, folder: Path, training: Training, batches: TrainBatches) -> TrialResult:
     """What the folder of a finished trial holds."""
+    skipped = read_skipped(folder)
     *before, last = (
         {
             retrieval: load_array(evaluation_path(folder, retrieval, step, trial))
@@ -103,7 +122,7 @@ def result_of(trial: Trial, folder: Path, training: Training, batches: TrainBatc
     return TrialResult(
         nats=last,
         metrics=read_metrics(folder),
-        train_tokens=sum(batches.predicted_tokens(step) for step in range(trial.steps)),
+        train_tokens=sum(batches.predicted_tokens(skipped.batch_number(step)) for step in range(trial.steps)),
         train_flops=training.flops_per_token * training.tokens_per_step * trial.steps,
         nats_at=dict(zip(trial.evaluate_at, before)),
     )
@@ -117,7 +136,7 @@ def milestones(trial: Trial) -> tuple[int, ...]:
 def strategy_of(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism = Parallelism()) -> Strategy:  # noqa: B008
     """How `trial` is trained on `mesh`: its model, objective and optimiser."""
     family = family_of(trial.config).name
-    parts = loss_parts(trial.batch_size, trial.length, mesh.size)
+    parts = loss_parts(trial.batch_size // how.micro_batches, trial.length, mesh.size)
     trained = objective(build(trial.config), family, trial.precision, parts, trial.z_loss)
     optimiser = optimiser_under(trial.precision, trial.optimiser, trial.seed)
     if trial.pretrained:

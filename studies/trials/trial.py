@@ -16,7 +16,7 @@ from models.families import FAMILIES, family_of
 from training.precision import STOCHASTIC
 from training.recipes import learning_rate, recipe
 
-LATER = ("clip", "decay")  # fields that trials of before lack
+LATER = ("clip", "decay", "evaluation_batch", "start")  # fields that trials of before lack
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Trial:
     of log²Z; None for the family's own. evaluate_at: steps before the last at which it is evaluated too.
     neighbours_across_documents: whether the first chunk of a document reads, in training, the neighbours of
     the chunk of another document that stands before it in the row (retrieval.neighbours.batches). clip,
-    decay: as in training.recipes.
+    decay: as in training.recipes. evaluation_batch: sequences of a batch of evaluation, None for batch_size.
+    start: the fingerprint of the parameters that all training starts from, None for initial ones.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Trial:
     neighbours_across_documents: bool = False
     clip: float | None = None
     decay: float | None = None
+    evaluation_batch: int | None = None
+    start: str | None = None
 
     @property
     def with_its_recipe(self) -> Self:

@@ -148,7 +148,9 @@ def read(run: TrainedRun, evaluation: Evaluation) -> np.ndarray:
     if evaluation.length is not None:
         config, params = lengthened(trial.config, params, evaluation.length)
         batch_size = max(1, trial.batch_size * trial.length // evaluation.length)
-        trial = dataclasses.replace(trial, config=config, length=evaluation.length, batch_size=batch_size)
+        trial = dataclasses.replace(
+            trial, config=config, length=evaluation.length, batch_size=batch_size, evaluation_batch=None
+        )
     table = prepared.neighbours
     if evaluation.table is not None:
         table = NeighbourTable(prepared.root / evaluation.table, prepared.store)
