@@ -23,20 +23,21 @@ from command import command, require_positive
 from data.tokenised import HeldOut
 from models.families import FAMILIES, configuration, with_decoder_fields
 from parallelism.interface import Parallelism
-from parallelism.mesh import make_mesh, parse_mesh_shape, require_divisible
+from parallelism.mesh import batch_ways, make_mesh, parse_mesh_shape, require_divisible
 from processes.start import barrier, is_leader
 from reports.comparison.page import save_plot, terminal_table, write_report
 from reports.sources import PAGE_NAME, write_page
 from studies.environment import peak_facts, peak_flops
+from studies.fitting import require_fit
 from studies.leakage import leakage
 from studies.peaks import peak_of
 from studies.prepare import Prepared, Text, prepare_for_all
-from studies.presets import PRESETS, Preset
+from studies.presets import Preset, PresetName, preset_of
 from studies.results_file import write_results
 from studies.run_folder import claim, require_free, sole
 from studies.stages import Stages
 from studies.summary import Trained, summarise
-from studies.trials.held_out import few_in_view, require_text, share_beside_neighbours
+from studies.trials.held_out import evaluation_batch, few_in_view, require_text, share_beside_neighbours
 from studies.trials.train import run_trial, strategy_of
 from studies.trials.trial import Trial
 from studies.worked_example import FILE_NAME as SOURCES_NAME
@@ -48,8 +49,12 @@ from training.checkpoints import require_plain
 class Options:
     """What may be chosen; what is left out comes from the preset."""
 
-    preset: Literal["default", "smoke"] = "default"
-    """Budget: `default` for the comparison, `smoke` for the same path in a minute."""
+    preset: PresetName = "default"
+    """Budget: `default`, `smoke` for the same path in a minute, `gpu` for a day of one, `pod`."""
+    size: str | None = None
+    """Size of the models, such as 40m, with its vocabulary. Default: the preset's."""
+    tokens: str | None = None
+    """Training tokens of each model, such as 50M; or --steps."""
     corpus: str = "installed"
     """`installed` (the pinned packages and the standard library), `stdlib`, a path, a quoted glob, or
     hf:NAME[:CONFIG].
@@ -119,13 +124,16 @@ def compare(options: Options) -> None:
         name: Trial(
             name, form, 0, preset.steps, preset.batch_size,
             preset.length, options.precision, preset.evaluation_tokens, neighbours="", peak=peak_of(form),
+            evaluation_batch=evaluation_batch(preset.batch_size, preset.length, batch_ways(mesh)),
         )
         for name, form in forms.items()
     }  # fmt: skip
     # What cannot be trained is refused before anything is prepared, and the folder claimed only when all is
     # known to work.
-    for trial in planned.values():
+    how = {}
+    for name, trial in planned.items():
         strategy_of(trial, mesh, options.parallelism)
+        how[name] = require_fit(trial, mesh, options.parallelism)
     require_divisible(mesh, preset.batch_size, options.parallelism.micro_batches)
     require_plain(options.out)
     require_free(options.out, _what_makes_the_run(config))
@@ -139,15 +147,15 @@ def compare(options: Options) -> None:
         claim(options.out, _what_makes_the_run(config))
         with stages.measured("measure the machine's peak", may_reuse=False):
             peak = peak_flops()
-        trained = _trained(options, planned, prepared, mesh, peak, stages)
+        trained = _trained(options, planned, how, prepared, mesh, peak, stages)
         if is_leader():
             _report(options, {"config": config, "peak": peak_facts(peak)}, stages, trained)
         barrier("the report is written")
 
 
 def _trained(
-    options: Options, planned: Mapping[str, Trial], prepared: Prepared, mesh: jax.sharding.Mesh, peak: float,
-    stages: Stages,
+    options: Options, planned: Mapping[str, Trial], how: Mapping[str, Parallelism], prepared: Prepared,
+    mesh: jax.sharding.Mesh, peak: float, stages: Stages,
 ) -> Trained:  # fmt: skip
     """Every model of every seed, trained and evaluated."""
     trained = Trained(prepared, {}, {})
@@ -156,7 +164,7 @@ def _trained(
             trial = dataclasses.replace(form, seed=seed, neighbours=prepared.neighbours.path.name)
             folder = options.out / name / f"seed-{seed}"
             with stages.measured(f"{name} seed {seed}"):
-                strategy = strategy_of(trial, mesh, options.parallelism)
+                strategy = strategy_of(trial, mesh, how[name])
                 result = run_trial(trial, prepared, strategy, peak, folder)
             trained.trials[name, seed], trained.results[name, seed] = trial, result
     return trained
@@ -197,10 +205,10 @@ def _resolved(options: Options) -> Preset:
     fields = {field.name for field in dataclasses.fields(Preset)} & {
         f.name for f in dataclasses.fields(Options)
     }
-    given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
-    if given.get("vocab_size") in FAMILIES:
+    given = {name: getattr(options, name) for name in fields - {"size"}}
+    if given["vocab_size"] in FAMILIES:
         given["vocab_size"] = FAMILIES[given["vocab_size"]].vocab_size
-    preset = dataclasses.replace(PRESETS[options.preset], **given)
+    preset = preset_of(options.preset, options.size, options.tokens, **given)
     require_positive(preset, *given)
     require_positive(options, "seeds")
     return preset
@@ -220,7 +228,7 @@ def _forms(preset: Preset) -> dict[str, Any]:
 
 def _what_makes_the_run(config: dict) -> dict:
     """`config` without what may change between two commands of one run."""
-    free = {"seeds", "mesh", "parallelism", "out", "artifacts"}
+    free = {"seeds", "tokens", "mesh", "parallelism", "out", "artifacts"}
     corpus = str(Path(config["options"]["corpus"]))  # notes and notes/ are one
     options = {name: v for name, v in config["options"].items() if name not in free} | {"corpus": corpus}
     return {**config, "options": options}

@@ -37,21 +37,19 @@ from parallelism.mesh import batch_ways, make_mesh, parse_mesh_shape, require_di
 from processes.start import barrier, is_leader
 from reports.single import needs, table
 from studies.environment import peak_facts, peak_flops
-from studies.fitting import Need, fitted, need_of, predicted_seconds
+from studies.fitting import Need, fitted, need_of, predicted_seconds, too_large
 from studies.prepare import Text, prepare_for_all
 from studies.results_file import write_results
 from studies.run_folder import require_free, sole
 from studies.single import summary
 from studies.stages import Stages
-from studies.trials.held_out import few_in_view, require_text, share_beside_neighbours
+from studies.trials.held_out import evaluation_batch, few_in_view, require_text, share_beside_neighbours
 from studies.trials.train import Upkeep, run_trial, started_from, strategy_of
 from studies.trials.trained import TrainedRun, load_run
 from studies.trials.trial import Trial
 from training.checkpoints import fingerprint, require_plain
 from training.published import Published, published
 from training.spikes import Skipped, SpikeRule, merged, read_skipped, write_skipped
-
-EVALUATED_TOKENS = 8192  # at once
 
 
 @dataclass(frozen=True)
@@ -168,10 +166,7 @@ def train(options: Options) -> None:
     if options.dry_run:
         return
     if need and not need.fits and not options.anyway:
-        raise InputError(
-            f"{options.model} is expected to take {need.bytes / 1e9:.1f} GB, and there are "
-            f"{need.there / 1e9:.1f} GB. {_way_out(trial, need)}"
-        )
+        raise InputError(f"{too_large(trial, need)} Or give --anyway.")
     stages = Stages(out, options.artifacts)
     text = _text(options, trial, start)
     with sole(out):
@@ -238,7 +233,7 @@ def planned(options: Options, mesh: jax.sharding.Mesh) -> tuple[Trial, Published
         clip=None if recipe.clip == 1.0 else recipe.clip,
         decay=options.decay,
         evaluate_at=tuple(range(every, steps, every)) if every else (),
-        evaluation_batch=batch_ways(mesh) * max(1, EVALUATED_TOKENS // (length * batch_ways(mesh))),
+        evaluation_batch=evaluation_batch(batch_size, length, batch_ways(mesh)),
     )  # fmt: skip
     return trial, recipe
 
@@ -274,13 +269,6 @@ def _cut(options: Options, trial: Trial, mesh: jax.sharding.Mesh) -> tuple[Paral
     how = Parallelism(options.strategy, micro_batches=options.micro_batches)
     require_divisible(mesh, trial.batch_size, how.micro_batches)
     return how, need_of(trial, mesh, how) if options.strategy == "mesh" else None
-
-
-def _way_out(trial: Trial, need: Need) -> str:
-    if need.state + need.process > need.there:
-        return "Parameters and optimiser alone do not fit: give a smaller size, or more devices (--mesh)."
-    rematerialised = "" if trial.config.decoder.remat == "full" else "--remat full, "
-    return f"Give {rematerialised}more --micro-batches, a shorter --length, or --anyway."
 
 
 def _spike_rule(options: Options) -> SpikeRule | None:

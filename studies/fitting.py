@@ -8,10 +8,12 @@ import jax
 import psutil
 
 from errors import InputError
+from models.families import count, parameter_shapes
 from models.flops import train_flops_per_token
 from parallelism.interface import Parallelism
 from parallelism.mesh import batch_ways
 from planning.ahead_of_time import held
+from studies.peaks import SMALL
 from studies.trials.train import strategy_of
 from studies.trials.trial import Trial
 from training.objective import batch_shapes
@@ -74,15 +76,48 @@ def fitted(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism) -> tuple[Par
     fit. Where nothing fits, a sequence per device and part.
     """
     sequences = trial.batch_size // batch_ways(mesh)  # of each device
-    counts = [count for count in range(1, sequences + 1) if sequences % count == 0] or [1]
+    cuts = [parts for parts in range(1, sequences + 1) if sequences % parts == 0] or [1]
     if mesh.devices.flat[0].platform == "cpu":
-        counts = [min(counts, key=lambda count: abs(math.log(sequences / count * trial.length / CPU_TOKENS)))]
-    for count in counts:
-        cut = dataclasses.replace(how, micro_batches=count)
+        tokens = sequences * trial.length
+        best = min(cuts, key=lambda parts: abs(math.log(tokens / parts / CPU_TOKENS)))
+        cuts = cuts[cuts.index(best) :]
+    for parts in cuts:
+        cut = dataclasses.replace(how, micro_batches=parts)
         need = need_of(trial, mesh, cut)
         if need.fits:
             break
     return cut, need
+
+
+def require_fit(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism = Parallelism()) -> Parallelism:  # noqa: B008
+    """`how`, with as many micro-batches as the memory asks for where the model is larger than `tiny` and they
+    were left at one.
+
+    Raises:
+        InputError: it does not fit this machine.
+    """
+    if how.strategy != "mesh" or count(parameter_shapes(trial.config)) < SMALL:
+        return how
+    if how.micro_batches == 1:
+        how, need = fitted(trial, mesh, how)
+    else:
+        need = need_of(trial, mesh, how)
+    if not need.fits:
+        raise InputError(too_large(trial, need))
+    return how
+
+
+def too_large(trial: Trial, need: Need) -> str:
+    """What does not fit, and the way out."""
+    if need.state + need.process > need.there:
+        way_out = "Parameters and optimiser alone do not fit: give a smaller size, or more devices (--mesh)."
+    else:
+        rematerialised = "" if trial.config.decoder.remat == "full" else "--remat full, "
+        way_out = f"Give {rematerialised}more --micro-batches, or a shorter --length."
+    return (
+        f"{trial.name} is expected to take {need.bytes / 1e9:.1f} GB, and there are {need.there / 1e9:.1f} "
+        f"GB. {way_out}"
+    )
 
 
 def predicted_seconds(need: Need, family: str, steps: int, peak: float) -> float:

@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from models.families import family_of
+from models.families import count, family_of, parameter_shapes
+from training.published import published
+
+SMALL = 4e6  # parameters, of tiny and below
 
 # The best of the sweep, by form_name: none yet. What is not here takes its recipe's own.
 PEAKS: Mapping[str, float] = {
@@ -25,8 +28,14 @@ def form_name(config: Any, recipe: str) -> str:
 
 
 def peak_of(config: Any, recipe: str | None = None) -> float | None:
-    """The peak that was found for `config`, by its family's own recipe or another; None where none was."""
-    return PEAKS.get(form_name(config, recipe or family_of(config).recipe))
+    """The peak that was found for `config`, by its family's own recipe or another. Where none was, larger
+    models take the one on the line through their paper's, and small ones their recipe's: None.
+    """
+    recipe = recipe or family_of(config).recipe
+    name, parameters = form_name(config, recipe), count(parameter_shapes(config))
+    if name in PEAKS or parameters < SMALL:
+        return PEAKS.get(name)
+    return published(recipe, "", parameters).peak
 
 
 def best_peaks(results: Mapping[str, Any]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from command import require_positive
 from data.tokenised import HeldOut
@@ -19,14 +19,14 @@ from studies.environment import peak_flops
 from studies.neighbour_tables import table_for
 from studies.peaks import peak_of
 from studies.prepare import Prepared, Text, prepare
-from studies.presets import PRESETS, Preset
+from studies.presets import Preset, PresetName, preset_of
 from studies.records import Source, records_of
 from studies.results_file import write_results
 from studies.rows import MOST_NEIGHBOURS, Row
 from studies.run_folder import sole
 from studies.stages import Stages
 from studies.trials.grid import finished, number_of_workers, run_grid, trial_folder
-from studies.trials.held_out import few_in_view, require_text, share_beside_neighbours
+from studies.trials.held_out import evaluation_batch, few_in_view, require_text, share_beside_neighbours
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial
 from studies.trials.worker import Evaluation, Task
@@ -40,8 +40,12 @@ NOT_YET = "not trained yet"  # for the fingerprint of parameters to come
 class StudyOptions:
     """The options of every table of rows."""
 
-    preset: Literal["default", "smoke"] = "default"
-    """Budget of a trial: `default`, or `smoke` for the same path in minutes."""
+    preset: PresetName = "default"
+    """Budget of a trial: `default`, `smoke` for the same path in minutes, `gpu` for a day of one, `pod`."""
+    size: str | None = None
+    """Size of the models, such as 40m, with its vocabulary. Default: the preset's."""
+    tokens: str | None = None
+    """Training tokens of a trial, such as 50M; or --steps."""
     corpus: str = "installed"
     """`installed` (the pinned packages and the standard library), `stdlib`, a path, a quoted glob, or
     hf:NAME[:CONFIG].
@@ -175,6 +179,7 @@ class Study:
             "name": family_of(config).name, "config": config, "seed": seed, "steps": preset.steps,
             "batch_size": preset.batch_size, "length": preset.length, "precision": "float32",
             "evaluation_tokens": preset.evaluation_tokens,
+            "evaluation_batch": evaluation_batch(preset.batch_size, preset.length),
         }  # fmt: skip
         if "peak" not in training:
             training["peak"] = peak_of(row.config, training.get("recipe"))
@@ -207,14 +212,13 @@ class Study:
 
 
 def resolved(options: StudyOptions) -> Preset:
-    """The preset with the steps that were asked for.
+    """The preset with the size and budget that were asked for.
 
     Raises:
-      InputError: steps or seeds below 1.
+      InputError: steps or seeds below 1, or what `preset_of` raises.
     """
     require_positive(options, "steps", "seeds")
-    preset = PRESETS[options.preset]
-    return preset if options.steps is None else dataclasses.replace(preset, steps=options.steps)
+    return preset_of(options.preset, options.size, options.tokens, steps=options.steps)
 
 
 def chosen(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:

@@ -19,6 +19,8 @@ from retrieval.neighbours.batches import beside_neighbours, with_neighbours
 from retrieval.neighbours.table import NeighbourTable
 from studies.trials.trial import Trial
 
+EVALUATED_TOKENS = 8192  # at once, at most: a device has to hold their logits
+
 
 def held_out(
     trial: Trial, table: NeighbourTable, rows: np.ndarray | None = None, stride: int | None = None
@@ -29,6 +31,15 @@ def held_out(
     return evaluation_batches(
         table.store, sequences_evaluated(trial), trial.length, trial.evaluation_tokens, rows, stride
     )
+
+
+def evaluation_batch(batch_size: int, length: int, ways: int = 1) -> int | None:
+    """How many sequences are evaluated at once, a multiple of `ways`, where a batch of training is more than
+    EVALUATED_TOKENS; None where it is not.
+    """
+    if batch_size * length <= EVALUATED_TOKENS:
+        return None
+    return ways * max(1, EVALUATED_TOKENS // (length * ways))
 
 
 def sequences_evaluated(trial: Trial) -> int:

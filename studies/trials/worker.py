@@ -19,6 +19,7 @@ from retrieval.neighbours.table import NeighbourTable
 from storage.files import locked
 from storage.sealed import read_sealed, save_array, write_sealed
 from studies.environment import peak_memory
+from studies.fitting import require_fit
 from studies.prepare import Prepared
 from studies.trials.held_out import evaluate, evaluated_documents
 from studies.trials.train import run_trial, started_from, strategy_of
@@ -106,7 +107,7 @@ def other_evaluation_path(folder: Path, evaluation: Evaluation) -> Path:
 
 def _finish(task: Task, peak: float) -> None:
     mesh = make_mesh(MeshShape(), jax.devices()[:1])
-    strategy = strategy_of(task.trial, mesh)
+    strategy = strategy_of(task.trial, mesh, require_fit(task.trial, mesh))
     if task.pretrained:
         strategy = started_from(load_run(task.pretrained, mesh).params, strategy)
     run_trial(task.trial, task.prepared, strategy, peak, task.folder)
