@@ -18,6 +18,7 @@ from processes.start import barrier, is_leader
 from reports.comparison.retrofit import table
 from storage.sealed import load_array
 from studies.environment import peak_facts, peak_flops
+from studies.prepare import retrieving
 from studies.results_file import write_results
 from studies.retrofit import load_dense, require_unchanged, retrofitted, summary
 from studies.run_folder import require_free, sole
@@ -39,6 +40,12 @@ class Options:
     """How cross-attention starts: as published, or as a circuit that copies (ours)."""
     mesh: str = "auto"
     """Devices as PODxDATAxMODEL: those that the dense model was trained on."""
+    keys: Literal["bert", "tfidf"] = "bert"
+    """What chunks are found by, where the dense model was trained on a text without neighbours."""
+    encoder: str | None = None
+    """BERT that embeds chunks there. Default: the MiniLM installed with the project."""
+    index: str = "auto"
+    """FAISS factory string there."""
     out: Path = Path("runs/retrofit")
     """Folder of the run; the same command resumes where it stopped."""
 
@@ -52,10 +59,17 @@ def retrofit(options: Options) -> None:
     with stages.measured("restore the dense model", may_reuse=False):
         dense = load_dense(options.run, mesh)
         dense_st = load_array(evaluation_path(options.run, None))
+    config = retrofitted(dense.trial.config, options.initialisation)
+    prepared = dense.prepared
+    if prepared.neighbours_name is None:
+        prepared = retrieving(
+            prepared, stages, config.most_neighbours, options.keys, options.encoder, options.index
+        )
     trial = dataclasses.replace(
         dense.trial,
         name=f"{dense.trial.name}-retrofit",
-        config=retrofitted(dense.trial.config, options.initialisation),
+        config=config,
+        neighbours=prepared.neighbours.path.name,
         steps=options.steps or dense.trial.steps,
         pretrained=fingerprint(dense.params),
     )
@@ -65,7 +79,7 @@ def retrofit(options: Options) -> None:
             peak = peak_flops()
         with stages.measured("train and evaluate"):
             strategy = started_from(dense.params, strategy_of(trial, mesh))
-            result = run_trial(trial, dense.prepared, strategy, peak, options.out)
+            result = run_trial(trial, prepared, strategy, peak, options.out)
         require_unchanged(dense_st, result.nats["off"], options.run)
         _report(options, stages, trial, dense, dense_st, result, peak)
 

@@ -252,17 +252,23 @@ def prepare(text: Text, root: Path, stages: Stages) -> Prepared:
     prepared = Prepared(
         root, tokenizer_folder.name, store.path.name, None, None, None, corpus.hash, dict(corpus.skipped)
     )
-    return retrieving(prepared, text, stages) if text.num_neighbours else prepared
+    if not text.num_neighbours:
+        return prepared
+    return retrieving(prepared, stages, text.num_neighbours, text.keys, text.encoder, text.index)
 
 
-def retrieving(prepared: Prepared, text: Text, stages: Stages) -> Prepared:
-    """`prepared` with the index and the neighbours that `text` asks for: found, or made."""
+def retrieving(
+    prepared: Prepared, stages: Stages, num_neighbours: int, keys: str, bert: str | None, factory: str
+) -> Prepared:
+    """`prepared` with an index and the neighbours of every chunk: found, or made. The arguments are those of
+    `Text`.
+    """
     root, store, tokenizer = prepared.root, prepared.store, prepared.tokenizer
     with stages.measured("embed and search"):
-        encoder = encoder_of(root, text.keys, text.encoder, store, tokenizer)
-        index = build_training_index(root, store, tokenizer, encoder, text.index)
+        encoder = encoder_of(root, keys, bert, store, tokenizer)
+        index = build_training_index(root, store, tokenizer, encoder, factory)
         table = build_neighbour_table(
-            root, store, tokenizer, encoder, text.num_neighbours, SPARE_NEIGHBOURS, text.index
+            root, store, tokenizer, encoder, num_neighbours, SPARE_NEIGHBOURS, factory
         )
         cut = cut_share(store, tokenizer, encoder)
     if warning := cut_sentence(cut):
@@ -271,8 +277,8 @@ def retrieving(prepared: Prepared, text: Text, stages: Stages) -> Prepared:
         prepared,
         index_name=index.name,
         neighbours_name=table.name,
-        encoder=_located(text.encoder),
-        tfidf_name=Path(encoder.spec["folder"]).name if text.keys == "tfidf" else None,
+        encoder=_located(bert),
+        tfidf_name=Path(encoder.spec["folder"]).name if keys == "tfidf" else None,
         cut_chunks=cut,
     )
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from errors import InputError
+from experiments.retrofit import Options as RetrofitOptions
+from experiments.retrofit import retrofit
 from experiments.train import Options, planned, train
 from models.families import configuration
 from parallelism.mesh import MeshShape, make_mesh
@@ -98,6 +100,15 @@ def test_retro_finds_its_neighbours(options, folder, capsys):
     train(retro)
     assert "retro-smoke on" in capsys.readouterr().out
     assert list(options.artifacts.glob("neighbours-*"))
+
+
+def test_a_dense_run_without_neighbours_is_given_retrieval(options, trained, folder):
+    fitted = folder / "fitted"
+    retrofit(RetrofitOptions(run=options.out, steps=2, keys="tfidf", out=fitted))
+    run = load_run(fitted)
+    assert run.trial.retrieves and run.prepared.neighbours_name is not None
+    results = json.loads((fitted / "results.json").read_bytes())
+    assert {row["retrieval"] for row in results["rows"]} == {None, "off", "on"}
 
 
 def test_published_sizes_are_trained_as_published(one_device):
