@@ -27,6 +27,7 @@ import numpy as np
 import tyro
 
 from tests.chaos.cases import Case, table
+from tests.chaos.jobs import COMPILED
 from tests.chaos.rounds import ROUNDS, Ground
 
 
@@ -48,6 +49,7 @@ def main(options: Options) -> int:
     """Prints the table; 1 where a case is bad."""
     cases = []
     with tempfile.TemporaryDirectory(prefix="chaos-") as root:
+        os.environ[COMPILED] = str(Path(root) / "compiled")
         for case in _cases(options, Path(root)):
             cases.append(case)
             if case.bad:
@@ -63,13 +65,15 @@ def main(options: Options) -> int:
 
 def _cases(options: Options, root: Path) -> Iterator[Case]:
     ground = Ground(root)
+    if unknown := [name for name in options.only if name not in ROUNDS]:
+        raise SystemExit(f"There is no kind {unknown[0]!r} here. Kinds: {', '.join(ROUNDS)}.")
     deadline = time.monotonic() + 60 * options.minutes
     turns = [name for name in ROUNDS if not options.only or name in options.only]
     number = 0
     while time.monotonic() < deadline:
         name = turns[number % len(turns)]
         random = np.random.default_rng([options.seed, number])
-        started, found = time.monotonic(), list(ROUNDS[name](ground, random, number))
+        started, found = time.monotonic(), list(ground.watched(ROUNDS[name](ground, random, number)))
         print(
             f"round {number}, {name}: {len(found)} cases, {time.monotonic() - started:.0f} s", file=sys.stderr
         )
