@@ -1,8 +1,8 @@
 """How the processes of a run meet at the coordinator's address, and compare what they are about to run.
 
-Whoever knocks there first proves that it knows the run's token, and process 0 proves the same to it; the token
-itself is never sent. What follows is neither signed nor hidden: the token keeps strangers out of the meeting, and
-not those who can change what goes over the network.
+Whoever knocks there first proves that it knows the run's token, and process 0 proves the same to it; the
+token itself is never sent. What follows is neither signed nor hidden: the token keeps strangers out of the
+meeting, and not those who can change what goes over the network.
 """
 
 import contextlib
@@ -187,8 +187,8 @@ def _prove(member: Member, connection: Connection) -> None:
     answer = connection.receive(SHORT) or {}
     if "refused" in answer:
         raise InputError(
-            f"Process 0 at {member.address} refuses process {member.process}: its {TOKEN} is another one. Give "
-            "all processes the same."
+            f"Process 0 at {member.address} refuses process {member.process}: its {TOKEN} is another one. "
+            "Give all processes the same."
         )
     expected = _proof(member, "leader", challenge, str(asked["challenge"]))
     if not hmac.compare_digest(str(answer.get("proof")).encode(), expected.encode()):

@@ -19,6 +19,11 @@ from processes.meeting import TOKEN, Alike, Member
 from processes.team import Team
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+HELP = (
+    f"In many processes: this command in each, with {', '.join(VARIABLES)} (a cluster's launcher may say "
+    f"these) and {TOKEN}, a secret that all know. At a loopback address they listen to this machine alone, "
+    "elsewhere to the network, where JAX's own connections ask for no secret: see docs/scale.md."
+)
 SHORTEST_TOKEN = 16  # characters; nobody guesses 64 random bits by knocking
 MEETING_SECONDS = 60
 HEARTBEAT_SECONDS = 20  # JAX's own watch, for a machine whose network is cut
@@ -49,9 +54,9 @@ def start(alike: Alike, timeout: float = MEETING_SECONDS) -> Team | None:
         return None
     if len(member.token) < SHORTEST_TOKEN:
         raise InputError(
-            f"{TOKEN} {'is not set' if not member.token else f'has {len(member.token)} characters'}: whoever "
-            f"reaches {member.address} could join this run or end it. Give all processes the same secret of at "
-            f"least {SHORTEST_TOKEN} characters, such as export {TOKEN}=$(openssl rand -hex 16)."
+            f"{TOKEN} {f'has {len(member.token)} characters' if member.token else 'is not set'}: whoever "
+            f"reaches {member.address} could join this run or end it. Give all processes the same secret of "
+            f"at least {SHORTEST_TOKEN} characters, such as export {TOKEN}=$(openssl rand -hex 16)."
         )
     _team = Team(member, alike, timeout)
     # JAX's preemption service would take SIGTERM, which training.interruption answers.
@@ -60,7 +65,7 @@ def start(alike: Alike, timeout: float = MEETING_SECONDS) -> Team | None:
         member.address, member.count, member.process, member.local_devices,
         cluster_detection_method="deactivate", initialization_timeout=max(1, round(timeout)),
         heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-        coordinator_bind_address=member.address if member.on_one_machine else None,  # None: all of the machine's
+        coordinator_bind_address=member.address if member.on_one_machine else None,  # None: all addresses
     )  # fmt: skip
     return _team
 
@@ -74,8 +79,10 @@ def membership(environment: Mapping[str, str]) -> Member | None:
     if any(environment.get(name) for name in VARIABLES):
         member = _explicit(environment)
     else:
-        address, count, *rest = ClusterEnv.auto_detect_unset_distributed_params(*[None] * 5, MEETING_SECONDS)
-        member = Member(address, count or 1, *rest, token=environment.get(TOKEN, ""))
+        address, count, process, devices = ClusterEnv.auto_detect_unset_distributed_params(
+            *[None] * 5, MEETING_SECONDS
+        )
+        member = Member(address, count or 1, process, devices, environment.get(TOKEN, ""))
     return member if member.count > 1 else None
 
 

@@ -114,8 +114,8 @@ def _work(connection: Connection, open_task: Callable[[Any], Any], job: Any, thr
 
 
 def end_with_parent() -> None:
-    """Has a process that `multiprocessing` started asked to stop (SIGTERM) once what started it is gone, however
-    it ended: nobody else would, and what it goes on to write nobody waits for.
+    """Has a process that `multiprocessing` started asked to stop (SIGTERM) once what started it is gone,
+    however it ended: nobody else would, and what it goes on to write nobody waits for.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.cases import Case, outcome_of, table
 from tests.chaos.children import Child, End
 from tests.chaos.inputs import corpora, results
-from tests.chaos.jobs import JOBS
+from tests.chaos.jobs import JOBS, tables
 from tests.chaos.kills import kills, whole
 
 PUBLISH = next(job for job in JOBS if job.name == "publish")
@@ -28,7 +28,7 @@ def test_no_damaged_results_file_ends_in_a_traceback():
 
 def test_pages_that_are_written_by_a_command_that_is_killed_are_the_same(tmp_path):
     template = tmp_path / "template"
-    template.mkdir()
+    tables(template)
     seconds, expected = whole(PUBLISH, template, tmp_path / "whole")
     assert expected
     random = np.random.default_rng(0)  # before changes to the file system: a clock would leave it to luck

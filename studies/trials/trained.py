@@ -114,7 +114,9 @@ def rebuilt(values: Any, classes: Collection[type], path: Path) -> Any:
         fields = {name: rebuilt(value, MODEL_CONFIGS, path) for name, value in values.items()}
         return closest(**fields)
     except ValueError as error:
-        raise InputError(f"{path} is no configuration: {error}. Restore it, or train the run anew.") from error
+        raise InputError(
+            f"{path} is no configuration: {error}. Restore it, or train the run anew."
+        ) from error
     except InputError as error:
         raise error if str(error).startswith(str(path)) else InputError(f"{path}: {error}") from error
 

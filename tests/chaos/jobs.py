@@ -60,8 +60,15 @@ def prepared(folder: Path) -> None:
         for number in range(count):
             text = " ".join(random.choice(WORDS, random.integers(150, 300)))
             Path(f"{corpus}/{corpus}-{number}.txt").write_text(f"{number} {text}")
+    tables(folder)
     for form in ("gopher", "retro"):
         work(_task(form, "finished"), 1e9, None, Path("compiled"))
+
+
+def tables(folder: Path) -> None:
+    """Puts two of the committed tables into `folder`."""
+    for name in ("square", "ablate-palm-multi-head"):
+        shutil.copytree(RESULTS / name, folder / "results" / name)
 
 
 def enter(folder: Path) -> None:
@@ -160,10 +167,8 @@ def fitted(folder: Path) -> None:
 
 
 def published(folder: Path) -> None:
-    """The pages of two of the committed tables."""
+    """The pages of the tables in `results`."""
     enter(folder)
-    for name in ("square", "ablate-palm-multi-head"):
-        shutil.copytree(RESULTS / name, Path("results") / name, dirs_exist_ok=True)
 
     def publishing(options) -> None:
         write(pages(sections(Path("results"))), Path("docs"))

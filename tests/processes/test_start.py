@@ -195,7 +195,12 @@ GREETED = b'{"process": 1, "count": 2, "alike": {}}\n'
 
 @pytest.mark.parametrize(
     "lines",
-    [(GREETED,), (b'{"challenge": "1", "proof": "2"}\n', GREETED), (b"x" * 10**7,), (b"GET / HTTP/1.0\r\n\r\n",)],
+    [
+        (GREETED,),
+        (b'{"challenge": "1", "proof": "2"}\n', GREETED),
+        (b"x" * 10**7,),
+        (b"GET / HTTP/1.0\r\n\r\n",),
+    ],
     ids=["no token", "another token", "no end", "a browser"],
 )
 def test_a_stranger_is_refused_and_the_others_meet(lines, capfd):
@@ -217,7 +222,9 @@ def test_another_token_is_told_to_both_sides(capfd):
     assert refused == (
         f"Process 0 at {address} refuses process 1: its MEETING_TOKEN is another one. Give all processes the same."
     )
-    assert "process 1 of 2 did not come" in missed and "Refused for another MEETING_TOKEN: 127.0.0.1." in missed
+    assert (
+        "process 1 of 2 did not come" in missed and "Refused for another MEETING_TOKEN: 127.0.0.1." in missed
+    )
     assert "A process at 127.0.0.1 was refused" in capfd.readouterr().err
 
 
@@ -259,7 +266,9 @@ def test_a_run_of_many_without_a_secret_is_refused(monkeypatch, token, words):
         start(ALIKE)
 
 
-@pytest.mark.parametrize("host, alone", [("127.0.0.1", True), ("[::1]", True), ("localhost", True), ("node3", False)])
+@pytest.mark.parametrize(
+    "host, alone", [("127.0.0.1", True), ("[::1]", True), ("localhost", True), ("node3", False)]
+)
 def test_a_loopback_address_is_heard_from_this_machine_only(host, alone):
     member = Member(f"{host}:{free_address().rpartition(':')[2]}", 2, 0)
     assert member.on_one_machine == alone

@@ -67,6 +67,7 @@ PAGES = (
         not_measured=(
             "process 0",
             "Process 0",
+            "of at least 16 characters",  # SHORTEST_TOKEN of processes/start.py
             "with exit code 1",
             "about 20 seconds of silence",  # HEARTBEAT_SECONDS of processes/start.py
             "Shards of 4,096 chunks",
