@@ -5,9 +5,11 @@ python -m tests.chaos --minutes 60 --seed 7
 python -m tests.chaos --only kills damage
 """
 
+import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -28,6 +30,7 @@ import tyro
 
 from tests.chaos.cases import Case, table
 from tests.chaos.jobs import COMPILED
+from tests.chaos.record import RECORD, records, summary
 from tests.chaos.rounds import ROUNDS, Ground
 
 
@@ -43,21 +46,27 @@ class Options:
     """Kinds, of those that the table names. Default: all, by turns."""
     out: Path = Path("runs/chaos")
     """Folder for cases.json."""
+    record: bool = False
+    """Whether the counts are added to tests/chaos/record.json, which docs/reliability.md shows."""
 
 
 def main(options: Options) -> int:
-    """Prints the table; 1 where a case is bad."""
-    cases = []
+    """Prints the table; 1 where a case is bad. Ctrl-C ends it with what was tried."""
+    cases: list[Case] = []
     with tempfile.TemporaryDirectory(prefix="chaos-") as root:
         os.environ[COMPILED] = str(Path(root) / "compiled")
-        for case in _cases(options, Path(root)):
-            cases.append(case)
-            if case.bad:
-                print(f"{case.outcome}: {case.kind}, {case.what}\n{case.said[-2000:]}", file=sys.stderr)
+        with contextlib.suppress(KeyboardInterrupt):
+            for case in _cases(options, Path(root)):
+                cases.append(case)
+                if case.bad:
+                    print(f"{case.outcome}: {case.kind}, {case.what}\n{case.said[-2000:]}", file=sys.stderr)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "cases.json").write_text(
         json.dumps({"seed": options.seed, "cases": [dataclasses.asdict(case) for case in cases]}, indent=1)
     )
+    if options.record:
+        made = summary(shlex.join(word for word in sys.argv[1:] if word != "--record"), options.seed, cases)
+        RECORD.write_text(json.dumps([*records(), made], indent=1) + "\n")
     print(table(cases))
     print(f"\nseed {options.seed}, {options.out / 'cases.json'}")
     return int(any(case.bad for case in cases))

@@ -58,6 +58,10 @@ class Child:
         self._process = context.Process(target=_run, args=(act, arguments, str(log), dies_at, outside))
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, number)

@@ -18,6 +18,7 @@ from command import command
 from experiments import ablate, compare, generate, publish, retrieval, retrofit
 from models.families import configuration, with_decoder_fields
 from parallelism.mesh import make_mesh, parse_mesh_shape
+from processes import host
 from reports.pages import pages, write
 from reports.sections import sections
 from retrieval.database.version import CURRENT, read_version
@@ -136,6 +137,16 @@ def together(folder: Path, process: int, address: str) -> None:
 
     training.__module__ = publish.publish.__module__
     command(training, publish.Options, "", [], many_processes=True)
+
+
+def long(folder: Path, steps: int, between: int) -> None:
+    """A RETRO of the smoke preset trained for many steps and evaluated every so many."""
+    enter(folder)
+    host.tune()
+    trial = read_trial(Path("finished/retro"))
+    trial = dataclasses.replace(trial, steps=steps, evaluate_at=tuple(range(between, steps, between)))
+    strategy = strategy_of(trial, make_mesh(parse_mesh_shape("1x1x1")))
+    run_trial(trial, reopen(Path("finished/retro")), strategy, 1e9, Path("long"))
 
 
 def explanation(folder: Path) -> None:

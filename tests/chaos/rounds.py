@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.chaos import damage as damages
-from tests.chaos import inputs, many, paths, room
+from tests.chaos import inputs, many, paths, room, steps
 from tests.chaos.canary import READ, Canary
 from tests.chaos.cases import Case
 from tests.chaos.children import Child
@@ -183,4 +183,5 @@ ROUNDS: Mapping[str, Callable[[Ground, np.random.Generator, int], Iterator[Case]
     "two processes": _two,
     "paths": _paths,
     "clock": _clock,
+    "steps": lambda ground, random, number: steps.growth(ground.template, ground.root / f"steps-{number}"),
 } | ({"ray": _ray} if importlib.util.find_spec("ray") is not None else {})  # an extra, which may be missing
