@@ -19,8 +19,9 @@ RECORD, PAGE = Path(__file__).with_name("record.json"), ROOT / "docs/reliability
 
 
 def summary(arguments: str, seed: int, cases: Iterable[Case]) -> dict[str, Any]:
-    """One call in numbers: its outcomes by kind."""
+    """One call in numbers: its outcomes by kind, and what was measured."""
     kinds: dict[str, Counter] = {}
+    cases = list(cases)
     for case in cases:
         kinds.setdefault(case.kind, Counter())[case.outcome] += 1
     commit = subprocess.run(
@@ -30,6 +31,7 @@ def summary(arguments: str, seed: int, cases: Iterable[Case]) -> dict[str, Any]:
         "command": f"python -m tests.chaos {arguments}".strip(), "seed": seed,
         "date": datetime.now(UTC).date().isoformat(), "commit": commit.stdout.strip() or None,
         "kinds": {kind: dict(outcomes) for kind, outcomes in kinds.items()},
+        "figures": [case.what for case in cases if case.kind == "steps"],
     }  # fmt: skip
 
 
@@ -63,7 +65,8 @@ def markdown(calls: Sequence[Mapping[str, Any]]) -> str:
         lines.append(
             f"| {number} | `{call['command']}` | {call['seed']} | {call['date']} | {call['commit']} |"
         )
-    return "\n".join(lines)
+    figures = [figure for call in calls for figure in call["figures"]]
+    return "\n".join(lines + ["", *(f"{figure}." for figure in figures)] if figures else lines)
 
 
 if __name__ == "__main__":
