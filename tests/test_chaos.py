@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reports.tables import filled
 from tests.chaos.canary import READ, Canary
 from tests.chaos.cases import Case, outcome_of, table
 from tests.chaos.children import Child, End
@@ -17,7 +18,7 @@ from tests.chaos.inputs import corpora, results
 from tests.chaos.jobs import JOBS, tables
 from tests.chaos.kills import kills, whole
 from tests.chaos.many import survivor
-from tests.chaos.record import markdown, outcomes, summary
+from tests.chaos.record import PAGE, markdown, outcomes, records, summary
 
 PUBLISH = next(job for job in JOBS if job.name == "publish")
 
@@ -120,3 +121,8 @@ def test_counts_are_added_up_by_kind():
     assert outcomes(("kills",), [call, call]) == {"same": 2, "named": 2}
     assert "| kills | 4 | 2 same, 2 named | 1, 2 |" in markdown([call, call])
     assert "2 steps: flat" in markdown([call])
+
+
+def test_the_page_shows_the_committed_counts():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == filled(page, {"chaos": markdown(records())}), "python -m tests.chaos.record writes it"

@@ -29,7 +29,7 @@ import numpy as np
 import tyro
 
 from tests.chaos.cases import Case, table
-from tests.chaos.jobs import COMPILED
+from tests.chaos.jobs import COMPILED, JOBS
 from tests.chaos.record import RECORD, records, summary
 from tests.chaos.rounds import ROUNDS, Ground
 
@@ -44,6 +44,8 @@ class Options:
     """What is tried follows from it, but for what the clock of the machine decides."""
     only: tuple[str, ...] = ()
     """Kinds, of those that the table names. Default: all, by turns."""
+    jobs: tuple[str, ...] = ()
+    """Commands, by their names in tests/chaos/jobs.py. Default: all, mostly those that take seconds."""
     out: Path = Path("runs/chaos")
     """Folder for cases.json."""
     record: bool = False
@@ -73,7 +75,9 @@ def main(options: Options) -> int:
 
 
 def _cases(options: Options, root: Path) -> Iterator[Case]:
-    ground = Ground(root)
+    if unknown := [name for name in options.jobs if name not in {job.name for job in JOBS}]:
+        raise SystemExit(f"There is no job {unknown[0]!r} here. Jobs: {', '.join(job.name for job in JOBS)}.")
+    ground = Ground(root, options.jobs)
     if unknown := [name for name in options.only if name not in ROUNDS]:
         raise SystemExit(f"There is no kind {unknown[0]!r} here. Kinds: {', '.join(ROUNDS)}.")
     deadline = time.monotonic() + 60 * options.minutes

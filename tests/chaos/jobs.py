@@ -2,8 +2,10 @@
 started again there until it is done.
 """
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -62,6 +64,7 @@ def prepared(folder: Path) -> None:
             text = " ".join(random.choice(WORDS, random.integers(150, 300)))
             Path(f"{corpus}/{corpus}-{number}.txt").write_text(f"{number} {text}")
     tables(folder)
+    build("first", "served", "--index Flat")
     for form in ("gopher", "retro"):
         work(_task(form, "finished"), 1e9, None, Path("compiled"))
 
@@ -115,13 +118,29 @@ def shards(folder: Path, cluster: str = "") -> None:
     """Builds a database whose keys two workers make, or a cluster's, in dozens of shards."""
     enter(folder)
     embed.SHARD = 32
-    built = f"build --corpus first --out sharded --vocab-size {VOCABULARY} --encoder {TINY_BERT} --index Flat"
-    command(retrieval.retrieval, retrieval.VERBS, "", f"{built} --workers 2 {cluster}".split())
+    build("first", "sharded", f"--index Flat --workers 2 {cluster}")
 
 
 def on_a_cluster(folder: Path) -> None:
     """The same by Ray."""
     shards(folder, "--cluster local")
+
+
+def build(corpus: str, out: str, more: str) -> None:
+    """A database."""
+    line = f"build --corpus {corpus} --out {out} --vocab-size {VOCABULARY} --encoder {TINY_BERT} {more}"
+    command(retrieval.retrieval, retrieval.VERBS, "", line.split())
+
+
+def found(folder: Path) -> None:
+    """What a search of a database prints."""
+    enter(folder)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        line = ["search", "--database", "served", "--query", "alpha beta gamma"]
+        command(retrieval.retrieval, retrieval.VERBS, "", line)
+    Path("found").mkdir(exist_ok=True)
+    Path("found/printed.txt").write_text(printed.getvalue())
 
 
 def together(folder: Path, process: int, address: str) -> None:
@@ -239,5 +258,6 @@ JOBS = (
     Job("study", table, files("table")),
     Job("compare", comparison, files("compared")),
     Job("shards", shards, files("sharded")),
+    Job("search", found, files("found")),
 )
 CLUSTER = Job("ray", on_a_cluster, files("sharded"))

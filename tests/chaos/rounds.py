@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.util
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -28,8 +28,8 @@ class Ground:
     nobody disturbs it.
     """
 
-    def __init__(self, root: Path):
-        self.root = root
+    def __init__(self, root: Path, jobs: Collection[str] = ()):
+        self.root, self.jobs = root, jobs
         self.canary = Canary(root / "canary")
         self.canary.make()
         self._undisturbed: dict[str, tuple[float, dict[str, str]]] = {}
@@ -79,19 +79,15 @@ class Ground:
         )
         return whole_size - before
 
-
-def _job(number: int, of: tuple[str, ...] | None = None) -> Job:
-    jobs = [job for job in JOBS if of is None or job.name in of]
-    return jobs[number % len(jobs)]
-
-
-def _any_job(random: np.random.Generator) -> Job:
-    """Mostly a quick one."""
-    return _job(int(random.integers(1000)), QUICK if random.random() < 0.85 else None)
+    def job(self, random: np.random.Generator, of: Collection[str] = ()) -> Job:
+        """One of these, or of those that were asked for; of all mostly a quick one."""
+        names = self.jobs or of or (QUICK if random.random() < 0.85 else [job.name for job in JOBS])
+        jobs = [job for job in JOBS if job.name in names]
+        return jobs[random.integers(len(jobs))]
 
 
 def _kills(ground: Ground, random: np.random.Generator, number: int) -> Iterator[Case]:
-    job = _any_job(random)
+    job = ground.job(random)
     seconds, expected = ground.undisturbed(job)
     yield from kills(
         job, ground.template, ground.of(job) / f"killed-{number}", seconds, expected, random, KILLS
@@ -99,17 +95,18 @@ def _kills(ground: Ground, random: np.random.Generator, number: int) -> Iterator
 
 
 def _at_once(ground: Ground, random: np.random.Generator, number: int) -> Iterator[Case]:
-    job = _any_job(random)
+    job = ground.job(random)
     folder = ground.of(job) / f"twice-{number}"
     yield from at_once(job, ground.template, folder, ground.undisturbed(job)[1], random)
 
 
 READ_BY = (("generate --explain", "finished/retro"), ("retrofit", "finished/gopher"), ("generate --explain", "artifacts"),
-           ("cell", "artifacts"))  # fmt: skip
+           ("cell", "artifacts"), ("search", "served"), ("search", "served"))  # fmt: skip
 
 
 def _damage(ground: Ground, random: np.random.Generator, number: int) -> Iterator[Case]:
-    name, target = READ_BY[random.integers(len(READ_BY))]
+    pairs = [pair for pair in READ_BY if not ground.jobs or pair[0] in ground.jobs]
+    name, target = pairs[random.integers(len(pairs))]
     job = next(job for job in JOBS if job.name == name)
     folder = ground.of(job) / f"damaged-{number}"
     folder.mkdir()
@@ -118,7 +115,7 @@ def _damage(ground: Ground, random: np.random.Generator, number: int) -> Iterato
 
 
 def _room(ground: Ground, random: np.random.Generator, number: int) -> Iterator[Case]:
-    job = _job(int(random.integers(1000)), QUICK)
+    job = ground.job(random, QUICK)
     folder, expected = ground.of(job) / f"room-{number}", ground.undisturbed(job)[1]
     folder.mkdir()
     if room.may_mount():
@@ -134,7 +131,7 @@ def _options(ground: Ground, random: np.random.Generator, number: int) -> Iterat
 
 
 def _workers(ground: Ground, random: np.random.Generator, number: int) -> Iterator[Case]:
-    job = _job(int(random.integers(1000)), WITH_WORKERS)
+    job = ground.job(random, WITH_WORKERS)
     seconds, expected = ground.undisturbed(job)
     folder = ground.of(job) / f"workers-{number}"
     yield from worker_kills(job, ground.template, folder, seconds, expected, random, 3)
@@ -151,7 +148,7 @@ def _ray(ground: Ground, random: np.random.Generator, number: int) -> Iterator[C
 
 
 def _clock(ground: Ground, random: np.random.Generator, number: int) -> Iterator[Case]:
-    job = _job(int(random.integers(1000)), QUICK)
+    job = ground.job(random, QUICK)
     folder = ground.of(job) / f"clock-{number}"
     folder.mkdir()
     yield from jumps(job, ground.template, folder, ground.undisturbed(job)[1], random)

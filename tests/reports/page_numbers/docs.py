@@ -74,6 +74,15 @@ PAGES = (
         ),
     ),
     Page(
+        "docs/reliability.md",
+        not_measured=(
+            "exit code 2",
+            "more than 256 MiB",  # ALWAYS_COMPARED of storage/artifacts.py
+            "of process 0's addresses",
+            "process 0 proves to know it too",
+        ),
+    ),
+    Page(
         "docs/strategies.md",
         not_measured=(
             "ZeRO: stage 3 splits weights and optimiser state, stage 1 with",
