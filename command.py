@@ -20,7 +20,7 @@ import tyro
 
 from errors import InputError
 from processes import host
-from processes.start import VARIABLES, code_hashes, membership, start
+from processes.start import HELP, VARIABLES, code_hashes, membership, start
 from processes.team import Team
 from progress import printable
 from storage.files import is_disk_full
@@ -50,6 +50,8 @@ def command(
             stream.reconfigure(errors="backslashreplace")
     module = sys.modules[main.__module__].__spec__
     name = module.name if module else main.__name__
+    if many_processes:
+        description = f"{description}\n\n{HELP}"
     parsed = tyro.cli(options, prog=f"python -m {name}", description=description, args=arguments)
     host.tune()
     team = None

@@ -15,10 +15,16 @@ import jax
 from jax._src.clusters import ClusterEnv  # no public function says where a cluster meets without joining it
 
 from errors import InputError
-from processes.meeting import Alike, Member
+from processes.meeting import TOKEN, Alike, Member
 from processes.team import Team
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+HELP = (
+    f"In many processes: this command in each, with {', '.join(VARIABLES)} (a cluster's launcher may say "
+    f"these) and {TOKEN}, a secret that all know. At a loopback address they listen to this machine alone, "
+    "elsewhere to the network, where JAX's own connections ask for no secret: see docs/scale.md."
+)
+SHORTEST_TOKEN = 16  # characters; nobody guesses 64 random bits by knocking
 MEETING_SECONDS = 60
 HEARTBEAT_SECONDS = 20  # JAX's own watch, for a machine whose network is cut
 
@@ -28,7 +34,8 @@ _team: Team | None = None  # None in a process of its own
 def start(alike: Alike, timeout: float = MEETING_SECONDS) -> Team | None:
     """Joins the other processes of the run where the environment says that there are any: by the variables
     JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, as a Slurm step, under Open MPI or on a TPU
-    pod. To be called before anything touches a device.
+    pod. To be called before anything touches a device. All have the same secret in MEETING_TOKEN, which keeps
+    others out of the meeting; JAX's own coordinator, which follows at the same address, asks for none.
 
     Args:
       alike: what every process must have in common, by kind and name, such as {"code": code_hashes()}.
@@ -38,13 +45,19 @@ def start(alike: Alike, timeout: float = MEETING_SECONDS) -> Team | None:
       What ends the processes together; None where this is the only one.
 
     Raises:
-      InputError: the environment is incomplete, the coordinator cannot be reached, a process does not come,
-        or the processes differ: which, and in what.
+      InputError: the environment is incomplete or has no token, the coordinator cannot be reached, a process
+        does not come, or the processes differ: which, and in what.
     """
     global _team
     member = membership(os.environ)
     if member is None:
         return None
+    if len(member.token) < SHORTEST_TOKEN:
+        raise InputError(
+            f"{TOKEN} {f'has {len(member.token)} characters' if member.token else 'is not set'}: whoever "
+            f"reaches {member.address} could join this run or end it. Give all processes the same secret of "
+            f"at least {SHORTEST_TOKEN} characters, such as export {TOKEN}=$(openssl rand -hex 16)."
+        )
     _team = Team(member, alike, timeout)
     # JAX's preemption service would take SIGTERM, which training.interruption answers.
     jax.config.update("jax_enable_preemption_service", False)
@@ -52,6 +65,7 @@ def start(alike: Alike, timeout: float = MEETING_SECONDS) -> Team | None:
         member.address, member.count, member.process, member.local_devices,
         cluster_detection_method="deactivate", initialization_timeout=max(1, round(timeout)),
         heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        coordinator_bind_address=member.address if member.on_one_machine else None,  # None: all addresses
     )  # fmt: skip
     return _team
 
@@ -65,8 +79,10 @@ def membership(environment: Mapping[str, str]) -> Member | None:
     if any(environment.get(name) for name in VARIABLES):
         member = _explicit(environment)
     else:
-        address, count, *rest = ClusterEnv.auto_detect_unset_distributed_params(*[None] * 5, MEETING_SECONDS)
-        member = Member(address, count or 1, *rest)
+        address, count, process, devices = ClusterEnv.auto_detect_unset_distributed_params(
+            *[None] * 5, MEETING_SECONDS
+        )
+        member = Member(address, count or 1, process, devices, environment.get(TOKEN, ""))
     return member if member.count > 1 else None
 
 
@@ -90,7 +106,7 @@ def _explicit(environment: Mapping[str, str]) -> Member:
             f"JAX_PROCESS_ID is {process!r} and JAX_NUM_PROCESSES {count!r}. Number the processes from 0 to "
             "one less than there are."
         )
-    return Member(address, int(count), int(process))
+    return Member(address, int(count), int(process), token=environment.get(TOKEN, "").strip())
 
 
 def is_leader() -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -110,6 +111,21 @@ def _work(connection: Connection, open_task: Callable[[Any], Any], job: Any, thr
         connection.send(("bad input", str(error)))
     except Exception:
         connection.send(("error", traceback.format_exc()))
+
+
+def end_with_parent() -> None:
+    """Has a process that `multiprocessing` started asked to stop (SIGTERM) once what started it is gone,
+    however it ended: nobody else would, and what it goes on to write nobody waits for.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def limit_threads(threads: int) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+TOKEN = "of the tests, and no secret"
 SECONDS = 1200  # after which a test gives up on a process; a crowded machine may take minutes for one
 
 
@@ -37,6 +38,7 @@ def environment(address: str, count: int, process: int, devices: int = 4) -> dic
         "JAX_NUM_PROCESSES": str(count),
         "JAX_PROCESS_ID": str(process),
         "JAX_NUM_CPU_DEVICES": str(devices),
+        "MEETING_TOKEN": TOKEN,
     }
 
 

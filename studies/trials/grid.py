@@ -19,7 +19,7 @@ from typing import Any
 from errors import InputError
 from models.families import family_of
 from processes import host
-from processes.workers import cores
+from processes.workers import cores, end_with_parent
 from progress import bar
 from storage.artifacts import fingerprint
 from storage.sealed import read_sealed
@@ -85,7 +85,7 @@ def run_grid(tasks: Sequence[Task], workers: int, peak: float, trials: Path) -> 
             while todo and places and not asked_to_stop():
                 task, attempt = todo.popleft()
                 place = places.popleft()
-                process = context.Process(target=work, args=(task, peak, place, trials / COMPILED))
+                process = context.Process(target=_work, args=(task, peak, place, trials / COMPILED))
                 process.start()
                 running[process.sentinel] = process, task, attempt, place
             if asked_to_stop():
@@ -105,6 +105,12 @@ def run_grid(tasks: Sequence[Task], workers: int, peak: float, trials: Path) -> 
                     write_failure(task.folder, "failed", _last_words(task.folder, process.exitcode))
                     progress.one_more()
     progress.close()
+
+
+def _work(*arguments: Any) -> None:
+    """`work`, which stops after the step in flight where this process's parent is killed."""
+    end_with_parent()
+    work(*arguments)
 
 
 class TrialsProgress:

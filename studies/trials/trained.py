@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import jax
 
@@ -109,11 +109,35 @@ def rebuilt(values: Any, classes: Collection[type], path: Path) -> Any:
                 f"{'is' if len(names) == 1 else 'are'} {problem} among the fields of {closest.__name__}. Use "
                 "the version that made the run, or train it anew in another folder."
             )
-    fields = {name: rebuilt(value, MODEL_CONFIGS, path) for name, value in values.items()}
     try:
+        check(values, {f"{name}?": _form(hint) for name, hint in get_type_hints(closest).items()})
+        fields = {name: rebuilt(value, MODEL_CONFIGS, path) for name, value in values.items()}
         return closest(**fields)
+    except ValueError as error:
+        raise InputError(
+            f"{path} is no configuration: {error}. Restore it, or train the run anew."
+        ) from error
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise error if str(error).startswith(str(path)) else InputError(f"{path}: {error}") from error
+
+
+def _form(hint: Any) -> Any:
+    """The form (storage.json_files) that a field of this type has in JSON."""
+    if hint in (bool, str, float):
+        return hint
+    if hint is int:
+        return _not_negative
+    if get_origin(hint) is tuple:
+        return [int]
+    if type(None) in (choice := get_args(hint)):
+        return (int if int in choice else float if float in choice else str, None)
+    return {}  # a model's configuration
+
+
+def _not_negative(value: Any) -> None:
+    check(value, int)
+    if value < 0:
+        raise ValueError("a number that is not negative is due")
 
 
 def _fields(form: type) -> set[str]:

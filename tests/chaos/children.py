@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.chaos.canary import watch
+
 SECONDS = 600  # after which a child that should have ended is said to hang
 WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate")
 
@@ -39,14 +41,26 @@ class Child:
     Args:
       act: a module's function; what it raises ends the child as it would end a command.
       dies_at: kills itself before so manieth of its changes to the file system, where given.
+      outside: a folder of which it says when it looks into it (tests.chaos.canary).
     """
 
-    def __init__(self, act: Callable[..., None], *arguments, log: Path, dies_at: int | None = None):
+    def __init__(
+        self,
+        act: Callable[..., None],
+        *arguments,
+        log: Path,
+        dies_at: int | None = None,
+        outside: Path | None = None,
+    ):
         self.log = log
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.chaos.jobs"])
-        self._process = context.Process(target=_run, args=(act, arguments, str(log), dies_at))
+        self._process = context.Process(target=_run, args=(act, arguments, str(log), dies_at, outside))
         self._process.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -54,6 +68,16 @@ class Child:
 
     def running(self) -> bool:
         return self._process.is_alive()
+
+    def workers(self) -> list[psutil.Process]:
+        """The Python processes that it started and that work, by their numbers."""
+        working = []
+        for process in self._family()[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                line = " ".join(process.cmdline())
+                if "spawn_main" in line or "ray::" in line:
+                    working.append(process)
+        return sorted(working, key=lambda process: process.pid)
 
     def kill(self) -> None:
         """With all that it started."""
@@ -87,13 +111,17 @@ class Child:
             return []
 
 
-def _run(act: Callable[..., None], arguments: tuple, log: str, dies_at: int | None) -> None:
+def _run(
+    act: Callable[..., None], arguments: tuple, log: str, dies_at: int | None, outside: Path | None
+) -> None:
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
     faulthandler.dump_traceback_later(SECONDS - 10, file=sys.stderr)  # where it hangs, should it
+    if outside is not None:
+        watch(str(outside))
     if dies_at is not None:
         _die_at(dies_at)
     try:

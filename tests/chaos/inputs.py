@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from command import command
@@ -38,6 +39,7 @@ from experiments import (
     sweep,
 )
 from experiments import parallelism as pipelines
+from models.families import build
 from reports.pages import pages
 from reports.sections import sections
 from studies.prepare import reopen
@@ -189,7 +191,8 @@ def folders(template: Path, random: np.random.Generator, count: int) -> Iterator
 
 
 def _read_run(folder: Path) -> None:
-    read_trial(folder)
+    trial = read_trial(folder)
+    jax.eval_shape(build(trial.config).init, jax.random.key(0))
     reopen(folder)
 
 

@@ -1,5 +1,6 @@
 """Killed at any moment and started again, a command ends with the bytes of one that was not."""
 
+import contextlib
 import shutil
 import signal
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from tests.chaos.cases import Case, outcome_of
 from tests.chaos.children import Child, wait_until
@@ -66,6 +68,43 @@ def kills(
             gone = wait_until(lambda child=child: not child.orphans(), ORPHAN_SECONDS)
             outcome = outcome if gone else "orphan"
         yield Case("kills", f"{job.name}: {what}", outcome, "" if outcome == "same" else said)
+    shutil.rmtree(folder)
+
+
+def worker_kills(
+    job: Job, template: Path, folder: Path, seconds: float, expected: dict[str, str], random: np.random.Generator,
+    count: int,
+) -> Iterator[Case]:  # fmt: skip
+    """`count` kills of one of the processes that `job` starts, or of their parent: the command ends as if
+    nothing were, or with a word; and at last with the same bytes. None of them outlives its parent.
+    """
+    shutil.copytree(template, folder, dirs_exist_ok=True)
+    told = []
+    for number in range(count):
+        child = Child(job.run, folder, log=folder.with_name(f"{folder.name}-{number}.log"))
+        wait_until(lambda child=child: child.workers() or not child.running(), seconds + 60)
+        after = float(random.uniform(0, seconds))
+        wait_until(lambda child=child: not child.running(), after)
+        workers, parent = child.workers(), random.random() < 0.3
+        child.remember_family()
+        if parent:
+            child.signal(signal.SIGKILL)
+        elif workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                workers[random.integers(len(workers))].kill()
+        end = child.end()
+        what = f"{'the parent' if parent else 'a worker'} {after:.2f} s after the first worker"
+        told.append((what if workers else f"{what} (none was left)", end, child, parent))
+    last = Child(job.run, folder, log=folder.with_name(f"{folder.name}-last.log")).end()
+    final = outcome_of(last, last.code == 0 and dict(job.same(folder)) == expected)
+    for what, end, child, parent in told:
+        outcome = outcome_of(end, True)
+        outcome = final if outcome in ("same", "named") or parent and end.code == -signal.SIGKILL else outcome
+        if not wait_until(lambda child=child: not child.orphans(), ORPHAN_SECONDS):
+            outcome = "orphan"
+        yield Case(
+            "workers", f"{job.name}: {what}", outcome, "" if outcome == "same" else end.said + last.said
+        )
     shutil.rmtree(folder)
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from errors import InputError
+from processes.workers import end_with_parent
 
 
 class Piece:
@@ -27,3 +28,12 @@ class Piece:
         with open(Path(self.folder) / str(number), "x") as file:  # fails where it is made twice
             file.write(str(os.getpid()))
         progress(number)
+
+
+def trial(folder):
+    """What a study starts, here without an end; it writes its number, and once more when it is asked to stop."""
+    signal.signal(signal.SIGTERM, lambda number, frame: Path(folder, "stopped").touch() or exit(130))
+    end_with_parent()
+    Path(folder, "number.partial").write_text(str(os.getpid()))
+    Path(folder, "number.partial").rename(Path(folder, "number"))
+    time.sleep(600)

@@ -3,18 +3,20 @@
 `processes.team` needs no JAX: its processes here start in a moment. The last test joins JAX's.
 """
 
+import contextlib
 import json
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from errors import InputError
-from processes.meeting import Member, first_differences
+from processes.meeting import Member, _listener, first_differences
 from processes.start import any_process, barrier, code_hashes, is_leader, membership, start
 from processes.team import Team
-from tests.many_processes import ROOT, ends, environment, free_address, start_all
+from tests.many_processes import ROOT, TOKEN, ends, environment, free_address, start_all
 
 ALIKE = {"code": {"models/dense.py": "ab12"}, "configuration": {"--steps": "12"}}
 
@@ -31,7 +33,7 @@ def test_one_process_by_default(monkeypatch):
 
 
 def test_the_three_variables():
-    assert membership(environment("host:8476", 4, 3)) == Member("host:8476", 4, 3)
+    assert membership(environment("host:8476", 4, 3)) == Member("host:8476", 4, 3, token=TOKEN)
     assert Member("[::1]:8476", 2, 0).host_and_port == ("::1", 8476)
 
 
@@ -146,6 +148,132 @@ def test_somebody_else_at_the_address():
         (message,) = complaints((Member(f"127.0.0.1:{other.getsockname()[1]}", 2, 1), ALIKE))
         thread.join()
     assert "is not process 0 of this run" in message
+
+
+# Who may speak: those who know the token.
+
+
+def meeting(members, timeout=20.0):
+    """What each of `members` that meet gets: a Team, or words."""
+
+    def meet(member):
+        try:
+            return Team(member, ALIKE, timeout)
+        except InputError as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(meet, members))
+
+
+def part(teams):
+    for team in teams:
+        team.farewell()
+
+
+def knock(address, *lines, silent=0):
+    """Says `lines` to whoever listens at `address`; as many connections that say nothing stay open."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            open_ones = [socket.create_connection((host, int(port)), timeout=20) for _ in range(silent + 1)]
+            break
+        except OSError:
+            time.sleep(0.02)
+    heard = b""
+    with open_ones[0] as connection, contextlib.suppress(OSError):  # closed before all was said
+        said = connection.makefile("rb")
+        heard = said.readline()
+        connection.sendall(b"".join(lines))
+        heard += said.read()
+    return heard, open_ones
+
+
+GREETED = b'{"process": 1, "count": 2, "alike": {}}\n'
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (GREETED,),
+        (b'{"challenge": "1", "proof": "2"}\n', GREETED),
+        (b"x" * 10**7,),
+        (b"GET / HTTP/1.0\r\n\r\n",),
+    ],
+    ids=["no token", "another token", "no end", "a browser"],
+)
+def test_a_stranger_is_refused_and_the_others_meet(lines, capfd):
+    address = free_address()
+    members = [Member(address, 2, process, token=TOKEN) for process in range(2)]
+    first = ThreadPoolExecutor().submit(lambda: meeting(members[:1]))
+    heard, _ = knock(address, *lines)
+    (joined,) = meeting(members[1:])
+    (leads,) = first.result()
+    assert isinstance(joined, Team) and isinstance(leads, Team)
+    part([joined, leads])
+    assert b"challenge" in heard and b"proof" not in heard
+
+
+def test_another_token_is_told_to_both_sides(capfd):
+    address = free_address()
+    members = [Member(address, 2, 0, token=TOKEN), Member(address, 2, 1, token=TOKEN + "!")]
+    missed, refused = meeting(members, timeout=1.0)
+    assert refused == (
+        f"Process 0 at {address} refuses process 1: its MEETING_TOKEN is another one. Give all processes the same."
+    )
+    assert (
+        "process 1 of 2 did not come" in missed and "Refused for another MEETING_TOKEN: 127.0.0.1." in missed
+    )
+    assert "A process at 127.0.0.1 was refused" in capfd.readouterr().err
+
+
+def test_who_says_nothing_keeps_nobody_waiting():
+    address = free_address()
+    members = [Member(address, 2, process, token=TOKEN) for process in range(2)]
+    first = ThreadPoolExecutor().submit(lambda: meeting(members[:1], timeout=10.0))
+    _, open_ones = knock(address, silent=20)  # five seconds each, one after the other, were too many
+    teams = [*meeting(members[1:], timeout=10.0), *first.result()]
+    assert all(isinstance(team, Team) for team in teams), teams
+    part(teams)
+    for connection in open_ones:
+        connection.close()
+
+
+def test_one_who_listens_in_the_leaders_place_does_not_learn_the_token():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        said = []
+
+        def answer():
+            connection, _ = other.accept()
+            connection.sendall(b'{"challenge": "1"}\n')
+            said.append(connection.makefile("rb").readline())
+            connection.sendall(b'{"proof": "' + json.loads(said[0])["proof"].encode() + b'"}\n')  # said back
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        (message,) = meeting([Member(f"127.0.0.1:{other.getsockname()[1]}", 2, 1, token=TOKEN)])
+        thread.join()
+    assert "is not process 0 of this run" in message and TOKEN.encode() not in said[0]
+
+
+@pytest.mark.parametrize("token, words", [("", "is not set"), ("short", "has 5 characters")])
+def test_a_run_of_many_without_a_secret_is_refused(monkeypatch, token, words):
+    for name, value in (environment("127.0.0.1:1", 2, 1) | {"MEETING_TOKEN": token}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"MEETING_TOKEN {words}: whoever reaches 127.0.0.1:1 could join"):
+        start(ALIKE)
+
+
+@pytest.mark.parametrize(
+    "host, alone", [("127.0.0.1", True), ("[::1]", True), ("localhost", True), ("node3", False)]
+)
+def test_a_loopback_address_is_heard_from_this_machine_only(host, alone):
+    member = Member(f"{host}:{free_address().rpartition(':')[2]}", 2, 0)
+    assert member.on_one_machine == alone
+    with _listener(member) as listener:
+        assert (listener.getsockname()[0] in ("127.0.0.1", "::1")) == alone
 
 
 # How they end. A process says "ready" once it has met the others, and does then as it is asked.

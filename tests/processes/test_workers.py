@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -60,3 +61,21 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     parent.communicate()
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
+
+
+def test_what_a_study_started_stops_when_it_is_killed(tmp_path):
+    """As on Ctrl-C: between two steps. It went on to the end of its training, and then wrote what nobody read."""
+    file = tmp_path / "study.py"
+    file.write_text(
+        "import multiprocessing, os, signal, time\nfrom tests.processes.pieces import trial\n"
+        "if __name__ == '__main__':\n"
+        f" multiprocessing.get_context('spawn').Process(target=trial, args=({str(tmp_path)!r},)).start()\n"
+        f" while not os.path.exists({str(tmp_path / 'number')!r}): time.sleep(0.02)\n"
+        " os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, str(file)], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    number = int((tmp_path / "number").read_text())
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(number) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(number) and (tmp_path / "stopped").exists()

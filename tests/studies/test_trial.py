@@ -6,6 +6,7 @@ import json
 import pytest
 
 from data.tokenizers import STYLES
+from errors import InputError
 from models.families import FAMILIES, configuration
 from storage.artifacts import fingerprint
 from studies.trials.trained import read_trial
@@ -40,6 +41,32 @@ def test_golden_fingerprints(trial, golden):
 def test_a_saved_trial_is_read_as_it_was(trial, golden, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(trial.recorded))
     assert read_trial(tmp_path) == trial
+
+
+@pytest.mark.parametrize(
+    "where, value, words",
+    [
+        (("config",), -1, "config is -1 where a record of fields is due"),
+        (("config",), "", "config is '' where a record of fields is due"),
+        (("steps",), "many", "steps is 'many'"),
+        (("steps",), -3, "steps is -3: a number that is not negative is due"),
+        (("seed",), 10**30, "seed is 1000"),
+        (("evaluate_at",), [1, "x"], r"evaluate_at\[1\] is 'x' where a whole number is due"),
+        (("z_loss",), [], "z_loss is "),
+        (("config", "decoder"), 3, "decoder is 3 where a record of fields is due"),
+        (("config", "decoder", "d_model"), None, "d_model is None"),
+        (("config", "cca_positions"), 1, "cca_positions is 1 where true or false is due"),
+    ],
+)
+def test_a_field_of_another_type_is_named(where, value, words, tmp_path):
+    values = json.loads(json.dumps(COPYING.recorded))
+    holder = values
+    for name in where[:-1]:
+        holder = holder[name]
+    holder[where[-1]] = value
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=f"config.json is no configuration: .*{words}"):
+        read_trial(tmp_path)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)

@@ -67,9 +67,19 @@ PAGES = (
         not_measured=(
             "process 0",
             "Process 0",
+            "of at least 16 characters",  # SHORTEST_TOKEN of processes/start.py
             "with exit code 1",
             "about 20 seconds of silence",  # HEARTBEAT_SECONDS of processes/start.py
             "Shards of 4,096 chunks",
+        ),
+    ),
+    Page(
+        "docs/reliability.md",
+        not_measured=(
+            "exit code 2",
+            "more than 256 MiB",  # ALWAYS_COMPARED of storage/artifacts.py
+            "of process 0's addresses",
+            "process 0 proves to know it too",
         ),
     ),
     Page(
