@@ -14,7 +14,7 @@ from errors import InputError
 from processes.meeting import Member, first_differences
 from processes.start import any_process, barrier, code_hashes, is_leader, membership, start
 from processes.team import Team
-from tests.many_processes import ROOT, ends, environment, free_address, start_all
+from tests.many_processes import ROOT, SECONDS, ends, environment, free_address, start_all
 
 ALIKE = {"code": {"models/dense.py": "ab12"}, "configuration": {"--steps": "12"}}
 
@@ -86,7 +86,7 @@ def test_differences_name_the_field_and_the_processes():
     )
 
 
-def complaints(*members_and_alikes, timeout=20.0):
+def complaints(*members_and_alikes, timeout=SECONDS):
     """What each of several processes that meet at one address raises."""
 
     def meet(member, alike):
@@ -151,15 +151,16 @@ def test_somebody_else_at_the_address():
 # How they end. A process says "ready" once it has met the others, and does then as it is asked.
 
 MEMBER = """
-import os, signal, sys, time
+import os, signal, sys
 from processes.meeting import Member
 from processes.team import Team
+from tests.many_processes import SECONDS
 names = ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
 address, count, process = (os.environ[f"JAX_{name}"] for name in names)
 member = Member(address, int(count), int(process))
-team = Team(member, {"code": {"x.py": "1"}}, 30)
+team = Team(member, {"code": {"x.py": "1"}}, SECONDS)
 print("ready", flush=True)
-sys.stdin.readline() if member.process == int(sys.argv[1]) else time.sleep(60)
+sys.stdin.readline() if member.process == int(sys.argv[1]) else signal.pause()
 {"killed": lambda: os.kill(os.getpid(), signal.SIGKILL), "failed": lambda: team.end("error: bad", 2)}[sys.argv[2]]()
 """
 

@@ -3,16 +3,14 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
 
 from errors import InputError
 from processes.workers import share_out
+from tests.many_processes import ROOT, SECONDS
 from tests.processes.pieces import Piece
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_each_is_made_once_and_progress_is_reported(tmp_path):
@@ -58,5 +56,5 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     assert len(workers) == 2
     parent.kill()
     parent.communicate()
-    _, alive = psutil.wait_procs(workers, timeout=60)
+    _, alive = psutil.wait_procs(workers, timeout=SECONDS)
     assert not alive

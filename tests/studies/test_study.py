@@ -34,7 +34,7 @@ from studies.trials.trained import load_run
 from studies.trials.trial import Trial
 from studies.trials.worker import COST, Evaluation, Task, other_evaluation_path, read
 from tests.experiments.smoke import TINY_BERT
-from tests.many_processes import ROOT, ends, start
+from tests.many_processes import ROOT, SECONDS, ends, start
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS
 
@@ -246,7 +246,7 @@ def test_stopped_and_started_again_it_ends_with_the_same_losses(tmp_path):
             "--rows", "ReLU", "--encoder", TINY_BERT, "--artifacts", tmp_path / "artifacts", *paths, cwd=ROOT,
         )  # fmt: skip
         if seconds is not None:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + SECONDS
             while not list((tmp_path / name / "cells").glob("*/metrics.jsonl")):
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
