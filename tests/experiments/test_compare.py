@@ -126,14 +126,6 @@ def test_a_second_run_reuses_everything_but_a_damaged_token_store_which_is_named
     assert store.read_bytes() == original
 
 
-def test_a_folder_of_another_configuration_is_refused(run):
-    process = start_compare(run[0], run[1], "--steps", "13")
-    _, complaints = process.communicate()
-    assert process.returncode == 2
-    assert "options.steps is 12 there and 13 here" in complaints and "--out" in complaints
-    assert "Traceback" not in complaints
-
-
 def fails(capsys, *arguments):
     """Runs the command in this process (eight devices) and returns the paragraph it ends with."""
     with pytest.raises(SystemExit) as stopped:
@@ -156,6 +148,14 @@ def folders(tmp_path):
         "--batch-size",
         "8",
     ]
+
+
+def test_a_folder_of_another_configuration_is_refused(capsys, run):
+    out, artifacts, _ = run
+    message = fails(
+        capsys, "--out", out, "--artifacts", artifacts, "--mesh", "1x4x2", "--steps", "13"
+    )  # the mesh may change between two commands of one run
+    assert "options.steps is 12 there and 13 here" in message and "--out" in message
 
 
 def test_missing_path(capsys, folders):

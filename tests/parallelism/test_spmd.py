@@ -120,8 +120,18 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused():
         strategy.step(None, batch("palm", 0, rows=3))
 
 
-@pytest.mark.parametrize("precision", POLICIES)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "precision"),
+    [
+        pytest.param(shape, precision, marks=[] if often else [pytest.mark.exhaustive])
+        for shape in SHAPES
+        for precision in POLICIES
+        for often in [
+            precision == COPY or shape == MeshShape(2, 2, 2)
+        ]  # the copy mirrors them besides moments
+    ],
+    ids=str,
+)
 def test_whatever_mirrors_the_parameters_lies_where_they_do(shape, precision):
     state = strategy_of("palm", shape, precision).like
     places = [leaf.sharding for leaf in jax.tree.leaves(state.params)]
