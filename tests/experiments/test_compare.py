@@ -19,7 +19,7 @@ from errors import InputError
 from experiments.compare import Options, _what_makes_the_run, compare
 from studies.prepare import _require_the_same_text, reopen
 from studies.run_folder import require_free, sole
-from tests.experiments.smoke import ARGUMENTS, start_compare
+from tests.experiments.smoke import ARGUMENTS, EVALUATED, start_compare
 from tests.many_processes import SECONDS
 from training.metrics import read_metrics
 from training.precision import POLICIES
@@ -289,7 +289,9 @@ def test_bits_per_byte_are_those_of_the_saved_losses(run):
     row = next(r for r in results["rows"] if r["model"] == "gopher" and r["domain"] == "all")
     nats = np.load(out / "gopher/seed-0/evaluation-dense.npy").astype(np.float64).sum()
     store = TokenStore(next(artifacts.glob("tokens-*")))
-    evaluated = np.unique(np.concatenate([d.ravel() for _, d in evaluation_batches(store, 4, 128, 20_000)]))
+    evaluated = np.unique(
+        np.concatenate([d.ravel() for _, d in evaluation_batches(store, 4, 128, EVALUATED)])
+    )
     num_bytes = store.num_bytes[evaluated[evaluated >= 0]].sum()
     assert row["bits_per_byte"] == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-9)
 

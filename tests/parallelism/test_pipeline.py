@@ -107,7 +107,8 @@ def test_both_schedules_are_one_program_in_parts(family, shape, precision, zero)
     results, peaks = {}, {}
     for schedule in ("gpipe", "1f1b"):
         holding = Holding(stages)
-        strategy = made(pipeline, family, shape, stages, micro_batches, schedule=schedule, observe=holding)
+        how = {"schedule": schedule, "zero": zero, "observe": holding}
+        strategy = made(pipeline, family, shape, stages, micro_batches, precision, **how)
         results[schedule], peaks[schedule] = list(trained(strategy, initial)), holding.peak
     assert jax.tree.all(jax.tree.map(np.array_equal, results["gpipe"], results["1f1b"]))
     assert peaks["gpipe"] == [micro_batches] * stages
