@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from judging.documents import Documents, apart, documents_of, groups_of
 from judging.intervals import Comparison, Interval, ratio
@@ -220,6 +219,8 @@ def _q_values(rows: Sequence[JudgedRow]) -> dict[str, float]:
     judged = [row for row in rows if _has_verdict(row)]
     if not judged:
         return {}
+    from scipy import stats  # takes longer to import than all the rest
+
     q_values = stats.false_discovery_control([row.decisive.p_value for row in judged])
     return {row.name: float(q_value) for row, q_value in zip(judged, q_values)}
 

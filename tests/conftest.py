@@ -4,6 +4,7 @@ Tests compile hundreds of small programs and run each a few times, so the compil
 """
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -34,11 +35,22 @@ from hypothesis import settings
 from storage.artifacts import artifact
 from tests.experiments.smoke import ARGUMENTS, start_compare
 from tests.many_processes import ends
+from tests.memory import forget_programs_where_they_are_many, let_go_of_freed_memory
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
+
+# Tracing makes objects by the million and few cycles: looked for at Python's pace they take a twentieth of the tests.
+gc.freeze()
+gc.set_threshold(20_000, 20, 20)
+
+
+def pytest_runtest_teardown(item, nextitem):
+    if nextitem is None or nextitem.path != item.path:
+        let_go_of_freed_memory()
+        forget_programs_where_they_are_many()
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,9 @@ def spmd(
     def init(key):
         return TrainState(jnp.zeros((), jnp.int32), *optimiser.init(objective.init(key)))
 
-    shapes = jax.eval_shape(init, jax.random.key(0))
+    # Of the model apart: every strategy of one model finds what the first one traced.
+    params = jax.eval_shape(objective.init, jax.random.key(0))
+    shapes = TrainState(jax.ShapeDtypeStruct((), jnp.int32), *jax.eval_shape(optimiser.init, params))
     kept = placement if how.zero == 3 else replicated_over_data(placement)
     place = place_activation(mesh, kept)
     shardings = state_shardings(shapes, mesh, placement)

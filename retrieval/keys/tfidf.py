@@ -27,10 +27,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from sklearn.exceptions import DataDimensionalityWarning
-from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.preprocessing import normalize
-from sklearn.random_projection import SparseRandomProjection
 
 from errors import InputError
 from storage.arrays import read_array
@@ -44,6 +40,10 @@ BLOCK = 1024  # texts
 
 def fit_tfidf(texts: Iterable[str], folder: Path) -> None:
     """Writes what `open_tfidf` reads. The texts are read once and not kept; none at all is allowed."""
+    # Scikit-learn takes longer to import than JAX, and most commands need none of it.
+    from sklearn.exceptions import DataDimensionalityWarning
+    from sklearn.random_projection import SparseRandomProjection
+
     n, df_f = 0, np.zeros(WORDS, np.int64)
     for counts_nf in word_counts(texts):
         n += counts_nf.shape[0]
@@ -88,6 +88,8 @@ def open_tfidf(folder: Path) -> tuple[str, Callable[[list[str], Callable[[int], 
         ) from error
 
     def embed(texts: list[str], progress: Callable[[int], object]) -> np.ndarray:
+        from sklearn.preprocessing import normalize
+
         keys_nd, start = np.empty([len(texts), DIMENSION], np.float32), 0
         for counts_nf in word_counts(texts):
             counts_nf.data = 1 + np.log(counts_nf.data)
@@ -103,6 +105,8 @@ def open_tfidf(folder: Path) -> tuple[str, Callable[[list[str], Callable[[int], 
 
 def word_counts(texts: Iterable[str]) -> Iterator[csr_matrix]:
     """float32 [at most BLOCK, WORDS]: how often each text has each word."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
     counter = HashingVectorizer(
         token_pattern=PATTERN, n_features=WORDS, alternate_sign=False, norm=None, dtype=np.float32
     )

@@ -6,7 +6,10 @@ from tests.many_processes import ROOT, start
 
 TINY_BERT = str(ROOT / "tests/models/bert/tiny")
 # Four sequences, so that eight devices can share them: the smoke models have two heads.
-ARGUMENTS = ["--preset", "smoke", "--batch-size", "4", "--encoder", TINY_BERT]
+EVALUATED = 8_000  # tokens; two processes of four devices each take longest for these
+ARGUMENTS = [
+    "--preset", "smoke", "--batch-size", "4", "--evaluation-tokens", str(EVALUATED), "--encoder", TINY_BERT,
+]  # fmt: skip
 
 
 def command_line(out, artifacts, *more) -> list:

@@ -40,7 +40,7 @@ def distributed(run, tmp_path_factory):
         assert time.monotonic() < deadline, ends(processes, seconds=1)
         time.sleep(0.02)
     processes[1].send_signal(signal.SIGKILL)
-    first = ends(processes, seconds=30)
+    first = ends(processes)
     before = read_metrics(ours / "out" / CELL)
     second = ends(start_all(arguments))
     return out, ours / "out", before, first, second
@@ -87,7 +87,7 @@ def test_the_whole_comparison_from_nothing(run, tmp_path, strategy):
     """All four models; for `pods` each process is a pod."""
     out, _, _ = run
     arguments = ["--mesh", "2x2x2", "--strategy", strategy]
-    results = ends(start_all(command_line(tmp_path / "out", tmp_path / "artifacts", *arguments)), seconds=900)
+    results = ends(start_all(command_line(tmp_path / "out", tmp_path / "artifacts", *arguments)))
     assert [code for code, _, _ in results] == [0, 0], results
     for trial in CELLS:
         alone, together = (

@@ -33,9 +33,12 @@ from studies.trials.held_out import evaluation_path, held_out
 from studies.trials.train import run_trial, strategy_of
 from studies.trials.trained import load_run
 from studies.trials.trial import Trial
+from tests.parallelism.drawn_states import drawn_state, laid_out
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS
 from training.losses import token_nats
+from training.precision import optimiser_under
+from training.recipes import recipe
 
 TINY_BERT = str(Path(__file__).parents[1] / "models/bert/tiny")
 VOCABULARY, LENGTH = 400, 128
@@ -50,7 +53,8 @@ FORMS = {
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A folder with a finished trial of each form, and the artifacts beside them. What is said to be the only
-    step's result is the initial state: the program that trains takes longest to compile, and is not needed.
+    step's result is a state that numpy drew: the programs that begin and train one take longest to compile, and
+    are not needed.
     """
     root, random = tmp_path_factory.mktemp("generate"), np.random.default_rng(0)
     words = ["".join(random.choice(list("abcdefgh"), 5)) for _ in range(300)]
@@ -67,7 +71,8 @@ def runs(tmp_path_factory):
         )  # fmt: skip
         strategy = strategy_of(trial, mesh)
         checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=dataclasses.asdict(trial.config))
-        checkpoints.save(trial.steps, strategy.init(jax.random.key(0)))
+        optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by))
+        checkpoints.save(trial.steps, laid_out(drawn_state(trial.config, optimiser), strategy))
         (root / name / "metrics.jsonl").touch()
         run_trial(trial, prepared, strategy_of(trial, mesh), 1e12, root / name)
     return root

@@ -35,7 +35,7 @@ FORMS = {
     "gopher learned": small("gopher", positions="learned", norm="layer", activation="relu"),
     "retro": RETRO,
     "retro, several CCA layers": dataclasses.replace(
-        RETRO, decoder=small("gopher", num_layers=4), cca_layers=(2, 3), neighbour_content="continuation"
+        RETRO, decoder=small("gopher", num_layers=3), cca_layers=(2, 3), neighbour_content="continuation"
     ),
     "retro without conditions": dataclasses.replace(
         RETRO, encoder_conditioned=False, cca_positions=False, encoder_embedding="shared",

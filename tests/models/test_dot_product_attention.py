@@ -48,7 +48,7 @@ def value_and_gradients(function, arguments):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(
     batch=st.integers(1, 3),
     length=st.integers(1, 30),

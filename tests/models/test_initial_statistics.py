@@ -1,6 +1,7 @@
 """A model starts at unit scale whatever its depth: at the shape ratios of the largest published sizes."""
 
 import dataclasses
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,14 @@ GOPHER = dataclasses.replace(
 )
 
 
+@cache
+def started(config):
+    return jax.jit(build(config).init)(jax.random.key(0))
+
+
 def stream(config):
     """(model, params, the residual stream's RMS after each of the layers, 0 … L)."""
-    model = build(config)
-    params = jax.jit(model.init)(jax.random.key(0))
+    model, params = build(config), started(config)
     layers = jax.jit(
         lambda params, x: jax.lax.scan(
             lambda x, layer: (model.layers(params | layer, x, 0, 1),) * 2,
@@ -67,6 +72,6 @@ def test_gopher_at_the_ratios_of_280b():
 
 def test_each_part_has_its_own_fan_in():
     """540B's attention output reads 12,288 numbers and its feed-forward output 73,728: 1/√n_in of each."""
-    params = jax.jit(build(PALM).init)(jax.random.key(0))["parallel_block"]
+    params = started(PALM)["parallel_block"]
     for name, width in (("multi_query_attention/output", 64), ("swiglu/down", 384), ("swiglu/up", 96)):
         assert float(jnp.std(params[name]["w"])) == pytest.approx(width**-0.5, rel=0.02)

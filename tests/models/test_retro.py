@@ -83,8 +83,8 @@ def test_chunked_cross_attention_against_the_papers_loop(length, k, r):
     mask = jnp.ones(encoded.shape[:-1], bool)
     op = operator(lambda x, e, m: ChunkedCrossAttention(heads, size, M, "rms", 1.0)(x, e, m))
     params = jax.tree.map(
-        lambda p: p + jnp.asarray(0.2 * random.normal(size=p.shape), jnp.float32),
-        op.init(jax.random.key(0), x, encoded, mask),
+        lambda p: jnp.asarray(0.3 * random.normal(size=p.shape), jnp.float32),
+        jax.eval_shape(op.init, jax.random.key(0), x, encoded, mask),
     )
     actual = jax.jit(op.apply)(params, x, encoded, mask)
     share = operator(lambda x, e, m: ChunkedCrossAttention(heads, size, M, "rms", 1.0).shares(x, e, m))

@@ -19,6 +19,7 @@ from parallelism.mesh import AXES, MeshShape, make_mesh
 from parallelism.strategies.pipeline import pipeline, view_on
 from parallelism.strategies.schedules import FORWARD
 from parallelism.strategies.spmd import spmd
+from tests.parallelism.drawn_states import drawn_state, laid_out
 from training.objective import objective
 from training.precision import optimiser_under
 from training.recipes import recipe
@@ -59,8 +60,7 @@ def made(maker, family, shape, layers, micro_batches, precision="float32", **how
 
 def trained(strategy, initial):
     """(reports, parameters) after STEPS steps from `initial`."""
-    state = jax.device_put(initial, jax.tree.map(lambda leaf: leaf.sharding, strategy.like))
-    reports = []
+    state, reports = laid_out(initial, strategy), []
     for step in range(STEPS):
         state, report = strategy.step(state, batch(step))
         reports.append(report)
@@ -71,7 +71,7 @@ def trained(strategy, initial):
 def plainly_trained(family, layers, micro_batches, precision):
     """(initial state, reports, parameters) on one device."""
     strategy = made(spmd, family, MeshShape(), layers, micro_batches, precision)
-    initial = jax.device_get(strategy.init(jax.random.key(0)))
+    initial = drawn_state(tiny(family, layers), optimiser_under(precision, OPTIMISERS[family]))
     return initial, *trained(strategy, initial)
 
 
@@ -107,7 +107,8 @@ def test_both_schedules_are_one_program_in_parts(family, shape, precision, zero)
     results, peaks = {}, {}
     for schedule in ("gpipe", "1f1b"):
         holding = Holding(stages)
-        strategy = made(pipeline, family, shape, stages, micro_batches, schedule=schedule, observe=holding)
+        how = {"schedule": schedule, "zero": zero, "observe": holding}
+        strategy = made(pipeline, family, shape, stages, micro_batches, precision, **how)
         results[schedule], peaks[schedule] = list(trained(strategy, initial)), holding.peak
     assert jax.tree.all(jax.tree.map(np.array_equal, results["gpipe"], results["1f1b"]))
     assert peaks["gpipe"] == [micro_batches] * stages
@@ -121,7 +122,8 @@ def test_both_schedules_are_one_program_in_parts(family, shape, precision, zero)
 
 def test_a_stage_reads_the_state_where_it_lies():
     strategy = made(pipeline, "gopher", MeshShape(2, 2, 2), 2, 2)
-    for leaf in jax.tree.leaves(strategy.init(jax.random.key(0)).params):
+    initial = drawn_state(tiny("gopher", 2), optimiser_under("float32", OPTIMISERS["gopher"]))
+    for leaf in jax.tree.leaves(laid_out(initial, strategy).params):
         theirs = {shard.device: shard.data.unsafe_buffer_pointer() for shard in leaf.addressable_shards}
         for pod in range(2):
             mesh = Mesh(leaf.sharding.mesh.devices[pod : pod + 1], AXES)

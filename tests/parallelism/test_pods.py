@@ -18,13 +18,13 @@ from parallelism.interface import Parallelism
 from parallelism.mesh import AXES, MeshShape, make_mesh, of_shards
 from parallelism.strategies.pods import pods
 from parallelism.strategies.spmd import spmd
-from tests.many_processes import ends, start_all
+from tests.many_processes import SECONDS, ends, start_all
 from tests.parallelism.perceptrons import LAYERS, PARAMETERS, WIDTH, batch, perceptrons
 from training.checkpoints import Checkpoints, fingerprint
 from training.freezing import freeze
 from training.precision import optimiser_under
 
-STEPS, ROWS, SECONDS = 3, 24, 20
+STEPS, ROWS = 3, 24
 TOLERANCE = 1e-5  # float32 sums in another order, over STEPS updates
 OF_ROUNDING = 2e-2  # 2⁻⁸ of each gradient, of which an update takes up to three times
 OPTIMISER = optimiser_under("float32", optax.sgd(0.3, momentum=0.9))

@@ -16,7 +16,7 @@ from errors import InputError
 from processes.meeting import Member, _listener, first_differences
 from processes.start import any_process, barrier, code_hashes, is_leader, membership, start
 from processes.team import Team
-from tests.many_processes import ROOT, TOKEN, ends, environment, free_address, start_all
+from tests.many_processes import ROOT, SECONDS, TOKEN, ends, environment, free_address, start_all
 
 ALIKE = {"code": {"models/dense.py": "ab12"}, "configuration": {"--steps": "12"}}
 
@@ -88,7 +88,7 @@ def test_differences_name_the_field_and_the_processes():
     )
 
 
-def complaints(*members_and_alikes, timeout=20.0):
+def complaints(*members_and_alikes, timeout=SECONDS):
     """What each of several processes that meet at one address raises."""
 
     def meet(member, alike):
@@ -153,7 +153,7 @@ def test_somebody_else_at_the_address():
 # Who may speak: those who know the token.
 
 
-def meeting(members, timeout=20.0):
+def meeting(members, timeout=SECONDS):
     """What each of `members` that meet gets: a Team, or words."""
 
     def meet(member):
@@ -174,10 +174,10 @@ def part(teams):
 def knock(address, *lines, silent=0):
     """Says `lines` to whoever listens at `address`; as many connections that say nothing stay open."""
     host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         try:
-            open_ones = [socket.create_connection((host, int(port)), timeout=20) for _ in range(silent + 1)]
+            open_ones = [socket.create_connection((host, int(port)), timeout=SECONDS) for _ in range(silent + 1)]
             break
         except OSError:
             time.sleep(0.02)
@@ -218,7 +218,7 @@ def test_a_stranger_is_refused_and_the_others_meet(lines, capfd):
 def test_another_token_is_told_to_both_sides(capfd):
     address = free_address()
     members = [Member(address, 2, 0, token=TOKEN), Member(address, 2, 1, token=TOKEN + "!")]
-    missed, refused = meeting(members, timeout=1.0)
+    missed, refused = meeting(members, timeout=5.0)
     assert refused == (
         f"Process 0 at {address} refuses process 1: its MEETING_TOKEN is another one. Give all processes the same."
     )
@@ -231,9 +231,9 @@ def test_another_token_is_told_to_both_sides(capfd):
 def test_who_says_nothing_keeps_nobody_waiting():
     address = free_address()
     members = [Member(address, 2, process, token=TOKEN) for process in range(2)]
-    first = ThreadPoolExecutor().submit(lambda: meeting(members[:1], timeout=10.0))
+    first = ThreadPoolExecutor().submit(lambda: meeting(members[:1]))
     _, open_ones = knock(address, silent=20)  # five seconds each, one after the other, were too many
-    teams = [*meeting(members[1:], timeout=10.0), *first.result()]
+    teams = [*meeting(members[1:]), *first.result()]
     assert all(isinstance(team, Team) for team in teams), teams
     part(teams)
     for connection in open_ones:
@@ -279,15 +279,16 @@ def test_a_loopback_address_is_heard_from_this_machine_only(host, alone):
 # How they end. A process says "ready" once it has met the others, and does then as it is asked.
 
 MEMBER = """
-import os, signal, sys, time
+import os, signal, sys
 from processes.meeting import Member
 from processes.team import Team
+from tests.many_processes import SECONDS
 names = ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
 address, count, process = (os.environ[f"JAX_{name}"] for name in names)
 member = Member(address, int(count), int(process))
-team = Team(member, {"code": {"x.py": "1"}}, 30)
+team = Team(member, {"code": {"x.py": "1"}}, SECONDS)
 print("ready", flush=True)
-sys.stdin.readline() if member.process == int(sys.argv[1]) else time.sleep(60)
+sys.stdin.readline() if member.process == int(sys.argv[1]) else signal.pause()
 {"killed": lambda: os.kill(os.getpid(), signal.SIGKILL), "failed": lambda: team.end("error: bad", 2)}[sys.argv[2]]()
 """
 

@@ -4,16 +4,14 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
 from errors import InputError
 from processes.workers import share_out
+from tests.many_processes import ROOT, SECONDS
 from tests.processes.pieces import Piece
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_each_is_made_once_and_progress_is_reported(tmp_path):
@@ -59,7 +57,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     assert len(workers) == 2
     parent.kill()
     parent.communicate()
-    _, alive = psutil.wait_procs(workers, timeout=60)
+    _, alive = psutil.wait_procs(workers, timeout=SECONDS)
     assert not alive
 
 
@@ -75,7 +73,7 @@ def test_what_a_study_started_stops_when_it_is_killed(tmp_path):
     )
     subprocess.run([sys.executable, str(file)], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
     number = int((tmp_path / "number").read_text())
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SECONDS
     while psutil.pid_exists(number) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not psutil.pid_exists(number) and (tmp_path / "stopped").exists()

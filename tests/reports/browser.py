@@ -7,6 +7,8 @@ import subprocess
 import urllib.request
 from contextlib import contextmanager
 
+from tests.many_processes import SECONDS
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ARGUMENTS = [
     "headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-background-networking",
@@ -28,7 +30,7 @@ class Browser:
         request = urllib.request.Request(
             f"{self.address}/{command}", json.dumps(values).encode(), {"Content-Type": "application/json"}
         )
-        with DIRECTLY.open(request, timeout=30) as answer:
+        with DIRECTLY.open(request, timeout=SECONDS) as answer:
             return json.load(answer)["value"]
 
     def open(self, path, width=1200, height=900, dark=False):
@@ -65,7 +67,9 @@ def browser(folder):
             "binary": CHROMIUM,
             "args": [f"--{name}" for name in ARGUMENTS] + [f"--user-data-dir={folder}"],
         }
+        milliseconds = 1000 * SECONDS
         capabilities = {
+            "timeouts": {"script": milliseconds, "pageLoad": milliseconds},
             "goog:chromeOptions": options,
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }
@@ -77,7 +81,7 @@ def browser(folder):
             yield opened
         finally:
             closing = urllib.request.Request(opened.address, method="DELETE")
-            DIRECTLY.open(closing, timeout=30).close()
+            DIRECTLY.open(closing, timeout=SECONDS).close()
     finally:
         driver.terminate()
         driver.communicate()

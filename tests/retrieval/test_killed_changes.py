@@ -15,11 +15,11 @@ from retrieval.database.recipe import Recipe
 from retrieval.index import inverted_lists
 from retrieval.keys import shards
 from retrieval.neighbours import table as neighbours
+from tests.many_processes import SECONDS
 
 TINY = str(Path(__file__).parents[1] / "models/bert/tiny")
 RECIPE = Recipe(vocab_size=300, encoder=TINY, index="IVF4,PQ4x4", spare=3)
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
-SECONDS = 300
 
 
 def documents(name: str, count: int) -> list[Document]:

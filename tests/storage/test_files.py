@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,14 @@ from storage.json_files import read_json
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 WRITE_AND_WAIT = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from storage.files import replacing
 
 with replacing(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     print("written", flush=True)
-    time.sleep(60)
+    signal.pause()
 """
 
 
@@ -110,13 +109,11 @@ def test_what_is_written_goes_through_no_link(tmp_path):
 @pytest.mark.parametrize("read", [regular, file_hash, read_json, read_array], ids=lambda read: read.__name__)
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, read):
     os.mkfifo(tmp_path / "pipe")
-    start = time.monotonic()
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
         with pytest.raises(OSError, match="not a file"):
             read(path)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nowhere")
-    assert time.monotonic() - start < 10
 
 
 def test_a_lock_that_is_a_pipe_is_not_waited_for(tmp_path):

@@ -34,16 +34,19 @@ from studies.trials.trained import load_run
 from studies.trials.trial import Trial
 from studies.trials.worker import COST, Evaluation, Task, other_evaluation_path, read
 from tests.experiments.smoke import TINY_BERT
-from tests.many_processes import ROOT, ends, start
+from tests.many_processes import ROOT, SECONDS, ends, start
+from tests.parallelism.drawn_states import drawn_state, laid_out
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS
+from training.precision import optimiser_under
+from training.recipes import recipe
 
 SMOKE = configuration("gopher/smoke")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder with a trained dense trial and a RETRO whose initial state is said to be its last."""
+    """A folder with a trained dense trial and a RETRO whose last state numpy drew."""
     root, random = tmp_path_factory.mktemp("study"), np.random.default_rng(0)
     words = ["".join(random.choice(list("abcdefgh"), 5)) for _ in range(300)]
     for number in range(12):
@@ -56,7 +59,9 @@ def runs(tmp_path_factory):
         if name == "retro":
             configuration_of_it = dataclasses.asdict(trial.config)
             checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=configuration_of_it)
-            checkpoints.save(trial.steps, strategy_of(trial, mesh()).init(jax.random.key(0)))
+            optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by))
+            drawn = drawn_state(trial.config, optimiser)
+            checkpoints.save(trial.steps, laid_out(drawn, strategy_of(trial, mesh())))
             (root / name / "metrics.jsonl").touch()
         run_trial(trial, prepared, strategy_of(trial, mesh()), 1e9, root / name)
     return root
@@ -246,7 +251,7 @@ def test_stopped_and_started_again_it_ends_with_the_same_losses(tmp_path):
             "--rows", "ReLU", "--encoder", TINY_BERT, "--artifacts", tmp_path / "artifacts", *paths, cwd=ROOT,
         )  # fmt: skip
         if seconds is not None:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + SECONDS
             while not list((tmp_path / name / "cells").glob("*/metrics.jsonl")):
                 assert time.monotonic() < deadline
                 time.sleep(0.1)

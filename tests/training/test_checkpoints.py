@@ -213,9 +213,11 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_last_one_whole(tmp_path):
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as writer:
         for _ in range(3):
             finished = int(writer.stdout.readline())
-        deadline = time.monotonic() + 20
-        while not list(tmp_path.glob("*tmp*")) and time.monotonic() < deadline:
-            pass
+        while not list(tmp_path.glob("*tmp*")):  # a writer that is stopped cannot finish before it is killed
+            writer.send_signal(signal.SIGCONT)
+            time.sleep(0.001)
+            writer.send_signal(signal.SIGSTOP)
+            assert os.WIFSTOPPED(os.waitpid(writer.pid, os.WUNTRACED)[1])
         writer.send_signal(signal.SIGKILL)
     assert list(tmp_path.glob("*tmp*")), "the kill missed the save"
     step, state = Checkpoints(tmp_path).restore(like)

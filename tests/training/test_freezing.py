@@ -15,6 +15,7 @@ from parallelism.interface import Objective
 from parallelism.mesh import MeshShape, make_mesh
 from parallelism.strategies.spmd import spmd
 from tests.models.products import product_flops
+from tests.parallelism.drawn_states import drawn_state, laid_out
 from training.checkpoints import fingerprint
 from training.freezing import freeze
 from training.objective import objective
@@ -63,7 +64,10 @@ def test_the_decoder_stays_bit_for_bit_and_the_rest_learns(backbone, precision, 
     """
     config, frozen = small(backbone), frozen_of(small(backbone))
     strategy = strategy_of(config, precision, shape, frozen)
-    state = strategy.init(jax.random.key(0))
+    _, optimiser = freeze(
+        frozen, objective(build(config), "retro", precision), optimiser_under(precision, recipe("retro", 4))
+    )
+    state = laid_out(drawn_state(config, optimiser), strategy)
     before = {name: (fingerprint(leaves), jax.device_get(leaves)) for name, leaves in state.params.items()}
     for step in range(2):
         state, report = strategy.step(state, batch(step, config))
