@@ -25,6 +25,7 @@ from studies.results_file import write_results
 from studies.rows import MOST_NEIGHBOURS, Row
 from studies.run_folder import sole
 from studies.stages import Stages
+from studies.trials.cluster import run_on_cluster
 from studies.trials.grid import finished, number_of_workers, run_grid, trial_folder
 from studies.trials.held_out import evaluation_batch, few_in_view, require_text, share_beside_neighbours
 from studies.trials.trained import load_run
@@ -69,6 +70,10 @@ class StudyOptions:
     """
     workers: int | None = None
     """Trials trained at once, each on a core of its own. Default: one per core, or one for an accelerator."""
+    cluster: str | None = None
+    """Ray cluster whose machines train the trials, and share a file system: HOST:PORT of its head, `auto`, or
+    `local`. An extra: pip install '.[ray]'.
+    """
     artifacts: Path = Path("runs/artifacts")
     """Folder of token stores and neighbour tables, shared by runs."""
     cells: Path = Path("runs/cells")
@@ -103,11 +108,17 @@ def run_study(
             options.corpus, preset.corpus_bytes, "palm", preset.vocab_size, options.encoder, "Flat",
             MOST_NEIGHBOURS, held_out=options.held_out,
         )  # fmt: skip
-        prepared = prepare(text, options.artifacts, stages)
+        artifacts, cells = options.artifacts, options.cells
+        if options.cluster is not None:  # other machines have other working directories
+            artifacts, cells = artifacts.resolve(), cells.resolve()
+        prepared = prepare(text, artifacts, stages)
         with stages.measured("measure the machine's peak", may_reuse=False):
             peak = peak_flops() / workers
-        study = Study(rows, preset, prepared, options.cells)
-        study.train(partial(run_grid, workers=workers, peak=peak, trials=options.cells), seeds, others)
+        study = Study(rows, preset, prepared, cells)
+        run = partial(run_grid, workers=workers, peak=peak, trials=cells)
+        if options.cluster is not None:
+            run = partial(run_on_cluster, address=options.cluster, peak=peak, trials=cells)
+        study.train(run, seeds, others)
         config = {
             **dataclasses.asdict(preset),
             "preset": options.preset,

@@ -1,20 +1,17 @@
 """Shards of keys made on a Ray cluster, by actors that each hold the encoder (Ray Data's batch inference).
 
-The folders of a job and the checkout are on a file system that all machines see under the same path. Shards
-are the artifacts that `retrieval.keys.embed` makes on one machine, with the same locks and bytes: machines
-may come and go, and a run resumes without a cluster. Ray is an extra of pyproject.toml.
+Shards are the artifacts that `retrieval.keys.embed` makes on one machine, with the same locks and bytes:
+machines may come and go, and a run resumes without a cluster.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from errors import InputError
+from processes.cluster import ray_cluster
 from processes.workers import limit_threads
 from retrieval.keys.shards import Job, Shards, open_shards
-
-CHECKOUT = str(Path(__file__).resolve().parents[2])
 
 
 def embed_on_cluster(
@@ -23,32 +20,16 @@ def embed_on_cluster(
     """Makes the shards `numbers` of `job`.
 
     Args:
-        address: HOST:PORT of a running cluster's head, "auto" on one of its machines, or "local", which
-            starts a cluster of this machine alone.
+        address: as in processes.cluster.
         workers: actors, among which the cluster's cores are shared out evenly; each has a GPU where there are
             as many.
 
     Raises:
         InputError: Ray is not installed, there is no cluster, or an actor raised one.
     """
-    try:
-        import ray
+    with ray_cluster(address) as ray:
         from ray.data import ActorPoolStrategy, DataContext
-    except ImportError as error:
-        raise InputError(
-            f"A cluster is reached through Ray, which is not installed ({error}). Install it with "
-            "`pip install 'ray[data]==2.60.0'`, or leave the cluster's address out: workers of this "
-            "machine use its cores."
-        ) from error
 
-    try:
-        ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": CHECKOUT}})
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"There is no Ray cluster at {address!r} ({error}). Start one with `ray start --head`, or give "
-            "'local' for this machine alone."
-        ) from error
-    try:
         DataContext.get_current().enable_progress_bars = False
         there = ray.cluster_resources()
         # An actor lives on one machine.
@@ -68,8 +49,6 @@ def embed_on_cluster(
             if row["problem"]:
                 raise InputError(f"An actor of the cluster could not continue: {row['problem']}")
             progress(int(row["chunks"]))
-    finally:
-        ray.shutdown()
 
 
 class ShardMaker:

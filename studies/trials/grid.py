@@ -68,11 +68,9 @@ def run_grid(tasks: Sequence[Task], workers: int, peak: float, trials: Path) -> 
     Raises:
       KeyboardInterrupt: after SIGINT or SIGTERM, once every worker has saved the step in flight.
     """
-    todo = deque((task, 1) for task in _merged(tasks) if not finished(task) and not _diverged(task))
+    todo = deque((task, 1) for task in to_be_done(tasks))
     if not todo:
         return
-    for task, _ in todo:
-        (task.folder / FAILURE).unlink(missing_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the libraries of processes yet to start
     host.keep_freed_memory_in_children()
     context = multiprocessing.get_context("spawn")
@@ -85,7 +83,9 @@ def run_grid(tasks: Sequence[Task], workers: int, peak: float, trials: Path) -> 
             while todo and places and not asked_to_stop():
                 task, attempt = todo.popleft()
                 place = places.popleft()
-                process = context.Process(target=_work, args=(task, peak, place, trials / COMPILED))
+                process = context.Process(
+                    target=work_with_parent, args=(task, peak, place, trials / COMPILED)
+                )
                 process.start()
                 running[process.sentinel] = process, task, attempt, place
             if asked_to_stop():
@@ -97,17 +97,32 @@ def run_grid(tasks: Sequence[Task], workers: int, peak: float, trials: Path) -> 
                 process, task, attempt, place = running.pop(sentinel)
                 process.join()
                 places.append(place)
-                if process.exitcode == 0 or _diverged(task):
-                    progress.one_more()
-                elif attempt < ATTEMPTS:
+                if fails(task, process.exitcode, attempt):
                     todo.append((task, attempt + 1))
                 else:
-                    write_failure(task.folder, "failed", _last_words(task.folder, process.exitcode))
                     progress.one_more()
     progress.close()
 
 
-def _work(*arguments: Any) -> None:
+def to_be_done(tasks: Sequence[Task]) -> list[Task]:
+    """What is not finished of `tasks` and did not diverge, one task per folder; a failure is forgotten."""
+    todo = [task for task in _merged(tasks) if not finished(task) and not _diverged(task)]
+    for task in todo:
+        (task.folder / FAILURE).unlink(missing_ok=True)
+    return todo
+
+
+def fails(task: Task, exit_code: int | None, attempt: int) -> bool:
+    """Whether a task whose process has ended is to be tried again; after ATTEMPTS it stands as failed."""
+    if exit_code == 0 or _diverged(task):
+        return False
+    if attempt < ATTEMPTS:
+        return True
+    write_failure(task.folder, "failed", _last_words(task.folder, exit_code))
+    return False
+
+
+def work_with_parent(*arguments: Any) -> None:
     """`work`, which stops after the step in flight where this process's parent is killed."""
     end_with_parent()
     work(*arguments)
@@ -170,11 +185,11 @@ def _end(processes: list) -> None:
         process.join()
 
 
-def _last_words(folder: Path, exit_code: int) -> str:
+def _last_words(folder: Path, exit_code: int | None) -> str:
     path = folder / LOG
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
     words = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-    how = f"ended by signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+    how = f"ended by signal {-exit_code}" if (exit_code or 0) < 0 else f"exit code {exit_code}"
     return f"{ATTEMPTS} attempts, {how}: {words[:300]}"
 
 

@@ -38,7 +38,6 @@ from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS
 from training.losses import token_nats
 from training.precision import optimiser_under
-from training.recipes import recipe
 
 TINY_BERT = str(Path(__file__).parents[1] / "models/bert/tiny")
 VOCABULARY, LENGTH = 400, 128
@@ -71,7 +70,7 @@ def runs(tmp_path_factory):
         )  # fmt: skip
         strategy = strategy_of(trial, mesh)
         checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=dataclasses.asdict(trial.config))
-        optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by))
+        optimiser = optimiser_under(trial.precision, trial.optimiser)
         checkpoints.save(trial.steps, laid_out(drawn_state(trial.config, optimiser), strategy))
         (root / name / "metrics.jsonl").touch()
         run_trial(trial, prepared, strategy_of(trial, mesh), 1e12, root / name)

@@ -177,7 +177,9 @@ def knock(address, *lines, silent=0):
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         try:
-            open_ones = [socket.create_connection((host, int(port)), timeout=SECONDS) for _ in range(silent + 1)]
+            open_ones = [
+                socket.create_connection((host, int(port)), timeout=SECONDS) for _ in range(silent + 1)
+            ]
             break
         except OSError:
             time.sleep(0.02)

@@ -39,7 +39,6 @@ from tests.parallelism.drawn_states import drawn_state, laid_out
 from training.checkpoints import Checkpoints
 from training.loop import CHECKPOINTS
 from training.precision import optimiser_under
-from training.recipes import recipe
 
 SMOKE = configuration("gopher/smoke")
 
@@ -59,7 +58,7 @@ def runs(tmp_path_factory):
         if name == "retro":
             configuration_of_it = dataclasses.asdict(trial.config)
             checkpoints = Checkpoints(root / name / CHECKPOINTS, configuration=configuration_of_it)
-            optimiser = optimiser_under(trial.precision, recipe(*trial.taught_by))
+            optimiser = optimiser_under(trial.precision, trial.optimiser)
             drawn = drawn_state(trial.config, optimiser)
             checkpoints.save(trial.steps, laid_out(drawn, strategy_of(trial, mesh())))
             (root / name / "metrics.jsonl").touch()
