@@ -5,17 +5,18 @@
 # make lint      ruff (errors and format) and mypy (types)
 # make bench     speed beside peers and the machine's ceiling; ARGS="--only decoding"
 # make report    pages in docs and the README's tables, from experiments/results
-# make setup     only create .venv
+# make setup     only create .venv; DEVICE=cuda13 (or cuda12) for NVIDIA GPUs
 # make help      these lines; python -m experiments lists every command
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 READY := $(VENV)/.ready
 PEERS := .venv-bench
+DEVICE ?= cpu
 
 .PHONY: setup compare ablations test chaos lint bench report help
 
-setup: $(READY)
+setup: $(READY) $(if $(filter-out cpu,$(DEVICE)),$(VENV)/.ready-$(DEVICE))
 
 compare: $(READY)
 	$(VENV)/bin/python -m experiments.compare $(ARGS)
@@ -56,3 +57,8 @@ $(READY): requirements.txt requirements-without-dependencies.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-without-dependencies.txt
 	@touch $(READY)
+
+# The wheels of a GPU beside those of the CPU, which every machine has.
+$(VENV)/.ready-%: requirements-%.txt | $(READY)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@

@@ -68,6 +68,7 @@ def command(
                 f"{name} runs in one: start it once, and without {', '.join(VARIABLES)} "
                 "or the cluster's launcher."
             )
+        _require_device(os.environ.get("JAX_PLATFORMS", ""))
         main(parsed)
     except InputError as error:
         _exit(team, f"error: {error}", 2)
@@ -143,6 +144,21 @@ def require_values(arguments: Sequence[str], parsed: Any) -> None:
             empty = not argument
         if empty and option.replace("_", "-") not in may_be_empty:
             raise InputError(f"{option} is empty. Give a value; a shell variable in its place is not set.")
+
+
+def _require_device(platforms: str) -> None:
+    """Raises InputError where JAX_PLATFORMS asks for an accelerator that JAX does not find."""
+    if platforms in ("", "cpu"):
+        return
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise InputError(
+            f"JAX_PLATFORMS={platforms} asks for a device that is not here ({error}). For an NVIDIA GPU run "
+            "`make setup DEVICE=cuda13`, or unset it to train on the CPU."
+        ) from error
 
 
 def _require_utf8_paths(parsed: Any) -> None:

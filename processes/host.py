@@ -8,9 +8,12 @@ def tune() -> None:
     """Sets XLA's flags, unless the environment has some, and the allocator. To be called before JAX first
     touches a device, which is when it reads them.
 
+    A GPU's memory is taken at once, but for a tenth that its libraries need.
+
     On two AVX-512 cores wide vectors make a training step an eighth faster; elsewhere the flag does nothing.
     """
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_prefer_vector_width=512")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
     keep_freed_memory()
 
 

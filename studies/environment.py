@@ -31,6 +31,8 @@ def environment() -> dict:
         **{library: version(library) for library in LIBRARIES},
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
+        # None: the device's own, which on a GPU is TF32 for products of float32.
+        "matmul_precision": jax.config.jax_default_matmul_precision,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "commit": _commit(),
         "date": date.today().isoformat(),

@@ -3,6 +3,8 @@
 import dataclasses
 import errno
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from tyro.conf import UseAppendAction
 
 from command import MAY_BE_EMPTY, command
 from experiments import compare, generate, retrieval, sweep
+from tests.many_processes import ROOT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,3 +139,14 @@ def test_a_folder_whose_name_is_no_utf_8_is_refused_before_anything_is_made(caps
     """SentencePiece ended with a TypeError there, after a tokenizer was trained."""
     code, said = ends_with(capsys, never, "--out", "runs/caf\udce9", options=Several)
     assert code == 2 and "error: --out runs/caf\\udce9: the name of" in said and "is not UTF-8" in said
+
+
+def test_a_device_that_is_asked_for_and_absent_is_named():
+    program = (
+        "import dataclasses\nfrom command import command\n"
+        "@dataclasses.dataclass\nclass Options:\n    pass\n"
+        "command(lambda options: None, Options, '', [])\n"
+    )
+    asked = {**os.environ, "JAX_PLATFORMS": "cuda", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", program], env=asked, capture_output=True, text=True)
+    assert ended.returncode == 2 and "DEVICE=cuda13" in ended.stderr, ended.stderr
