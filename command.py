@@ -154,9 +154,10 @@ def _require_device(platforms: str) -> None:
 
     try:
         jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter where no plugin knows the name
+        because = f" ({error})" if str(error) else ""
         raise InputError(
-            f"JAX_PLATFORMS={platforms} asks for a device that is not here ({error}). For an NVIDIA GPU run "
+            f"JAX_PLATFORMS={platforms} asks for a device that is not here{because}. For an NVIDIA GPU run "
             "`make setup DEVICE=cuda13`, or unset it to train on the CPU."
         ) from error
 
