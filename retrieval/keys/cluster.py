@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from errors import InputError
+from processes.team import last_words
 from processes.workers import limit_threads
 from retrieval.keys.shards import Job, Shards, open_shards
 
+RESUME = "The shards that were finished are kept: run the same command again, with a cluster or without."
 CHECKOUT = str(Path(__file__).resolve().parents[2])
 
 
@@ -33,6 +35,7 @@ def embed_on_cluster(
     """
     try:
         import ray
+        from ray import exceptions
         from ray.data import ActorPoolStrategy, DataContext
     except ImportError as error:
         raise InputError(
@@ -48,6 +51,10 @@ def embed_on_cluster(
             f"There is no Ray cluster at {address!r} ({error}). Start one with `ray start --head`, or give "
             "'local' for this machine alone."
         ) from error
+    # Where Ray's process of this machine dies, Ray ends this one from native code that nothing can precede.
+    stay_silent = last_words(
+        f"error: Ray ended this command, since its cluster at {address!r} is lost. {RESUME}"
+    )
     try:
         DataContext.get_current().enable_progress_bars = False
         there = ray.cluster_resources()
@@ -68,8 +75,17 @@ def embed_on_cluster(
             if row["problem"]:
                 raise InputError(f"An actor of the cluster could not continue: {row['problem']}")
             progress(int(row["chunks"]))
+    except (
+        exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError,
+        exceptions.ObjectLostError, exceptions.RaySystemError,
+    ) as error:  # fmt: skip
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"The cluster at {address!r} lost an actor or a machine ({reason}). {RESUME}"
+        ) from error
     finally:
         ray.shutdown()
+        stay_silent()
 
 
 class ShardMaker:
