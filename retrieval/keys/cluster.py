@@ -53,7 +53,7 @@ def embed_on_cluster(
         ) from error
     # Where Ray's process of this machine dies, Ray ends this one from native code that nothing can precede.
     stay_silent = last_words(
-        f"error: Ray ended this command, since its cluster at {address!r} is lost. {RESUME}"
+        f"error: This command was killed, or Ray ended it because its cluster {address!r} is lost. {RESUME}"
     )
     try:
         DataContext.get_current().enable_progress_bars = False

@@ -14,7 +14,7 @@ from tests.chaos.cases import Case, outcome_of
 from tests.chaos.children import Child, wait_until
 from tests.chaos.jobs import Job
 
-LAST_WORD = "error: Ray ended this command"
+LAST_WORD = "or Ray ended it because its cluster"
 ORPHAN_SECONDS = 20.0  # within which what a dead parent started has to end
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
