@@ -20,7 +20,7 @@ from data.documents import Document
 from data.tokenizers import Tokenizer
 from errors import InputError
 from storage.arrays import read_array
-from storage.files import regular, write_atomic
+from storage.files import no_link, write_atomic
 from storage.json_files import check, read_json
 
 CHUNK = 64
@@ -223,7 +223,7 @@ class TokenStore:
         path = self.path / TOKENS
         expected = int(self.offsets[-1]) * dtype.itemsize
         try:
-            size = regular(path).stat().st_size
+            size = no_link(path).stat().st_size
         except OSError as error:
             raise self._unusable(path, error) from error
         if size != expected:

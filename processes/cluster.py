@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import InputError
+from processes.team import last_words
 
 CHECKOUT = str(Path(__file__).resolve().parents[1])
 
@@ -21,16 +22,18 @@ def ray_cluster(address: str) -> Iterator[Any]:
     cluster of this machine alone.
 
     Raises:
-        InputError: Ray is not installed, or there is no cluster.
+        InputError: Ray is not installed, there is no cluster, or it is lost on the way.
     """
     try:
         import ray
+        from ray import exceptions
     except ImportError as error:
         raise InputError(
             f"A cluster is reached through Ray, which is not installed ({error}). Install it with "
             "`pip install 'ray[data]==2.60.0'`, or leave the cluster's address out: workers of this "
             "machine use its cores."
         ) from error
+    resume = "What was finished is kept: run the same command again, with a cluster or without."
     try:
         ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": CHECKOUT}})
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -38,7 +41,20 @@ def ray_cluster(address: str) -> Iterator[Any]:
             f"There is no Ray cluster at {address!r} ({error}). Start one with `ray start --head`, or give "
             "'local' for this machine alone."
         ) from error
+    # Where Ray's process of this machine dies, Ray ends this one from native code that nothing can precede.
+    stay_silent = last_words(
+        f"error: This command was killed, or Ray ended it because its cluster {address!r} is lost. {resume}"
+    )
     try:
         yield ray
+    except (
+        exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError,
+        exceptions.ObjectLostError, exceptions.RaySystemError,
+    ) as error:  # fmt: skip
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"The cluster at {address!r} lost a worker or a machine ({reason}). {resume}"
+        ) from error
     finally:
         ray.shutdown()
+        stay_silent()

@@ -46,7 +46,10 @@ class Team:
         self._leads = member.process == 0
         self._connections = (await_all if self._leads else greet)(member, alike, timeout)
         self._ending = threading.Lock()
-        self._stay_silent = _last_words(self._name)
+        self._stay_silent = last_words(
+            f"error: {self._name} was killed, or JAX ended it because another process was lost, most likely "
+            f"process 0. {RESUME}"
+        )
         self._shared = {process: queue.SimpleQueue() for process in self._connections}
         self._watchers = [
             threading.Thread(target=self._watch, args=(process,), daemon=True)
@@ -120,12 +123,8 @@ class Team:
                 connection.send(message)
 
 
-def _last_words(name: str) -> Callable[[], None]:
+def last_words(words: str) -> Callable[[], None]:
     """Has a shell say what became of this process when it ends, unless the function returned was called."""
-    words = (
-        f"error: {name} was killed, or JAX ended it because another process was lost, most likely process 0. "
-        f"{RESUME}"
-    )
     shell = subprocess.Popen(
         ["sh", "-c", 'read -r farewell || printf "\\n%s\\n" "$0" >&2', words],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,

@@ -34,6 +34,18 @@ def regular(path: Path) -> Path:
     return Path(path)
 
 
+def no_link(path: Path) -> Path:
+    """`path`, where a file lies there and no link to one: in a folder that somebody else wrote it may lead
+    anywhere.
+
+    Raises:
+        OSError: there is none, or something else.
+    """
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a link: put the file itself in its place", str(path))
+    return regular(path)
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's content, 64 hex digits."""
     with open(regular(path), "rb") as file:
@@ -57,7 +69,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(path)
     _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb", opener=_not_through_a_link) as held:
+    with open(temporary, "wb", opener=not_through_a_link) as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # which says to all machines that its process lives
         try:
             yield temporary
@@ -98,7 +110,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
         InputError: something else than a file lies there.
     """
     try:
-        file = open(path, "a", opener=_not_through_a_link)
+        file = open(path, "a", opener=not_through_a_link)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENXIO):
             raise
@@ -111,6 +123,6 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
         yield
 
 
-def _not_through_a_link(path: str, flags: int) -> int:
+def not_through_a_link(path: str, flags: int) -> int:
     """Opens a file that is to be written, which in a folder of somebody else's must not be one elsewhere."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from storage.files import regular
+from storage.files import no_link, regular
 
 WORDS: Mapping[Any, str] = {
     str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list",
@@ -19,14 +19,14 @@ WORDS: Mapping[Any, str] = {
 SHOWN = 60  # characters of a value that a message repeats
 
 
-def read_json(path: Path) -> Any:
-    """What a file of UTF-8 JSON holds.
+def read_json(path: Path, linked: bool = False) -> Any:
+    """What a file of UTF-8 JSON holds. linked: be it by a link, where the user says which file is meant.
 
     Raises:
         OSError: it is missing, or no file. ValueError: it is not JSON.
     """
     try:
-        return json.loads(regular(path).read_bytes())
+        return json.loads((regular if linked else no_link)(path).read_bytes())
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from errors import InputError
-from storage.files import file_hash, write_atomic
+from storage.files import file_hash, no_link, not_through_a_link, write_atomic
 from storage.json_files import read_json
 
 SEAL = "crc32"
@@ -63,7 +63,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
     into a folder at a time.
     """
     partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
+    with open(partial, "wb", opener=not_through_a_link) as file:
         np.save(file, array, allow_pickle=False)
     listed = path.parent / HASHES
     try:
@@ -83,9 +83,9 @@ def load_array(path: Path) -> np.ndarray:
     try:
         listed = path.parent / HASHES
         hashes = read_sealed(listed) if listed.exists() else {}
-        if path.name in hashes and hashes[path.name] != file_hash(path):
+        if path.name in hashes and hashes[path.name] != file_hash(no_link(path)):
             raise DamagedError("it does not have the hash that it was saved with")
-        return np.load(path, allow_pickle=False)
+        return np.load(no_link(path), allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"{path} is missing or damaged ({error}). Remove it and run the command again: the model is "

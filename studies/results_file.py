@@ -82,7 +82,7 @@ def is_study(results: Mapping) -> bool:
 
 def _json_of(path: Path) -> dict[str, Any]:
     try:
-        results = read_json(path)
+        results = read_json(path, linked=True)
         if isinstance(results, dict):
             results = opened(results)
     except OSError as error:

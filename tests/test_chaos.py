@@ -1,14 +1,18 @@
 """`make chaos` in its shortest form: bad texts and damaged results by the dozen, and a command that is killed."""
 
+import gzip
 import json
+import resource
 import shutil
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+from data.corpora import load_corpus
 from reports.tables import filled
 from tests.chaos.canary import READ, Canary
 from tests.chaos.cases import Case, outcome_of, table
@@ -126,3 +130,20 @@ def test_counts_are_added_up_by_kind():
 def test_the_page_shows_the_committed_counts():
     page = PAGE.read_text(encoding="utf-8")
     assert page == filled(page, {"chaos": markdown(records())}), "python -m tests.chaos.record writes it"
+
+
+def reads(folder):
+    resident = psutil.Process().memory_info().rss
+    load_corpus(str(folder), 100_000)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident) // 2**20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB there")
+def test_a_bomb_of_gzip_is_read_in_little_memory(tmp_path):
+    """96 MiB of one word, in a file of 100 KB: what is left out is not kept."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "bomb.txt.gz").write_bytes(gzip.compress(b"x" * 2**23) * 12)
+    (folder / "words.txt").write_text("plain words " * 2000)
+    end = Child(reads, folder, log=tmp_path / "log").end()
+    assert end.code == 0 and int(end.said.split()[-1]) < 48, end.said

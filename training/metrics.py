@@ -12,7 +12,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from errors import InputError
-from storage.files import write_atomic
+from storage.files import no_link, not_through_a_link, write_atomic
 from storage.sealed import opened, sealed
 
 FILE_NAME = "metrics.jsonl"
@@ -29,7 +29,7 @@ class MetricsWriter:
         if path.exists():
             kept = [line for line in read_metrics(folder) if line["step"] <= resumed_step]
             write_atomic(path, "".join(json.dumps(sealed(line)) + "\n" for line in kept))
-        self._lines = open(path, "a", encoding="utf-8")
+        self._lines = open(path, "a", encoding="utf-8", opener=not_through_a_link)
         # TensorBoard hides what it was shown from the purge step on. Files are named by the second: the
         # suffix keeps a quick resumption from overwriting its predecessor.
         self._events = SummaryWriter(
@@ -64,7 +64,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(folder) / FILE_NAME
     try:
-        *complete, _unfinished = path.read_text(encoding="utf-8").split("\n")
+        *complete, _unfinished = no_link(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}, where the run wrote its losses, cannot be read ({error}). Put it back, or remove the "

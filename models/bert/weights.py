@@ -69,7 +69,7 @@ def read_config(path: Path) -> BertConfig:
 def read_record(path: Path) -> dict[str, Any]:
     """The fields of a JSON file of a checkpoint."""
     try:
-        values = read_json(path)
+        values = read_json(path, linked=True)
         check(values, {})
     except (OSError, ValueError) as error:
         raise InputError(

@@ -17,7 +17,7 @@ from retrieval.index.recall import FORM as RECALL
 from retrieval.index.recall import Recall, recall_of
 from retrieval.keys.encoders import KeyEncoder
 from storage.artifacts import name_of
-from storage.files import regular, write_atomic
+from storage.files import no_link, write_atomic
 from storage.json_files import check, read_json
 
 CURRENT, VERSIONS, ARTIFACTS = "database.json", "versions", "artifacts"
@@ -144,7 +144,7 @@ def _require_as_kept(path: Path, number: int) -> None:
     versions = own(path.parent, VERSIONS)
     kept = versions / f"{number:06d}.json"
     try:
-        if not versions.is_dir() or regular(kept).read_bytes() == path.read_bytes():
+        if not versions.is_dir() or no_link(kept).read_bytes() == path.read_bytes():
             return
         reason = "they differ"
     except OSError as error:

@@ -15,7 +15,7 @@ import numpy as np
 from errors import InputError
 from retrieval.index.factory import require_supported
 from retrieval.index.keys import Keys
-from storage.files import is_disk_full, regular, replacing
+from storage.files import is_disk_full, no_link, replacing
 
 INDEX, LISTS = "index.faiss", "lists.bin"
 BLOCK = 2**16  # keys that exact search holds at once
@@ -226,7 +226,7 @@ def load_index(path: Path, dimension: int | None = None) -> faiss.Index:
         # FAISS would look for the lists where the index says, be it anywhere: they are mapped below, once
         # their size is known to be right, since reading past the end of a mapped file kills the process.
         flag = faiss.IO_FLAG_SKIP_IVF_DATA if lists.exists() else faiss.IO_FLAG_ONDISK_SAME_DIR
-        index = faiss.read_index(str(regular(path)), flag)
+        index = faiss.read_index(str(no_link(path)), flag)
         if (ivf := inverted_file(index)) is not None:
             _map_lists(faiss.downcast_InvertedLists(ivf.invlists), lists)
     except (OSError, RuntimeError, MemoryError) as error:
@@ -245,7 +245,7 @@ def load_index(path: Path, dimension: int | None = None) -> faiss.Index:
 def _map_lists(lists: faiss.InvertedLists, path: Path) -> None:
     if not isinstance(lists, faiss.OnDiskInvertedLists):
         return
-    size = regular(path).stat().st_size if path.exists() else 0
+    size = no_link(path).stat().st_size if path.exists() else 0
     if size != lists.totsize:
         raise RuntimeError(f"{path.name} beside it has {size:,} bytes where {lists.totsize:,} are due")
     lists.filename, lists.read_only = str(path), True

@@ -72,7 +72,7 @@ def work(task: Task, peak: float, core: int | None, compiled: Path) -> None:
       compiled: folder of compiled programs, which trials of one shape share.
     """
     task.folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(task.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(task.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW)
     os.dup2(log, 1)
     os.dup2(log, 2)
     host.tune()

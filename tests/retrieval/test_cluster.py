@@ -15,6 +15,7 @@ from retrieval.keys import embed
 from retrieval.keys.cluster import ShardMaker
 from retrieval.keys.embed import embed_store
 from retrieval.keys.shards import Shards
+from tests.many_processes import start
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray, an extra, is not installed: pip install '.[ray]'"
@@ -45,6 +46,44 @@ def test_a_cluster_gives_the_bytes_of_one_process(stored, encoder, tmp_path, mon
     assert len(one.paths) >= 3 and not asked
     for here, there in zip(one.paths, many.paths, strict=True):
         assert here.read_bytes() == there.read_bytes()
+
+
+@needs_ray
+@pytest.mark.parametrize("name", ["ActorDiedError", "NodeDiedError", "WorkerCrashedError"])
+def test_a_cluster_that_loses_an_actor_says_how_to_go_on(stored, encoder, tmp_path, monkeypatch, name):
+    import ray
+
+    def lose(*_, **__):
+        error = getattr(ray.exceptions, name)
+        raise error() if name != "NodeDiedError" else error("a machine is gone")
+
+    node = {"Alive": True, "Resources": {"CPU": 2}}
+    for called, answer in {
+        "init": None,
+        "shutdown": None,
+        "cluster_resources": {"CPU": 2},
+        "nodes": [node],
+    }.items():
+        monkeypatch.setattr(ray, called, lambda *_, answer=answer, **__: answer)
+    monkeypatch.setattr("ray.data.from_items", lose)
+    store, tokenizer = stored
+    with pytest.raises(InputError, match="'local' lost a worker or a machine .* run the same command again"):
+        embed_store(tmp_path, store, tokenizer, encoder, cluster="local")
+
+
+CUT_OFF = """
+import os
+from processes.team import last_words
+stay_silent = last_words("error: the cluster is lost.")
+{}
+os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("silent, said", [("", "\nerror: the cluster is lost.\n"), ("stay_silent()", "")])
+def test_a_command_that_ray_ends_has_a_last_word(silent, said):
+    ended = start("-c", CUT_OFF.format(silent))
+    assert (ended.communicate()[1], ended.returncode) == (said, 1)
 
 
 def test_an_actor_that_finds_another_encoder_says_so(stored, encoder, tmp_path, monkeypatch):
