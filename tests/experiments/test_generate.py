@@ -287,10 +287,10 @@ def test_data_of_another_run(fails, copy):
         ("tokenizer_name", lambda name: "../tokenizer"),
         ("root", lambda root: 7),
     ):
-        whole = json.loads((folder / "data.json").read_text())
-        (folder / "data.json").write_text(json.dumps(whole | {name: change(whole[name])}))
+        whole = read_sealed(folder / "data.json")
+        write_sealed(folder / "data.json", whole | {name: change(whole[name])})
         values[name] = fails("--run", folder, "--prompt", "ab")
-        (folder / "data.json").write_text(json.dumps(whole))
+        write_sealed(folder / "data.json", whole)
     assert "data.json is of another run" in values["neighbours_name"]
     assert "data.json says" in values["corpus_hash"]
     assert (

@@ -60,6 +60,12 @@ def initialised(config, seed=0):
     return model, jax.tree_util.tree_map_with_path(drawn, jax.eval_shape(model.init, jax.random.key(seed)))
 
 
+@cache
+def applied(config):
+    """Its `apply`, jitted once: tests that read the same shapes share the program."""
+    return jax.jit(build(config).apply)
+
+
 def tokens(length=LENGTH, batch=2, seed=0):
     return jnp.asarray(np.random.default_rng(seed).integers(0, 1024, (batch, length)), jnp.int32)
 

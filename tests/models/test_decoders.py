@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.families import build, with_decoder_fields
-from tests.models.small import FAMILIES, LENGTH, initialised, neighbours_for, small, tokens
+from tests.models.small import FAMILIES, LENGTH, applied, initialised, neighbours_for, small, tokens
 
 
 @pytest.mark.parametrize(
@@ -85,17 +85,17 @@ def test_a_range_of_layers_is_a_slice(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_start_at_unit_scale(family):
-    model = build(small(family))
-    logits = jax.jit(model.apply)(jax.jit(model.init)(jax.random.key(0)), tokens(), neighbours_for(family))
+    params = jax.jit(build(small(family)).init)(jax.random.key(0))
+    logits = applied(small(family))(params, tokens(), neighbours_for(family))
     assert 0.5 < float(jnp.std(logits)) < 2.0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_batch_rows_do_not_mix(family):
-    model, params = initialised(small(family))
+    _, params = initialised(small(family))
     both, near = tokens(), neighbours_for(family)
     second = None if near is None else jax.tree.map(lambda x: x[1:], near)
-    apply = jax.jit(model.apply)
+    apply = applied(small(family))
     np.testing.assert_allclose(
         apply(params, both, near)[1:], apply(params, both[1:], second), rtol=1e-5, atol=1e-5
     )

@@ -11,7 +11,7 @@ from models.decoder import Neighbours, operator
 from models.families import build, parameter_shapes
 from models.layers.positions import sinusoids
 from models.retro.chunked_cross_attention import ChunkedCrossAttention
-from tests.models.small import LENGTH, M, R, initialised, neighbours, small, tokens
+from tests.models.small import LENGTH, M, R, applied, initialised, neighbours, small, tokens
 
 NAMES = ("query", "key", "value", "relative", "output")
 CONFIG = small("retro")
@@ -21,19 +21,18 @@ DEEP = dataclasses.replace(CONFIG, decoder=small("gopher", num_layers=4), cca_la
 
 @pytest.mark.parametrize("config", [CONFIG, DEEP])
 def test_retrieval_off_is_the_dense_model_bit_for_bit(config):
-    model, params = initialised(config)
-    dense = build(config.decoder)
+    _, params = initialised(config)
     of_dense = parameter_shapes(config.decoder)
     assert jax.tree.structure(of_dense) == jax.tree.structure({name: params[name] for name in of_dense})
-    off, alone = jax.jit(model.apply)(params, tokens()), jax.jit(dense.apply)(params, tokens())
+    off, alone = applied(config)(params, tokens()), applied(config.decoder)(params, tokens())
     assert (off == alone).all()
 
 
 @pytest.mark.parametrize("config", [CONFIG, DEEP, SHARED])
 def test_neighbours_act_from_the_last_token_of_their_chunk(config):
     """Changing the neighbours of chunk u moves logits from position 64(u + 1) − 1 on, and none before."""
-    model, params = initialised(config)
-    near, apply = neighbours(), jax.jit(model.apply)
+    _, params = initialised(config)
+    near, apply = neighbours(), applied(config)
     before = apply(params, tokens(), near)
     for u in range(LENGTH // M):
         changed = near._replace(tokens=near.tokens.at[:, u].add(1) % 1024)
@@ -44,11 +43,11 @@ def test_neighbours_act_from_the_last_token_of_their_chunk(config):
 
 
 def test_masked_neighbours_do_not_matter():
-    model, params = initialised(CONFIG)
+    _, params = initialised(CONFIG)
     near = neighbours()
     mask = near.mask.at[:, :, 1].set(False).at[:, 1, 0, 70:].set(False)
     garbage = jnp.where(mask, near.tokens, 7)
-    apply = jax.jit(model.apply)
+    apply = applied(CONFIG)
     a, b = (apply(params, tokens(), Neighbours(ids, mask)) for ids in (near.tokens, garbage))
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
@@ -56,7 +55,7 @@ def test_masked_neighbours_do_not_matter():
 def test_without_any_neighbour_the_output_is_the_dense_model():
     model, params = initialised(CONFIG)
     near = neighbours(mask=False)
-    apply = jax.jit(model.apply)
+    apply = applied(CONFIG)
     np.testing.assert_allclose(apply(params, tokens(), near), apply(params, tokens()), rtol=1e-5, atol=1e-5)
     gradient = jax.jit(jax.grad(lambda p: model.apply(p, tokens(), near).sum()))(params)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
@@ -64,10 +63,10 @@ def test_without_any_neighbour_the_output_is_the_dense_model():
 
 def test_the_encoder_reads_the_retrieving_chunk():
     """What chunk u is changes how its neighbours are encoded: with cross-attention silenced, it does not."""
-    model, params = initialised(CONFIG)
+    _, params = initialised(CONFIG)
     silent = jax.tree.map(lambda x: x, params)
     silent["encoder"]["cross_attention"] = jax.tree.map(jnp.zeros_like, params["encoder"]["cross_attention"])
-    apply = jax.jit(model.apply)
+    apply = applied(CONFIG)
     assert jnp.abs(apply(params, tokens(), neighbours()) - apply(silent, tokens(), neighbours())).max() > 1e-4
 
 
