@@ -80,7 +80,6 @@ PAGES = (
             "Pathways section 5.3",
             "Gopher section 3.3",
             "equal to 1e-5 of their size, parameters to 1e-5, optimiser moments to 1e-4 of the largest",
-            "runs the shape 2x2x2 of everything (but Gopher on pods, by ZeRO 1 and in micro-batches",
             "From Pathways and PaLM (section 4)",
             "reached 1.95 times one pod",  # PaLM, section 4
             "moves 2 bytes per parameter",
