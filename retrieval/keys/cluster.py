@@ -6,6 +6,7 @@ may come and go, and a run resumes without a cluster. Ray is an extra of pyproje
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def embed_on_cluster(
     )
     try:
         DataContext.get_current().enable_progress_bars = False
+        # Prints the traceback of what is raised, as if a machine that is lost were a fault of Ray's.
+        logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
         there = ray.cluster_resources()
         # An actor lives on one machine.
         smallest = min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
