@@ -5,6 +5,7 @@ machines may come and go, and a run resumes without a cluster.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ def embed_on_cluster(
         from ray.data import ActorPoolStrategy, DataContext
 
         DataContext.get_current().enable_progress_bars = False
+        # Prints the traceback of what is raised, as if a machine that is lost were a fault of Ray's.
+        logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
         there = ray.cluster_resources()
         # An actor lives on one machine.
         smallest = min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
