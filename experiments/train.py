@@ -131,6 +131,8 @@ class Options:
     """Batches that are left out after the spike."""
     skip: tuple[str, ...] = ()
     """Batches to leave out from the start, such as 120:330."""
+    profile: str | None = None
+    """Steps to trace into the folder, as START:COUNT, such as 100:5; XProf and Perfetto open the trace."""
     dry_run: bool = False
     """Say whether it fits and how long it takes, and train nothing."""
     anyway: bool = False
@@ -151,8 +153,12 @@ def train(options: Options) -> None:
     out = options.out or Path("runs/train") / options.model.replace("/", "-")
     require_plain(out)
     trial, recipe = planned(options, mesh)
-    upkeep = Upkeep(options.checkpoint_every, options.keep, _spike_rule(options))
-    skipped = merged(tuple(map(_range, options.skip)))
+    profile = None
+    if options.profile is not None:
+        first, length = _numbers(options.profile, "--profile", "START:COUNT, such as 100:5")
+        profile = range(first, first + max(1, length))
+    upkeep = Upkeep(options.checkpoint_every, options.keep, _spike_rule(options), profile)
+    skipped = merged(_numbers(text, "--skip", "START:STOP, such as 120:330") for text in options.skip)
     start = _started(options, trial, mesh)
     if start:
         trial = dataclasses.replace(trial, start=fingerprint(start.params))
@@ -283,11 +289,11 @@ def _spike_rule(options: Options) -> SpikeRule | None:
     return SpikeRule(options.spike_rise, options.spike_norm, options.spike_back, options.spike_skip)
 
 
-def _range(text: str) -> tuple[int, int]:
-    start, colon, stop = text.partition(":")
-    if not (colon and start.isdecimal() and stop.isdecimal()):
-        raise InputError(f"--skip {text}: give START:STOP, such as 120:330.")
-    return int(start), int(stop)
+def _numbers(text: str, option: str, form: str) -> tuple[int, int]:
+    first, colon, second = text.partition(":")
+    if not (colon and first.isdecimal() and second.isdecimal()):
+        raise InputError(f"{option} {text}: give {form}.")
+    return int(first), int(second)
 
 
 def _started(options: Options, trial: Trial, mesh: jax.sharding.Mesh) -> TrainedRun | None:

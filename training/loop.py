@@ -23,6 +23,7 @@ from progress import Progress
 from training.checkpoints import Checkpoints
 from training.interruption import stop_requests
 from training.metrics import MetricsWriter, read_metrics
+from training.profile import traced
 from training.spikes import MOST, Skipped, SpikeRule, read_skipped, write_skipped
 
 CHECKPOINTS = "checkpoints"
@@ -35,7 +36,7 @@ class Training:
     tokens_per_step, flops_per_token and peak_flops give the tokens/s and MFU that are shown and written.
     configuration: the model's, by which checkpoints are told from those of another. keep: so many
     checkpoints, the newest. spikes: what is gone back before; None goes on whatever the loss. first: the step
-    that is not gone back beyond, where the model was evaluated.
+    that is not gone back beyond, where the model was evaluated. profile: the steps that are traced.
     """
 
     steps: int
@@ -49,6 +50,7 @@ class Training:
     keep: int = 2
     spikes: SpikeRule | None = None
     first: int = 0
+    profile: range | None = None
 
 
 class Diverged(InputError):
@@ -111,11 +113,16 @@ def _trained(
     skipped = read_skipped(folder)
     progress = Progress(training.label, training.steps, start, shown=is_leader())
     writer = MetricsWriter(folder, start) if is_leader() else contextlib.nullcontext()
-    with writer as metrics, stop_requests() as asked_to_stop:
+    with (
+        writer as metrics,
+        stop_requests() as asked_to_stop,
+        traced(folder, training.profile if is_leader() else None) as before_step,
+    ):
         lines = read_metrics(folder) if training.spikes and start else []
         reports = _Reports(training, checkpoints, metrics, progress, lines)
         batch = batch_of(skipped.batch_number(start))
         for step in range(start, training.steps):
+            before_step(step, state)
             rate = learning_rate(step)  # dispatched first: after the step it would wait for it
             with jax.transfer_guard("disallow"):
                 state, report = strategy.step(state, batch)
@@ -130,6 +137,7 @@ def _trained(
                 reports.clock = time.perf_counter()
             if stop:
                 raise KeyboardInterrupt
+        before_step(training.steps, state)
     progress.close()
     return state
 

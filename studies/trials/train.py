@@ -35,12 +35,13 @@ CHECKPOINTS_PER_RUN = 10
 @dataclass(frozen=True)
 class Upkeep:
     """How a run is kept, which changes no number but by a spike. checkpoint_every: steps, None for a tenth of
-    the run. keep: so many checkpoints. spikes: what is gone back before.
+    the run. keep: so many checkpoints. spikes: what is gone back before. profile: steps that are traced.
     """
 
     checkpoint_every: int | None = None
     keep: int = 2
     spikes: SpikeRule | None = None
+    profile: range | None = None
 
 
 def run_trial(
@@ -106,6 +107,7 @@ def training_of(trial: Trial, peak_flops: float, upkeep: Upkeep = Upkeep()) -> T
         configuration=dataclasses.asdict(trial.config),
         keep=upkeep.keep,
         spikes=upkeep.spikes,
+        profile=upkeep.profile,
     )
 
 

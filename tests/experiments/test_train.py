@@ -149,6 +149,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_prepared(options, folde
         ({"micro_batches": 3}, "multiple of"),
         ({"skip": ("3:1",)}, "3:1 cannot be left out"),
         ({"skip": ("3",)}, "--skip 3"),
+        ({"profile": "5"}, "--profile 5: give START:COUNT"),
         ({"spike_rise": -1.0}, "--spike-rise"),
         ({"decay": 2.0}, "decay 2.0"),
         ({"tokenizer": "bert"}, "--tokenizer bert"),

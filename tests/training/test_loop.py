@@ -101,6 +101,17 @@ def test_asked_to_stop_it_saves_the_step_in_flight(tmp_path, number):
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.parametrize("steps", [range(2, 4), range(8, 20)])
+def test_the_steps_that_are_asked_for_are_traced_and_nothing_changes(tmp_path, steps):
+    traced = dataclasses.replace(training(10), profile=steps)
+    with_trace = train(traced, strategy(), batches(), rate, tmp_path / "traced")
+    plain = train(training(10), strategy(), batches(), rate, tmp_path / "plain")
+    for a, b in zip(jax.tree.leaves(with_trace), jax.tree.leaves(plain)):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    assert list((tmp_path / "traced").glob("profile/**/perfetto_trace.json.gz"))
+    assert not (tmp_path / "plain/profile").exists()
+
+
 def test_finished_runs_are_not_run_again(tmp_path):
     train(training(4), strategy(), batches(), rate, tmp_path)
 
