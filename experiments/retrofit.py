@@ -72,6 +72,8 @@ def retrofit(options: Options) -> None:
         neighbours=prepared.neighbours.path.name,
         steps=options.steps or dense.trial.steps,
         pretrained=fingerprint(dense.params),
+        evaluate_at=(),  # of the dense model's own steps
+        start=None,
     )
     require_free(options.out, trial.recorded)
     with sole(options.out):
