@@ -15,9 +15,13 @@ from tests.experiments.smoke import TINY_BERT
 from tests.many_processes import SECONDS
 from training.metrics import read_metrics
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="Ray, an extra, is not installed: pip install '.[ray]'"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None,
+        reason="Ray, an extra, is not installed: pip install '.[ray]'",
+    ),
+    pytest.mark.exhaustive,  # eight processes that import everything: minutes
+]
 SMOKE = configuration("gopher/smoke")
 ROWS = [
     Row("published", "Form", None, config=SMOKE),
