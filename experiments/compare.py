@@ -50,7 +50,7 @@ class Options:
     """What may be chosen; what is left out comes from the preset."""
 
     preset: PresetName = "default"
-    """Budget: `default`, `smoke` for the same path in a minute, `gpu` for a day of one, `pod`."""
+    """Budget: `default`, `smoke` for the same path in minutes, `gpu` or `pod` (not run yet)."""
     size: str | None = None
     """Size of the models, such as 40m, with its vocabulary. Default: the preset's."""
     tokens: str | None = None

@@ -13,7 +13,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import tyro
@@ -40,16 +40,17 @@ from studies.environment import peak_facts, peak_flops
 from studies.fitting import Need, fitted, need_of, predicted_seconds, too_large
 from studies.prepare import Text, prepare_for_all
 from studies.results_file import write_results
+from studies.run_folder import FILE_NAME as CLAIM
 from studies.run_folder import require_free, sole
 from studies.single import summary
 from studies.stages import Stages
 from studies.trials.held_out import evaluation_batch, few_in_view, require_text, share_beside_neighbours
 from studies.trials.train import Upkeep, run_trial, started_from, strategy_of
-from studies.trials.trained import TrainedRun, load_run
+from studies.trials.trained import TrainedRun, load_start
 from studies.trials.trial import Trial
 from training.checkpoints import fingerprint, require_plain
 from training.published import Published, published
-from training.spikes import Skipped, SpikeRule, merged, read_skipped, write_skipped
+from training.spikes import Range, Skipped, SpikeRule, merged, read_skipped, write_skipped
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def train(options: Options) -> None:
         profile = range(first, first + max(1, length))
     upkeep = Upkeep(options.checkpoint_every, options.keep, _spike_rule(options), profile)
     skipped = merged(_numbers(text, "--skip", "START:STOP, such as 120:330") for text in options.skip)
-    start = _started(options, trial, mesh)
+    start = load_start(options.from_, trial.config, mesh) if options.from_ is not None else None
     if start:
         trial = dataclasses.replace(trial, start=fingerprint(start.params))
     how, need = _cut(options, trial, mesh)
@@ -183,8 +184,8 @@ def train(options: Options) -> None:
         if trial.retrieves and is_leader():
             if warning := few_in_view(share_beside_neighbours(trial, prepared.neighbours)):
                 print(f"Warning: {warning}", file=sys.stderr)
-        if skipped and is_leader() and not read_skipped(out).ranges:
-            write_skipped(out, Skipped(skipped))
+        if is_leader():
+            _leave_out(out, skipped)
         barrier("what is left out is written")
         strategy = strategy_of(trial, mesh, how)
         if start:
@@ -235,7 +236,7 @@ def planned(options: Options, mesh: jax.sharding.Mesh) -> tuple[Trial, Published
         options.model.replace("/", "-"), config, options.seed, steps, batch_size, length,
         options.precision or ("float32" if on_cpu else FAMILIES[family].precision),
         options.evaluation_tokens, neighbours="",
-        peak=options.peak or recipe.peak,
+        peak=recipe.peak if options.peak is None else options.peak,
         clip=None if recipe.clip == 1.0 else recipe.clip,
         decay=options.decay,
         evaluate_at=tuple(range(every, steps, every)) if every else (),
@@ -289,40 +290,22 @@ def _spike_rule(options: Options) -> SpikeRule | None:
     return SpikeRule(options.spike_rise, options.spike_norm, options.spike_back, options.spike_skip)
 
 
+def _leave_out(out: Path, skipped: tuple[Range, ...]) -> None:
+    """Writes what is to be left out; InputError where the run has begun without."""
+    there = read_skipped(out)
+    if merged((*there.ranges, *skipped)) == there.ranges:
+        return
+    if (out / CLAIM).exists():
+        named = " ".join(f"{start}:{stop}" for start, stop in skipped)
+        raise InputError(f"The run in {out} has begun without --skip {named}. Give another --out.")
+    write_skipped(out, Skipped(skipped))
+
+
 def _numbers(text: str, option: str, form: str) -> tuple[int, int]:
     first, colon, second = text.partition(":")
     if not (colon and first.isdecimal() and second.isdecimal()):
         raise InputError(f"{option} {text}: give {form}.")
     return int(first), int(second)
-
-
-def _started(options: Options, trial: Trial, mesh: jax.sharding.Mesh) -> TrainedRun | None:
-    """The run that this one starts from.
-
-    Raises:
-        InputError: it is of another configuration; the message names the field.
-    """
-    if options.from_ is None:
-        return None
-    run = load_run(options.from_, mesh)
-    theirs, ours = (_shape_fields(config) for config in (run.trial.config, trial.config))
-    for name in sorted(theirs.keys() | ours.keys()):
-        if theirs.get(name) != ours.get(name):
-            raise InputError(
-                f"--from {options.from_}: its {name} is {theirs.get(name)}, and that of {options.model} "
-                f"{ours.get(name)}. Give a run of the same model, or the same fields with --set."
-            )
-    return run
-
-
-def _shape_fields(config: Any) -> dict[str, Any]:
-    """Fields by which a parameter means what it does."""
-    fields = dataclasses.asdict(config)
-    decoder = fields.pop("decoder", {})
-    fields |= {f"decoder.{name}": value for name, value in decoder.items()}
-    return {
-        name: value for name, value in fields.items() if name.split(".")[-1] not in ("remat", "max_length")
-    }
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from training.objective import batch_shapes
 
 # On a CPU a part of a batch that is larger trains no faster, and holds more.
 CPU_TOKENS = 2048
-# Of the measured rate of matrix products, what a step reaches (benchmarks/README.md).
+# Of the measured rate of matrix products, what a step is taken to reach. Not measured yet at these sizes.
 REACHED = {"palm": 0.6, "gopher": 0.55, "retro": 0.5}
 
 
@@ -73,14 +73,15 @@ def need_of(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism) -> Need:
 
 def fitted(trial: Trial, mesh: jax.sharding.Mesh, how: Parallelism) -> tuple[Parallelism, Need]:
     """`how` with the micro-batches that suit the machine: on a CPU parts of CPU_TOKENS, elsewhere as few as
-    fit. Where nothing fits, a sequence per device and part.
+    fit, or a sequence per device and part. What other processes take at the moment decides nothing: a run
+    that goes on later is to be cut alike, or it would round otherwise.
     """
     sequences = trial.batch_size // batch_ways(mesh)  # of each device
     cuts = [parts for parts in range(1, sequences + 1) if sequences % parts == 0] or [1]
     if mesh.devices.flat[0].platform == "cpu":
         tokens = sequences * trial.length
         best = min(cuts, key=lambda parts: abs(math.log(tokens / parts / CPU_TOKENS)))
-        cuts = cuts[cuts.index(best) :]
+        cuts = [best]
     for parts in cuts:
         cut = dataclasses.replace(how, micro_batches=parts)
         need = need_of(trial, mesh, cut)

@@ -29,7 +29,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "default": Preset("tiny", 4096, 512, 2, steps=610, corpus_bytes=8_000_000, evaluation_tokens=240_000),
     "smoke": Preset("smoke", 1024, 128, 2, steps=12, corpus_bytes=300_000, evaluation_tokens=20_000),
-    # 500M tokens of each model, and 7B: by arithmetic a day of one GPU of 80 GB, and of a TPU v4 4x4x8.
+    # 500M tokens of each model, and 7B. Neither was run: no such device was at hand.
     "gpu": Preset(
         "40m", 32_000, 2048, 64, steps=3815, corpus_bytes=2_000_000_000, evaluation_tokens=2_000_000
     ),

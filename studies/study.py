@@ -42,7 +42,7 @@ class StudyOptions:
     """The options of every table of rows."""
 
     preset: PresetName = "default"
-    """Budget of a trial: `default`, `smoke` for the same path in minutes, `gpu` for a day of one, `pod`."""
+    """Budget of a trial: `default`, `smoke` for the same path in minutes, `gpu` or `pod` (not run yet)."""
     size: str | None = None
     """Size of the models, such as 40m, with its vocabulary. Default: the preset's."""
     tokens: str | None = None

@@ -68,6 +68,30 @@ def load_run(folder: Path, mesh: jax.sharding.Mesh | None = None) -> TrainedRun:
     return TrainedRun(folder, trial, build(trial.config), step, state.params, prepared)
 
 
+def load_start(folder: Path, config: Any, mesh: jax.sharding.Mesh) -> TrainedRun:
+    """The run in `folder`, from whose parameters a model of `config` is to start.
+
+    Raises:
+      InputError: what `load_run` raises, or its parameters are of another model; the message names the field.
+    """
+    run = load_run(folder, mesh)
+    theirs, ours = _what_parameters_mean(run.trial.config), _what_parameters_mean(config)
+    for name in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(name) != ours.get(name):
+            raise InputError(
+                f"--from {folder}: its {name} is {theirs.get(name)}, and that of this model "
+                f"{ours.get(name)}. Give a run of the same model, or the same fields with --set."
+            )
+    return run
+
+
+def _what_parameters_mean(config: Any) -> dict[str, Any]:
+    fields = dataclasses.asdict(config)
+    fields |= {f"decoder.{name}": value for name, value in fields.pop("decoder", {}).items()}
+    others = ("remat", "max_length")
+    return {name: value for name, value in fields.items() if name.split(".")[-1] not in others}
+
+
 def read_trial(folder: Path) -> Trial:
     """The trial that `folder` says it belongs to."""
     path = folder / FILE_NAME

@@ -77,7 +77,7 @@ def test_a_run_that_starts_from_another_has_its_parameters_and_tokenizer(options
     assert len(hashes) == 1
     with pytest.raises(InputError, match="--tokenizer gopher is not that of --from"):
         train(dataclasses.replace(further, tokenizer="gopher"))
-    with pytest.raises(InputError, match="num_layers is 2, and that of gopher/smoke 3"):
+    with pytest.raises(InputError, match="num_layers is 2, and that of this model 3"):
         train(dataclasses.replace(further, set=(*SMALL, "num_layers=3")))
 
 
@@ -90,6 +90,9 @@ def test_batches_that_are_to_be_left_out_are(options, folder):
     plain = [line["nats"] for line in read_metrics(options.out)]
     skipped = [line["nats"] for line in read_metrics(skipping.out)]
     assert skipped[0] == plain[0] and skipped[1] != plain[1]
+    train(skipping)  # again: nothing is done, and nothing refused
+    with pytest.raises(InputError, match="has begun without --skip 5:6"):
+        train(dataclasses.replace(skipping, skip=("5:6",)))
 
 
 def test_retro_finds_its_neighbours(options, folder, capsys):
@@ -150,6 +153,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_prepared(options, folde
         ({"skip": ("3:1",)}, "3:1 cannot be left out"),
         ({"skip": ("3",)}, "--skip 3"),
         ({"profile": "5"}, "--profile 5: give START:COUNT"),
+        ({"peak": 0.0}, "peak 0.0: give a number above 0"),
         ({"spike_rise": -1.0}, "--spike-rise"),
         ({"decay": 2.0}, "decay 2.0"),
         ({"tokenizer": "bert"}, "--tokenizer bert"),
